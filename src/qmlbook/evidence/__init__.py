@@ -1,0 +1,1 @@
+"""Claims, statistics, run records, sweeps and the report."""

@@ -1,0 +1,80 @@
+"""One room per paper, all with the same furniture.
+
+A room is a folder with ``claims.yml`` (what the paper says and the rule that decides it) and, once
+the paper is rerun, ``circuits.py``, ``models.py``, ``experiment.py`` and ``vectors.py``. Rooms
+never import each other.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import choose
+
+PROFILES = ("quick", "full")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A family of runs that belong in one file of records.
+
+    Attributes:
+        name: file name of its records, ``data/results/<paper>/<name>.jsonl``.
+        version: raised whenever a fix changes results (``experiment_version`` of a record).
+        run: ``run(config, seed) -> metrics``, a dict of numbers or short lists; it must draw all
+            randomness from ``rng.stream(seed, ...)``.
+        variants: profile -> variant name -> config (a frozen dataclass with a default per field).
+        seeds: profile -> number of seeds, 0 .. n-1, of every variant.
+        tolerance: largest absolute difference of a metric when a stored run is run again.
+        dtype: precision of the run as recorded.
+    """
+
+    name: str
+    version: int
+    run: Callable[[Any, int], Mapping[str, Any]]
+    variants: Mapping[str, Mapping[str, Any]]
+    seeds: Mapping[str, int]
+    tolerance: float = 1e-9
+    dtype: str = "float64"
+    about: str = field(default="", compare=False)
+
+
+def names() -> list[str]:
+    """Return the papers, in alphabetical order: every folder here that has a ``claims.yml``."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/claims.yml"))
+
+
+def validate(selected: list[str] | tuple[str, ...] | None) -> list[str]:
+    """Return ``selected``, or all papers when it is empty; refuse unknown names.
+
+    Raises:
+        UsageError: names the first unknown paper and lists the known ones.
+    """
+    known = names()
+    for name in selected or ():
+        if name not in known:
+            raise choose("paper", name, known)
+    return list(selected or known)
+
+
+def claims_file(paper: str) -> Path:
+    """Return the path of a paper's ``claims.yml``."""
+    return Path(__file__).parent / validate([paper])[0] / "claims.yml"
+
+
+def module(paper: str, part: str) -> Any | None:
+    """Import ``qmlbook.papers.<paper>.<part>``; ``None`` when the room has no such part yet."""
+    validate([paper])
+    if not (Path(__file__).parent / paper / f"{part}.py").is_file():
+        return None
+    return importlib.import_module(f"{__name__}.{paper}.{part}")
+
+
+def experiments(paper: str) -> dict[str, Experiment]:
+    """Return the experiments of a paper by name; empty while the paper has only claims."""
+    room = module(paper, "experiment")
+    return dict(room.EXPERIMENTS) if room else {}
