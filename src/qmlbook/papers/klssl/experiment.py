@@ -1,0 +1,236 @@
+"""Configurations and runs of the KL-SSL paper.
+
+Sources: namhai03/QSSL at 29ceb80 (code/), and the executed notebook of its first commit 32c274d,
+which trained on the *test* split and was evaluated on the *train* split ("executed" below).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import torch
+
+from ...rng import stream
+from .. import Experiment
+from . import learning, models
+
+DATASETS = ("mnist", "fashion_mnist", "kmnist")
+DEPTHS = (2, 4, 8, 16)
+CLASSIFIERS = ("quantum", "classical")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one run; the defaults are the released code with the splits as executed."""
+
+    dataset: str = "mnist"  # mnist, fashion_mnist or kmnist [figure B]
+    classes: tuple[int, int] = (0, 1)  # raw labels c1, c2 [demo.py defaults]
+    split: str = "executed"  # trained on test images; "released" trains on train [32c274d]
+    classifier: str = "quantum"  # quantum, classical, or simulated (every gate executed)
+    nlayers: int = 2  # n of the figure; {2, 4, 8, 16} there [notebook]
+    loss: str = "published"  # published, loop_fixed, sign_fixed, corrected, supervised
+    gamma: float = 0.5  # weight of the positive term [demo.py default]
+    own_positives: bool = False  # pair an image with its own bank row [SSL.py 6-19: it is not]
+    attached: bool = True  # gradients also flow through the stored bank [SSL.py 6-19]
+    frozen: bool = True  # encoder and hidden layers receive no gradient [model.py 19, 21, 37]
+    crops: str = "batch"  # one crop and flip for a "batch" [train.py 68], or one per "image"
+    epochs: int = 50  # [train.py at 29ceb80; 20 at 32c274d]; 0 leaves the network untrained
+    batch_size: int = 512  # [train.py]
+    learning_rate: float = 1e-3  # AdamW [train.py 47]
+    weight_decay: float = 1e-4  # [train.py 47]
+    period: int | None = 50  # T_max, counted in steps [train.py 48, 80]; None: all steps
+    n_train: int | None = None  # images trained on; None: the whole split
+    n_eval: int | None = None  # images evaluated on; None: the whole split
+
+
+PUBLISHED = Config()
+UNTRAINED = replace(PUBLISHED, epochs=0)
+CORRECTED = replace(
+    PUBLISHED,
+    loss="corrected",
+    own_positives=True,
+    attached=False,
+    frozen=False,
+    crops="image",
+    epochs=10,
+    batch_size=256,
+    learning_rate=1e-2,
+    period=None,
+)
+SUPERVISED = replace(CORRECTED, loss="supervised", epochs=15)
+
+# A small faithful version: four batches an epoch keep the released weight of the negative term,
+# and a larger step keeps the total movement of the angles (about 0.12 rad).
+SMALL = {"n_train": 512, "n_eval": 1000, "batch_size": 128}
+QUICK_PUBLISHED = replace(PUBLISHED, **SMALL, epochs=10, period=10, learning_rate=6e-3)
+QUICK_UNTRAINED = replace(UNTRAINED, **SMALL)
+QUICK_CORRECTED = replace(CORRECTED, **SMALL, epochs=30)
+
+
+def run(config: Config, seed: int) -> dict[str, float | list[float]]:
+    """Train and evaluate one network.
+
+    Returns:
+        ``accuracy`` (outcome compared with the raw label, as released), ``matched`` (outcomes
+        assigned to labels by the better of the two ways on the *training* split), ``majority``
+        (share of the evaluated images with the more frequent outcome: 1 is collapse),
+        ``train_accuracy``, ``movement`` (largest change of a weight), ``loss`` (lowest epoch
+        mean; 0 if untrained), ``subsets`` (accuracy at k = 1, 2, 5, 10).
+    """
+    trained_on, evaluated_on = learning.splits(config)
+    trained = learning.train(config, seed, trained_on)
+    return evaluate(trained, trained_on, evaluated_on, seed)
+
+
+def evaluate(
+    trained: learning.Trained, trained_on: learning.Split, evaluated_on: learning.Split, seed: int
+) -> dict[str, float | list[float]]:
+    """Return the metrics of `run` for a trained network."""
+    outcome = learning.predict(trained.model, evaluated_on.images)
+    correct = (outcome == evaluated_on.labels).numpy()
+    on_train = learning.predict(trained.model, trained_on.images) == trained_on.labels
+    accuracy, train_accuracy = float(correct.mean()), float(on_train.double().mean())
+    share = float(outcome.double().mean())
+    labels = evaluated_on.labels.numpy()
+    return {
+        "accuracy": accuracy,
+        "matched": accuracy if train_accuracy >= 0.5 else 1 - accuracy,
+        "majority": max(share, 1 - share),
+        "train_accuracy": train_accuracy,
+        "movement": trained.movement,
+        "loss": min(trained.losses, default=0.0),
+        "subsets": learning.subset_accuracies(correct, labels, stream(seed, "subsets")),
+    }
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Many untrained networks at once: random filter, random angles, batch norm of the split."""
+
+    dataset: str = "mnist"
+    split: str = "executed"
+    draws: int = 1000
+    best_of: int = 20  # also the maximum over groups of this many draws
+
+
+def run_draws(config: Draws, seed: int) -> dict[str, float | list[float]]:
+    """Evaluate ``draws`` untrained quantum networks; the depth does not matter (chapter, proof).
+
+    Returns:
+        ``mean``, ``sd``, ``quantiles`` (0, 1, 5, 25, 50, 75, 95, 99, 100 %) of the accuracy, and
+        ``best_median``, the median of the best of ``best_of``, all over the draws of this seed.
+    """
+    trained_on, evaluated_on = learning.splits(
+        Config(dataset=config.dataset, split=config.split, epochs=0)
+    )
+    accuracies = untrained_accuracies(trained_on, evaluated_on, config.draws, seed)
+    groups = accuracies[: config.draws // config.best_of * config.best_of]
+    best = groups.reshape(-1, config.best_of).max(1)
+    levels = [0, 1, 5, 25, 50, 75, 95, 99, 100]
+    return {
+        "mean": float(accuracies.mean()),
+        "sd": float(accuracies.std(ddof=1)),
+        "quantiles": np.percentile(accuracies, levels).tolist(),
+        "best_median": float(np.median(best)),
+    }
+
+
+def untrained_accuracies(
+    trained_on: learning.Split, evaluated_on: learning.Split, draws: int, seed: int
+) -> np.ndarray:
+    """Return the accuracies (draws,) of untrained quantum networks.
+
+    Random angles make the four phases independent and uniform at every even depth, so the phases
+    are drawn directly; filters are Xavier-uniform, batch norm uses the training split.
+    """
+    rng = stream(seed, "draws")
+    bound = (6 / 98) ** 0.5
+    filters = torch.from_numpy(rng.uniform(-bound, bound, (draws, models.KERNEL**2)))
+    phases = torch.from_numpy(rng.uniform(0, 2 * np.pi, (draws, models.FEATURES)))
+    mean, sd = _response_moments(trained_on, filters)
+    outcomes = torch.zeros(draws)
+    for part, labels in zip(
+        evaluated_on.images.split(1024), evaluated_on.labels.split(1024), strict=True
+    ):
+        features = (_patches(part) @ filters.T - mean) / sd  # (B, 4, draws)
+        z = torch.cos(features + phases.T).prod(1)
+        outcomes += ((z < 0) == labels[:, None].bool()).sum(0)
+    return (outcomes / len(evaluated_on)).double().numpy()
+
+
+def _patches(images: torch.Tensor) -> torch.Tensor:
+    """Return (B, 4, 49): the four patches under the filter."""
+    patches = torch.nn.functional.unfold(images[:, None], models.KERNEL, stride=models.STRIDE)
+    return patches.mT
+
+
+def _response_moments(
+    split: learning.Split, filters: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation (draws,) of each filter's responses over a split."""
+    patches = _patches(split.images).flatten(0, 1)
+    mean = patches.mean(0)
+    centred = patches - mean
+    covariance = centred.T @ centred / (len(patches) - 1)
+    variance = (filters @ covariance * filters).sum(1)
+    return filters @ mean, (variance + 1e-5).sqrt()
+
+
+def _variants(
+    template: Config, datasets=DATASETS, classifiers=CLASSIFIERS, depths=DEPTHS
+) -> dict[str, Config]:
+    """Name the grid ``<dataset>-<classifier>-n<depth>`` over a template."""
+    return {
+        f"{dataset}-{classifier}-n{depth}": replace(
+            template, dataset=dataset, classifier=classifier, nlayers=depth
+        )
+        for dataset, classifier, depth in product(datasets, classifiers, depths)
+    }
+
+
+_EMBEDDED = ("mnist", "fashion_mnist")  # what a quick run can use anywhere
+_ENDS = (2, 16)
+
+
+def _experiment(
+    name: str, about: str, full: dict, quick: dict, seeds: int, **options
+) -> Experiment:
+    return Experiment(
+        name=name,
+        version=1,
+        run=options.pop("run", run),
+        variants={"quick": quick, "full": full},
+        seeds={"quick": min(seeds, 5), "full": seeds},
+        about=about,
+        **options,
+    )
+
+
+EXPERIMENTS = {
+    e.name: e
+    for e in (
+        _experiment(
+            "grid",
+            "the published grid, splits as executed (trained on test, evaluated on train images)",
+            _variants(PUBLISHED),
+            _variants(QUICK_PUBLISHED, _EMBEDDED, depths=_ENDS),
+            seeds=100,
+        ),
+        _experiment(
+            "untrained",
+            "the same networks, initialised and never trained",
+            _variants(UNTRAINED),
+            _variants(QUICK_UNTRAINED, _EMBEDDED, depths=_ENDS),
+            seeds=100,
+        ),
+        _experiment(
+            "corrected",
+            "sign, pairing and gradient flow mended; splits as executed",
+            _variants(CORRECTED, depths=_ENDS),
+            _variants(QUICK_CORRECTED, _EMBEDDED, depths=_ENDS),
+            seeds=50,
+        ),
+    )
+}

@@ -1,0 +1,271 @@
+"""Recompute every kind of reference vector that belongs to this paper.
+
+Each function takes the inputs of a case and returns what the file calls ``expected``.
+"""
+
+import ast
+import operator
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import data
+from ...rng import stream
+from . import learning, models, released
+from .circuits import head_qnode
+
+Inputs = Mapping[str, Any]
+
+
+def _tensor(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _weights(inputs: Inputs) -> list[Tensor]:
+    return [_tensor(inputs[name]) for name in ("w_1", "w_2", "w_3")]
+
+
+def _fill(parameter: Tensor, values: Any) -> None:
+    parameter.data.copy_(_tensor(values).reshape(parameter.shape))
+
+
+def quantum_head(inputs: Inputs) -> dict[str, Any]:
+    """Simulate the circuit gate by gate; the closed form must agree with it to 1e-10."""
+    weights, features = _weights(inputs), _tensor(inputs["features"])
+    probabilities = head_qnode()(features, *weights)
+    z = models.parity(features, models.effective_phases(*weights))
+    if not torch.allclose(probabilities[:, 0] - probabilities[:, 1], z, rtol=0, atol=1e-10):
+        raise ArithmeticError("the closed form and the simulated circuit disagree.")
+    return {
+        "probs_ancilla": probabilities,
+        "log_output": models.rows_of_parity(z),
+        "predicted_class": probabilities.argmax(-1),
+    }
+
+
+def _model(inputs: Inputs, classifier: str) -> dict[str, Any]:
+    model = models.build(classifier, inputs["nlayers"], stream(0, "e"), stream(0, "h"))
+    encoder, norm = model.encoder, inputs["batchnorm"]
+    _fill(encoder.conv.weight, inputs["conv_weight"])
+    _fill(encoder.conv.bias, inputs["conv_bias"])
+    for name, value in norm.items():
+        _fill(getattr(encoder.norm, name), value)
+    if classifier == "classical":
+        layers = [*inputs["hidden_layers"], inputs["output_layer"]]
+        for layer, values in zip(model.head.layers, layers, strict=True):
+            _fill(layer.weight, values["weight"])
+            _fill(layer.bias, values["bias"])
+    else:
+        for name in ("w_1", "w_2", "w_3"):
+            _fill(getattr(model.head, name), inputs[name])
+    images = _tensor(inputs["images"])
+    model.train(inputs["mode"] == "train")
+    output = model(images)
+    return {
+        "conv_output": encoder.filter(images),
+        "log_output": output,
+        "running_mean_after": encoder.norm.running_mean.item(),
+        "running_var_after": encoder.norm.running_var.item(),
+    }
+
+
+def quantum_model(inputs: Inputs) -> dict[str, Any]:
+    """Run the encoder and the quantum head on images."""
+    return _model(inputs, "quantum")
+
+
+def classical_model(inputs: Inputs) -> dict[str, Any]:
+    """Run the encoder and the classical head on images."""
+    return _model(inputs, "classical")
+
+
+def _published(gamma: float, x: Tensor, y: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+    return models.loss("published", gamma, x, y, pos, neg.sum(0), len(neg))
+
+
+def kl_loss(inputs: Inputs) -> dict[str, Any]:
+    """Evaluate the losses, and the published one's gradients, at given parities."""
+    z = {name: _tensor(inputs[name]).requires_grad_() for name in ("z_x", "z_y", "z_pos", "z_neg")}
+    x, y, pos, neg = (models.rows_of_parity(value) for value in z.values())
+    gamma, total = inputs["gamma"], neg.sum(0)
+    published = _published(gamma, x, y, pos, neg)
+    grad_x, grad_pos = torch.autograd.grad(published, [z["z_x"], z["z_pos"]], retain_graph=True)
+    return {
+        "published": published,
+        "published_positive_term": _published(1.0, x, y, pos, neg),
+        "published_negative_term": _published(0.0, x, y, pos, neg),
+        "loop_fixed": models.loss("loop_fixed", gamma, x, y, pos, total, len(neg)),
+        "corrected": models.loss("corrected", gamma, x, y, pos, total, len(neg)),
+        "published_grad_z_x": grad_x,
+        "published_grad_z_pos": grad_pos,
+    }
+
+
+def published_loss_gradient(inputs: Inputs) -> dict[str, Any]:
+    """Differentiate the published loss with and without the gradient through the bank."""
+    views = [_tensor(inputs[f"features_{name}"]) for name in ("x", "y", "pos", "neg")]
+    names = ("grad_w_1", "grad_w_2", "grad_w_3")
+    results = {}
+    for bank in ("attached", "detached"):
+        weights = [w.requires_grad_() for w in _weights(inputs)]
+        phases = models.effective_phases(*weights)
+        x, y, pos, neg = (models.rows_of_parity(models.parity(view, phases)) for view in views)
+        if bank == "detached":
+            pos, neg = pos.detach(), neg.detach()
+        value = _published(inputs["gamma"], x, y, pos, neg)
+        gradients = torch.autograd.grad(value, weights)
+        results[f"bank_{bank}"] = {"loss": value, **dict(zip(names, gradients, strict=True))}
+    return results
+
+
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Pow: operator.pow,
+    ast.Mod: operator.mod,
+}
+
+
+def _polynomial(node: ast.expr, names: Mapping[str, np.ndarray]) -> np.ndarray | int:
+    """Evaluate integer arithmetic on named arrays; nothing else is understood."""
+    match node:
+        case ast.Constant(value=int(value)):
+            return value
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_polynomial(operand, names)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_polynomial(left, names), _polynomial(right, names))
+    raise ValueError(f"cannot evaluate {ast.unparse(node)!r} in a pixel rule.")
+
+
+def resize_28_to_14(inputs: Inputs) -> dict[str, Any]:
+    """Draw the image of a pixel rule and shrink it."""
+    rule = inputs["pixel_rule"].split("=", 1)[1].replace("mod", "%").strip()
+    row, column = np.mgrid[:28, :28]
+    pixels = _polynomial(ast.parse(rule, mode="eval").body, {"r": row, "c": column})
+    return {"pixels_uint8": learning.shrink(np.asarray(pixels, dtype=np.uint8)[None])[0]}
+
+
+def parameter_counts(inputs: Inputs) -> dict[str, Any]:
+    """Count parameters, and those that receive a gradient of the published loss."""
+    result: dict[str, Any] = {"quantum_total": {}, "classical_total": {}}
+    trained: dict[str, dict[str, int]] = {"quantum": {}, "classical": {}}
+    for nlayers in inputs["nlayers"]:
+        for classifier in ("quantum", "classical"):
+            total, moved = count_parameters(classifier, nlayers)
+            result[f"{classifier}_total"][str(nlayers)] = total
+            trained[classifier][str(nlayers)] = moved
+    (classical,) = set(trained["classical"].values())
+    return {
+        **result,
+        "quantum_trained_as_published": trained["quantum"],
+        "classical_trained_as_published": classical,
+    }
+
+
+def count_parameters(classifier: str, nlayers: int) -> tuple[int, int]:
+    """Return (all parameters, those that receive a gradient) of a network as published."""
+    model = models.build(classifier, nlayers, stream(0, "e"), stream(0, "h"))
+    rows = model(torch.from_numpy(stream(0, "images").random((6, models.SIDE, models.SIDE))))
+    _published(0.5, rows[:2], rows[2:4], rows[:2], rows[2:]).backward()
+    parameters = list(model.parameters())
+    return (
+        sum(p.numel() for p in parameters),
+        sum(p.numel() for p in parameters if p.grad is not None),
+    )
+
+
+def learning_rate_per_step(inputs: Inputs) -> dict[str, Any]:
+    """Return the learning rate of the first steps for each T_max."""
+    return {
+        f"T_max_{period}": {
+            str(step): learning.learning_rate(step, inputs["base"], period, inputs["eta_min"])
+            for step in range(max(5000, 50 * period))
+        }
+        for period in inputs["T_max"]
+    }
+
+
+def argument_validation(inputs: Inputs) -> dict[str, Any]:
+    """Apply the released rules to fragments of a command line."""
+    accepted = []
+    for fragment in inputs["arguments"]:
+        words = shlex.split(fragment) if isinstance(fragment, str) else list(fragment)
+        try:
+            released.validate(released.parser().parse_args(words))
+            accepted.append(True)
+        except ValueError:
+            accepted.append(False)
+    defaults = vars(released.parser().parse_args([]))
+    return {
+        "accepted": accepted,
+        "defaults": {name: value for name, value in defaults.items() if name != "seed"},
+    }
+
+
+def class_counts(inputs: Inputs) -> dict[str, Any]:
+    """Count the images of two classes in the whole sets (needs their label files)."""
+    classes = (inputs["c1"], inputs["c2"])
+    counts: dict[str, dict[str, list[int]]] = {}
+    for name, dataset in (
+        ("MNIST", "mnist"),
+        ("KMNIST", "kmnist"),
+        ("FashionMNIST", "fashion_mnist"),
+    ):
+        counts[name] = {}
+        for split in ("train", "test"):
+            labels = data.load(dataset, split=split, classes=classes).labels
+            counts[name][split] = [int((labels == c).sum()) for c in classes]
+    sizes = {
+        f"{name}_{split}": [sum(pair) // k for k in (1, 2, 5, 10)]
+        for name, halves in counts.items()
+        for split, pair in halves.items()
+    }
+    constant = {
+        f"constant_predictor_accuracy_MNIST_{split}": [n / sum(pair) for n in pair]
+        for split, pair in counts["MNIST"].items()
+    }
+    return {**counts, **constant, "eval_subset_sizes_k_1_2_5_10": sizes}
+
+
+def closed_form_even_n(inputs: Inputs) -> dict[str, Any]:
+    """Return the four effective phases."""
+    return {"phi": models.effective_phases(*_weights(inputs))}
+
+
+KINDS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
+    "kl_loss_error": kl_loss,
+} | {
+    function.__name__: function
+    for function in (
+        quantum_head,
+        quantum_model,
+        classical_model,
+        kl_loss,
+        published_loss_gradient,
+        resize_28_to_14,
+        parameter_counts,
+        learning_rate_per_step,
+        argument_validation,
+        class_counts,
+        closed_form_even_n,
+    )
+}
+
+# Kinds that pass when the computation refuses its inputs (the released loop runs past its end).
+REFUSED = {"kl_loss_error"}
+
+# Largest absolute error allowed, by the last part of a field's name; 1e-8 where none is given.
+TOLERANCES = {
+    "kl_loss": {"published_grad_z_x": 1e-7, "published_grad_z_pos": 1e-7},
+    "published_loss_gradient": {"grad_w_1": 1e-7, "grad_w_2": 1e-7, "grad_w_3": 1e-7},
+    "learning_rate_per_step": {"": 1e-10},
+    "class_counts": {"": 1e-9},
+}

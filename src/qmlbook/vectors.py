@@ -1,0 +1,163 @@
+"""Hold the library against reference vectors made with the papers' released code.
+
+A file names its paper and lists cases; the paper's room says how each kind is recomputed. Every
+field of a case's ``expected`` is compared; a kind or field the room does not know leaves the case
+unchecked, which counts as a failure.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import papers
+from .errors import QmlbookError, UsageError
+
+TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The verdict on one case; ``max_error`` is ``None`` where nothing could be compared."""
+
+    file: str
+    paper: str
+    case: str
+    kind: str
+    checked: bool
+    max_error: float | None
+    tolerance: float
+    passed: bool
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return asdict(self)
+
+
+def check_files(files: list[Path]) -> list[CaseResult]:
+    """Check every case of every file, in order.
+
+    Raises:
+        UsageError: if a file is missing, is not JSON of this form, or names an unknown paper.
+    """
+    return [result for file in files for result in _check_file(Path(file))]
+
+
+def _check_file(file: Path) -> Iterator[CaseResult]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        paper, cases = content["paper"], content["cases"]
+        cases = [(c["id"], c["kind"], c["inputs"], c["expected"]) for c in cases]
+    except OSError as error:
+        raise UsageError(f"FILE {file} cannot be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"FILE {file} is not a file of reference vectors: {error!r}.") from None
+    room = papers.module(paper, "vectors")
+    kinds = room.KINDS if room else {}
+    tolerances = room.TOLERANCES if room else {}
+    for case, kind, inputs, expected in cases:
+        common = {"file": file.name, "paper": paper, "case": case, "kind": kind}
+        if kind not in kinds:
+            yield _unchecked(common, f"kind {kind!r} is not known")
+            continue
+        if kind in room.REFUSED:
+            yield _check_refusal(common, kinds[kind], inputs)
+        else:
+            yield _check_case(common, kinds[kind], inputs, expected, tolerances.get(kind, {}))
+
+
+def _check_refusal(common: dict[str, str], compute: Any, inputs: Mapping[str, Any]) -> CaseResult:
+    """Pass a case whose inputs must be refused, not answered with a number."""
+    try:
+        compute(inputs)
+    except (IndexError, ValueError):
+        return CaseResult(**common, checked=True, max_error=0.0, tolerance=0.0, passed=True)
+    note = "an answer was given where the inputs should have been refused"
+    return CaseResult(
+        **common, checked=True, max_error=None, tolerance=0.0, passed=False, note=note
+    )
+
+
+def _unchecked(common: dict[str, str], note: str) -> CaseResult:
+    return CaseResult(
+        **common, checked=False, max_error=None, tolerance=TOLERANCE, passed=False, note=note
+    )
+
+
+def _check_case(
+    common: dict[str, str],
+    compute: Any,
+    inputs: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    tolerances: Mapping[str, float],
+) -> CaseResult:
+    try:
+        ours = compute(inputs)
+    except QmlbookError as error:  # data that are not here, for instance
+        return _unchecked(common, str(error))
+    except Exception as error:
+        note = f"{type(error).__name__}: {error}"
+        return CaseResult(
+            **common, checked=True, max_error=None, tolerance=TOLERANCE, passed=False, note=note
+        )
+    loosest, worst, notes = 0.0, 0.0, []
+    unknown = False
+    for path, want, got in _leaves(expected, ours, ()):
+        limit = next((tolerances[p] for p in reversed(path) if p in tolerances), None)
+        limit = limit if limit is not None else tolerances.get("", TOLERANCE)
+        loosest = max(loosest, limit)
+        if got is _MISSING:
+            unknown = True
+            notes.append(f"field {'.'.join(path)} is not known")
+            continue
+        error = _difference(want, got)
+        worst = max(worst, error)
+        if not error <= limit:
+            notes.append(f"{'.'.join(path)} is off by {error:.3g}")
+    return CaseResult(
+        **common,
+        checked=not unknown,
+        max_error=worst if np.isfinite(worst) else None,
+        tolerance=loosest or TOLERANCE,
+        passed=not notes,
+        note="; ".join(notes[:3]),
+    )
+
+
+_MISSING = object()
+
+
+def _leaves(expected: Any, ours: Any, path: tuple[str, ...]) -> Iterator[tuple]:
+    """Yield (path, expected, ours) for everything below objects."""
+    if not isinstance(expected, Mapping):
+        yield path, expected, ours
+        return
+    for key, value in expected.items():
+        found = ours.get(key, _MISSING) if isinstance(ours, Mapping) else _MISSING
+        if found is _MISSING:
+            yield (*path, key), value, _MISSING
+        else:
+            yield from _leaves(value, found, (*path, key))
+
+
+def _difference(want: Any, got: Any) -> float:
+    """Return the largest absolute difference; infinite for other shapes, types or unequal words."""
+    if hasattr(got, "detach"):
+        got = got.detach().cpu().numpy()
+    want, got = _array(want), _array(got)
+    if want.shape != got.shape:
+        return float("inf")
+    if not {want.dtype.kind, got.dtype.kind} <= set("iuf"):  # words, booleans, None
+        return 0.0 if np.array_equal(want, got) else float("inf")
+    return float(np.nan_to_num(np.abs(want - got), nan=np.inf).max(initial=0.0))
+
+
+def _array(values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError:  # ragged lists compare as objects
+        return np.asarray(values, dtype=object)
