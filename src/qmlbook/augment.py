@@ -56,14 +56,14 @@ def draw_crops(rng: np.random.Generator, n: int, size: int) -> Crops:
     height, width = np.full(n, size), np.full(n, size)  # fallback: the whole (square) image
     open_ = np.ones(n, bool)
     for _ in range(ATTEMPTS):
+        if not open_.any():
+            break
         area = size**2 * rng.uniform(*SCALE, n)
         aspect = np.exp(rng.uniform(*np.log(RATIO), n))
         w = np.rint(np.sqrt(area * aspect)).astype(int)
         h = np.rint(np.sqrt(area / aspect)).astype(int)
-        i, j = (
-            rng.integers(0, np.maximum(size - h, 0) + 1),
-            rng.integers(0, np.maximum(size - w, 0) + 1),
-        )
+        i = rng.integers(0, np.maximum(size - h, 0) + 1)
+        j = rng.integers(0, np.maximum(size - w, 0) + 1)
         good = open_ & (w > 0) & (w <= size) & (h > 0) & (h <= size)
         top[good], left[good], height[good], width[good] = i[good], j[good], h[good], w[good]
         open_ &= ~good

@@ -161,3 +161,23 @@ def _array(values: Any) -> np.ndarray:
         return np.asarray(values)
     except ValueError:  # ragged lists compare as objects
         return np.asarray(values, dtype=object)
+
+
+def render(results: list[CaseResult], format: str) -> str:
+    """Write results as a ``table`` for people or as ``json``."""
+    if format == "json":
+        return json.dumps([result.as_dict() for result in results], indent=1)
+    width = max((len(result.case) for result in results), default=4)
+    lines = [
+        f"{_word(r):11} {r.case:{width}}  {r.kind:24} "
+        + (f"max error {r.max_error:.1e} (allowed {r.tolerance:.0e})" if r.passed else r.note)
+        for r in results
+    ]
+    passed = sum(result.passed for result in results)
+    return "\n".join([*lines, f"{passed} of {len(results)} cases passed."])
+
+
+def _word(result: CaseResult) -> str:
+    if not result.checked:
+        return "not checked"
+    return "passed" if result.passed else "FAILED"

@@ -92,7 +92,7 @@ def learning_rate(step: int, base: float, period: int, floor: float = 1e-6) -> f
 
 @dataclass(frozen=True)
 class Bank:
-    """Rows of all training images, kept from the end of the last epoch.
+    """Rows (N, 2) of all training images, kept from the end of the last epoch, and their sums.
 
     ``tangent`` (N, 2, P) is their derivative by the head's coordinates *at that time*. The
     released bank is not detached, so every loss also pushes the weights through these old rows;
@@ -102,6 +102,8 @@ class Bank:
 
     rows: Tensor
     tangent: Tensor | None
+    total: Tensor
+    total_tangent: Tensor | None
 
     @classmethod
     def build(cls, model: models.Classifier, responses: Tensor, attached: bool) -> Bank:
@@ -116,11 +118,11 @@ class Bank:
 
     def select(self, index: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows at ``index`` (B, 2) and the sum of all rows (2,)."""
-        rows, total = self.rows[index], self.rows.sum(0)
+        rows, total = self.rows[index], self.total
         if self.tangent is not None:
             shift = coordinates - coordinates.detach()  # zero, with gradient
             rows = rows + self.tangent[index] @ shift
-            total = total + self.tangent.sum(0) @ shift
+            total = total + self.total_tangent @ shift
         return rows, total
 
 
@@ -262,18 +264,18 @@ def predict(model: models.Classifier, images: Tensor) -> Tensor:
 
 def subset_accuracies(
     correct: np.ndarray, labels: np.ndarray, rng: np.random.Generator
-) -> list[float]:
-    """Return the released evaluation at k = 1, 2, 5, 10 (eval.py lines 25-60).
+) -> dict[str, float]:
+    """Return the released evaluation on subsets, k = 2, 5, 10 (eval.py lines 25-60).
 
-    k = 1 is the whole split; otherwise the mean over stratified random subsets of floor(M / k)
-    images: ten of them, but no more after the first with an accuracy below 0.6.
+    Each is the mean over stratified random subsets of floor(M / k) images: ten of them, but no
+    more after the first with an accuracy below 0.6.
     """
-    results = [float(correct.mean())]
+    results = {}
     for k in (2, 5, 10):
         draws: list[float] = []
         while len(draws) < 10 and (not draws or draws[-1] >= 0.6):
             draws.append(float(correct[stratified(labels, len(labels) // k, rng)].mean()))
-        results.append(float(np.mean(draws)))
+        results[f"accuracy_k{k}"] = float(np.mean(draws))
     return results
 
 

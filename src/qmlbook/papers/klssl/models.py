@@ -183,6 +183,17 @@ def build(
     return Classifier(Encoder(encoder_rng, bound, frozen), head)
 
 
+def count_parameters(classifier: str, nlayers: int) -> tuple[int, int]:
+    """Return (all parameters, those that receive a gradient) of a network as published."""
+    zero = np.random.default_rng(0)
+    model = build(classifier, nlayers, zero, zero)
+    rows = model(torch.from_numpy(zero.random((6, SIDE, SIDE))))
+    loss("published", 0.5, rows[:2], rows[2:4], rows[:2], rows[2:].sum(0), 4).backward()
+    parameters = list(model.parameters())
+    trained = [p for p in parameters if p.grad is not None]
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in trained)
+
+
 # --- the closed form of the circuit ---------------------------------------------------------
 
 

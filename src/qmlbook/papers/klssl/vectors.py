@@ -159,7 +159,7 @@ def parameter_counts(inputs: Inputs) -> dict[str, Any]:
     trained: dict[str, dict[str, int]] = {"quantum": {}, "classical": {}}
     for nlayers in inputs["nlayers"]:
         for classifier in ("quantum", "classical"):
-            total, moved = count_parameters(classifier, nlayers)
+            total, moved = models.count_parameters(classifier, nlayers)
             result[f"{classifier}_total"][str(nlayers)] = total
             trained[classifier][str(nlayers)] = moved
     (classical,) = set(trained["classical"].values())
@@ -168,18 +168,6 @@ def parameter_counts(inputs: Inputs) -> dict[str, Any]:
         "quantum_trained_as_published": trained["quantum"],
         "classical_trained_as_published": classical,
     }
-
-
-def count_parameters(classifier: str, nlayers: int) -> tuple[int, int]:
-    """Return (all parameters, those that receive a gradient) of a network as published."""
-    model = models.build(classifier, nlayers, stream(0, "e"), stream(0, "h"))
-    rows = model(torch.from_numpy(stream(0, "images").random((6, models.SIDE, models.SIDE))))
-    _published(0.5, rows[:2], rows[2:4], rows[:2], rows[2:]).backward()
-    parameters = list(model.parameters())
-    return (
-        sum(p.numel() for p in parameters),
-        sum(p.numel() for p in parameters if p.grad is not None),
-    )
 
 
 def learning_rate_per_step(inputs: Inputs) -> dict[str, Any]:

@@ -1,0 +1,405 @@
+"""Chapters: from MyST source to executed notebook.
+
+A chapter is a MyST notebook that ``_toc.yml`` lists. It runs in a process and a kernel of its own,
+and the executed notebook is stamped with what it was made from, so that no page ever shows the
+output of other code or other data. :mod:`qmlbook.references` compares such notebooks with stored
+ones, :mod:`qmlbook.book` makes pages of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from . import notebooks, paths
+from .errors import QmlbookError, UsageError, choose
+from .papers import PROFILES
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+#: Cells with this tag may write to standard error; any other cell that does fails its chapter.
+ALLOW_STDERR = "allow-stderr"
+#: Seconds one cell may take.
+CELL_TIMEOUT = 600
+#: One thread a kernel unless the user asked for more, because chapters run two at a time.
+THREADS = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one chapter.
+
+    Attributes:
+        name: the chapter.
+        status: ``executed``, ``up to date``, ``failed`` or ``not run`` (an earlier one failed).
+        seconds: wall-clock time of the run.
+        path: the executed notebook, ``None`` unless there is a good one.
+        cell: number of the code cell that failed, from 1, when it is known.
+        error: the failure in one line.
+        traceback: end of the traceback, without colours.
+    """
+
+    name: str
+    status: str
+    seconds: float = 0.0
+    path: Path | None = None
+    cell: int | None = None
+    error: str = ""
+    traceback: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a good executed notebook."""
+        return self.path is not None
+
+    def __str__(self) -> str:
+        """Return the line (for a failure, the lines) that a person wants to read."""
+        if self.status == "failed":
+            where = f" in code cell {self.cell}" if self.cell else ""
+            return f"{self.name}: FAILED{where}: {self.error}\n{self.traceback}".rstrip()
+        took = f" in {self.seconds:.0f} s" if self.seconds else ""
+        return f"{self.name}: {self.status}{took}"
+
+
+# --- which chapters there are -------------------------------------------------------------------
+
+
+def toc_files(root: Path) -> list[str]:
+    """Return every document that ``_toc.yml`` names, in reading order, as it is written there."""
+
+    def walk(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            yield from (node[key] for key in ("root", "file") if key in node)
+        if isinstance(node, dict | list):
+            for child in node.values() if isinstance(node, dict) else node:
+                yield from walk(child)
+
+    return list(walk(yaml.safe_load((root / "_toc.yml").read_text("utf-8"))))
+
+
+def sources(root: Path | None = None) -> dict[str, Path]:
+    """Return the chapters in reading order: name (file stem) -> MyST notebook.
+
+    Plain pages of the book, whose header names no kernel, are not chapters.
+    """
+    root = root or paths.project_root()
+    found: dict[str, Path] = {}
+    for entry in toc_files(root):
+        path = root / f"{entry.removesuffix('.md')}.md"
+        text = path.read_text("utf-8") if path.is_file() else ""
+        header = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+        if header and "kernelspec" in yaml.safe_load(header[1]):
+            if path.stem in found:
+                raise QmlbookError(f"_toc.yml lists two chapters called {path.stem!r}; rename one.")
+            found[path.stem] = path
+    return found
+
+
+def names(root: Path | None = None) -> list[str]:
+    """Return the names of the chapters in reading order."""
+    return list(sources(root))
+
+
+def select(selected: Iterable[str] | None, root: Path) -> dict[str, Path]:
+    """Return the selected chapters with their sources; all of them when none is named.
+
+    Raises:
+        UsageError: names the first unknown chapter and lists the known ones.
+    """
+    known = sources(root)
+    wanted = list(dict.fromkeys(selected or known))
+    for name in wanted:
+        if name not in known:
+            raise choose("chapter", name, known or ["(_toc.yml lists no chapter)"])
+    return {name: known[name] for name in wanted}
+
+
+# --- parameters ---------------------------------------------------------------------------------
+
+
+def parse_value(text: str) -> Any:
+    """Return a value given on the command line as the Python value it looks like.
+
+    ``3``, ``0.5``, ``true`` or ``True``, ``null`` or ``None``, ``[0, 1]`` and other JSON are read
+    as such; anything else stays text.
+    """
+    words = {"True": True, "False": False, "None": None}
+    try:
+        return words[text] if text in words else json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def declared(notebook: NotebookNode, source: Path) -> dict[str, Any]:
+    """Return the parameters that a chapter declares, with their defaults.
+
+    Raises:
+        QmlbookError: if there is not exactly one ``parameters`` cell, if it does anything but
+            assign literals to names, or if it does not declare ``profile = "quick"``.
+    """
+    cells = [cell for cell in notebook.cells if "parameters" in notebooks.tags(cell)]
+    if len(cells) != 1:
+        raise QmlbookError(
+            f"{source.name}: a chapter needs one cell tagged 'parameters', not {len(cells)}."
+        )
+    values = {}
+    try:
+        for line in ast.parse(cells[0].source).body:
+            (target,) = [line.target] if isinstance(line, ast.AnnAssign) else line.targets
+            values[target.id] = ast.literal_eval(line.value)
+    except (AttributeError, SyntaxError, TypeError, ValueError):
+        raise QmlbookError(
+            f"{source.name}: the parameters cell may only assign literals to names."
+        ) from None
+    if values.get("profile") != "quick":
+        raise QmlbookError(f'{source.name}: the parameters cell must declare profile = "quick".')
+    return values
+
+
+def _check_given(given: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse parameters that some selected chapter does not declare."""
+    if "profile" in given:
+        raise UsageError("-p profile is not allowed; use the option --profile quick or full.")
+    for name, known in defaults.items():
+        for parameter in given:
+            if parameter not in known:
+                allowed = [key for key in known if key != "profile"]
+                raise choose(f"parameter of {name}", parameter, allowed or ["(it has none)"])
+
+
+# --- running ------------------------------------------------------------------------------------
+
+
+def run(
+    selected: Iterable[str] | None = None,
+    *,
+    profile: str = "quick",
+    parameters: Mapping[str, Any] | None = None,
+    keep_going: bool = False,
+    jobs: int = 2,
+    force: bool = False,
+    embedded: bool = False,
+    cell_timeout: float = CELL_TIMEOUT,
+    root: Path | None = None,
+    echo: Callable[[str], object] = print,
+) -> list[Result]:
+    """Execute chapters and store them as ``_build/executed/<profile>/<name>.ipynb``.
+
+    A chapter whose stored notebook was made from the same source, library, data, lock, profile
+    and parameters is up to date and not run again. Where a parameter has another value than the
+    chapter declares, a cell with that value follows the ``parameters`` cell; a quick run with the
+    declared values therefore shows the chapter as it was written.
+
+    Args:
+        selected: chapters; none for all.
+        profile: ``quick`` or ``full``, each with its own folder.
+        parameters: other values for parameters; text is read by :func:`parse_value`.
+        keep_going: run the other chapters when one fails.
+        jobs: how many chapters run at a time.
+        force: run chapters that are up to date, too.
+        embedded: hide the reader's own data (see :func:`kernel_environment`).
+        cell_timeout: seconds one cell may take before its chapter fails.
+        root: the checkout; by default :func:`qmlbook.paths.project_root`.
+        echo: called with one text per finished chapter.
+
+    Returns:
+        One result per chapter, in reading order. A failed chapter is a result, not an exception,
+        and leaves no executed notebook behind.
+
+    Raises:
+        UsageError: for an unknown chapter, profile or parameter, or ``jobs`` below 1.
+        QmlbookError: for a chapter that does not declare its parameters properly.
+    """
+    import jupytext
+
+    root = root or paths.project_root()
+    chapters = select(selected, root)
+    if profile not in PROFILES:
+        raise choose("profile", profile, PROFILES)
+    if jobs < 1:
+        raise UsageError(f"jobs must be 1 or more, not {jobs}.")
+    given = {
+        key: parse_value(value) if isinstance(value, str) else value
+        for key, value in (parameters or {}).items()
+    }
+    written = {name: jupytext.read(source) for name, source in chapters.items()}
+    defaults = {name: declared(written[name], source) for name, source in chapters.items()}
+    _check_given(given, defaults)
+    # Runs on the reader's own data and runs that hide them must not replace each other.
+    hidden = embedded and "QMLBOOK_DATA" in os.environ
+    folder = root / "_build" / "executed" / ("embedded" if hidden else profile)
+    common = _common_digest(root, embedded)
+    stopped = threading.Event()
+
+    def one(name: str) -> Result:
+        source, target = chapters[name], folder / f"{name}.ipynb"
+        values = {**given, "profile": profile}
+        changed = {key: value for key, value in values.items() if value != defaults[name][key]}
+        fingerprint = _digest(common.encode(), source.read_bytes())
+        stamp = {"profile": profile, "parameters": changed, "fingerprint": fingerprint}
+        if not force and _stamp(target) == stamp:
+            return Result(name, "up to date", path=target)
+        if stopped.is_set():
+            return Result(name, "not run")
+        target.unlink(missing_ok=True)  # whatever happens now, no old output passes for new
+        start = time.perf_counter()
+        executed, process = _papermill(written[name], source, changed, root, embedded, cell_timeout)
+        seconds = time.perf_counter() - start
+        if failure := _failure(executed, process, cell_timeout):
+            if not keep_going:
+                stopped.set()
+            return Result(name, "failed", seconds, None, *failure)
+        notebooks.write(notebooks.scrub(executed, root, stamp), target)
+        return Result(name, "executed", seconds, target)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(one, name) for name in chapters]
+        try:
+            for future in as_completed(futures):
+                echo(str(future.result()))
+        finally:
+            stopped.set()  # after an interruption nothing new is started
+    return [future.result() for future in futures]
+
+
+def _papermill(
+    notebook: NotebookNode,
+    source: Path,
+    changed: Mapping[str, Any],
+    root: Path,
+    embedded: bool,
+    cell_timeout: float,
+) -> tuple[NotebookNode, subprocess.CompletedProcess[str]]:
+    """Execute a notebook in the folder of its source, in a process of its own.
+
+    (papermill changes the working directory of its process, which threads would share.)
+    """
+    import nbformat
+
+    with tempfile.TemporaryDirectory(prefix="qmlbook-") as scratch:
+        raw, done, values = (Path(scratch, name) for name in ("raw.ipynb", "done.ipynb", "p.yml"))
+        nbformat.write(notebook, raw)
+        values.write_text(yaml.safe_dump(dict(changed)), "utf-8")
+        options = ["--parameters_file", values, "--cwd", source.parent, "--kernel", "python3"]
+        options += ["--execution-timeout", f"{cell_timeout:.0f}", "--no-progress-bar"]
+        process = subprocess.run(
+            [sys.executable, "-m", "papermill", raw, done, *options, "--log-level", "ERROR"],
+            env=kernel_environment(root, Path(scratch), embedded=embedded),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        executed = nbformat.read(done, as_version=4) if done.is_file() else notebook
+    return executed, process
+
+
+def kernel_environment(root: Path, scratch: Path, *, embedded: bool) -> dict[str, str]:
+    """Return the environment in which the code of a chapter runs.
+
+    The kernel ``python3`` is this very interpreter whatever kernels are installed, the library is
+    the checkout's own, and nothing of the reader's IPython and matplotlib settings is seen.
+
+    Args:
+        root: the checkout.
+        scratch: a folder that lives as long as the kernel.
+        embedded: see only the data in the repository.
+    """
+    spec = scratch / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel = {"argv": argv, "display_name": "Python 3", "language": "python"}
+    spec.write_text(json.dumps(kernel), "utf-8")
+    env = {**THREADS, **os.environ}
+    env["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(_library(root).parent), env.get("PYTHONPATH")])
+    )
+    env["QMLBOOK_ROOT"] = str(root)
+    env["JUPYTER_PATH"] = env["IPYTHONDIR"] = str(scratch)
+    env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # keeps the debugger from remarking on itself
+    for name in ("MPLBACKEND", "MATPLOTLIBRC", "PYTEST_ADDOPTS"):
+        env.pop(name, None)
+    if embedded:
+        env.pop("QMLBOOK_DATA", None)
+    return env
+
+
+def _library(root: Path) -> Path:
+    """Return the package that chapters of a checkout import: its own, else the running one."""
+    own = root / "src" / "qmlbook"
+    return own if own.is_dir() else paths.PACKAGE
+
+
+def _failure(
+    executed: NotebookNode, process: subprocess.CompletedProcess[str], cell_timeout: float
+) -> tuple[int | None, str, str] | None:
+    """Return number of the code cell, one-line error and traceback; ``None`` if all is well."""
+    cells = notebooks.code_cells(executed)
+    for number, cell in cells:
+        for output in cell.outputs:
+            if output.output_type == "error":
+                lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback)).splitlines()
+                error = f"{output.ename}: {output.evalue}".splitlines()[0]
+                return number, error, "\n".join(lines[-15:])
+            if output.get("name") == "stderr" and ALLOW_STDERR not in notebooks.tags(cell):
+                lines = output.text.strip().splitlines()
+                return number, "the cell wrote to standard error", "\n".join(lines[-15:])
+    reached = [number for number, cell in cells if cell.execution_count]
+    if process.returncode:
+        said = process.stderr.strip()
+        error = f"papermill stopped: {said.splitlines()[-1] if said else 'it said nothing'}"
+        if "CellTimeoutError" in said:
+            error = f"the cell took longer than {cell_timeout:.0f} s"
+        elif "DeadKernelError" in said:
+            error = "the kernel died"
+        return (reached[-1] if reached else None), error, ""
+    for number, _ in cells:
+        if number not in reached:  # a skip-execution tag, or sys.exit() in an earlier cell
+            return number, "the cell was not executed", ""
+    return None
+
+
+# --- staleness ----------------------------------------------------------------------------------
+
+
+def _stamp(target: Path) -> Any:
+    """Return what an executed notebook was made from; ``None`` if there is no readable one."""
+    try:
+        return json.loads(target.read_text("utf-8"))["metadata"].get("qmlbook")
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _common_digest(root: Path, embedded: bool) -> str:
+    """Return the digest of what all chapters depend on: library, data, lock, reader's data."""
+    library = _library(root)
+    files = {f"src/{path.relative_to(library)}": path for path in library.rglob("*")}
+    files |= {str(path.relative_to(root)): path for path in (root / "data").rglob("*")}
+    files["requirements.lock"] = root / "requirements.lock"
+    parts = ["" if embedded else os.environ.get("QMLBOOK_DATA", "")]
+    for name, path in sorted(files.items()):
+        if path.is_file() and not {"__pycache__", ".pending"} & set(path.parts):
+            parts += [name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return _digest(*(part.encode() for part in parts))
+
+
+def _digest(*parts: bytes) -> str:
+    """Return the SHA-256 of parts, each hashed by itself so that only equal lists agree."""
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

