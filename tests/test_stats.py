@@ -173,7 +173,8 @@ def test_value_rule(ours, outcome, published):
     runs = ours + np.array([-0.01, 0.01, 0.0, -0.01, 0.01])  # half-width 0.0124
     found, interval = stats.value_outcome(runs, published, 0.03)
     assert found == outcome
-    assert interval.low < interval.mean == pytest.approx(ours) < interval.high
+    assert interval.mean == pytest.approx(ours)
+    assert interval.low < ours < interval.high
 
 
 def test_value_rule_is_not_satisfied_by_wide_intervals():
@@ -285,10 +286,10 @@ def test_false_verdicts_about_orders():
     none = [stats.order_outcome(over, under, 0.0, rng)[0]
             for over, under in rng.normal(size=(3000, 2, 10))]  # fmt: skip
     assert within(none.count("reproduced"), 0.025, 3000)
-    shift = np.array([[0.3], [0.0]])  # an advantage just beyond the margin
+    shift = np.array([[0.3], [0.0]])  # an advantage of the size of the margin
     real = [stats.order_outcome(over, under, 0.3, rng)[0]
             for over, under in shift + rng.normal(size=(3000, 2, 10))]  # fmt: skip
-    assert real.count("not reproduced") / 3000 < 0.03
+    assert 0 < real.count("not reproduced") / 3000 < 0.025 + 4.5 * np.sqrt(0.025 / 3000)
 
 
 # Controls

@@ -83,6 +83,8 @@ def strip(
     """
     for place, (name, runs) in enumerate(groups.items()):
         runs = np.asarray(runs, dtype=float)
+        if not runs.size:  # nothing has been run yet: an empty column says so
+            continue
         colour = (colours or {}).get(name) or _colour_of(name)
         offsets = _spread(runs) * width
         ax.plot(place + offsets, runs, "o", ms=4, mew=0, alpha=alpha, color=colour)

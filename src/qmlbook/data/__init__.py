@@ -189,12 +189,12 @@ def load(
 
 def status(names: Iterable[str] | None = None) -> list[Status]:
     """Return, for each set, what can be loaded without a download; files are read and checked."""
-    rows = []
+    rows, places = [], list(files.roots())
     for name in _select(names):
         held, problem = {}, ""
         for split in SPLITS:
             try:
-                for found in files.search(name, split):
+                for found in files.search(name, split, places):
                     if split not in held or found.whole:
                         held[split] = found
                     if found.whole:

@@ -232,6 +232,7 @@ def _variants(
     }
 
 
+TITLES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 EMBEDDED = ("mnist", "fashion_mnist")  # what a quick run can use anywhere
 ENDS = (2, 16)
 

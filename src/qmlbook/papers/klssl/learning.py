@@ -114,7 +114,7 @@ class Bank:
         with torch.no_grad():
             rows = head.rows(inputs, where)
             tangent = torch.func.jacfwd(lambda c: head.rows(inputs, c))(where) if attached else None
-        return cls(rows, tangent)
+        return cls(rows, tangent, rows.sum(0), tangent.sum(0) if attached else None)
 
     def select(self, index: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows at ``index`` (B, 2) and the sum of all rows (2,)."""

@@ -1,0 +1,185 @@
+"""A mistake in a ``claims.yml`` is an error that says where it is and what is allowed."""
+
+import copy
+
+import pytest
+import yaml
+
+from qmlbook import papers
+from qmlbook.errors import UsageError
+from qmlbook.evidence.claims import Claim, load, load_claims
+
+VALUE = {
+    "id": "K8",
+    "statement": "Mean accuracy\n  over depths",
+    "kind": "value",
+    "published": {"mean": 0.513, "sd": 0.064, "n": 20},
+    "source": "Fig. B",
+    "experiment": "grid",
+    "metric": "accuracy",
+    "variants": ["n2", "n4"],
+    "margin": 0.05,
+    "seeds": 100,
+    "controls": {"untrained": ["untrained/n2", "untrained/n4"]},
+    "evidence": "measured",
+    "note": "none",
+    "why": "because",
+}
+ORDER = VALUE | {
+    "id": "K4",
+    "kind": "order",
+    "published": "not available",
+    "variants": {"over": ["n2", "n4"], "under": ["other/c2", "c4"]},
+}
+PROPERTY = {name: VALUE[name] for name in ("statement", "source", "experiment", "metric")} | {
+    "id": "K6", "kind": "property", "variants": "exact", "evidence": "computed",
+}  # fmt: skip
+BEST = VALUE | {"id": "K1", "published": {"best": 0.7, "of": 20}, "statistic": "max"}
+QUOTED = {
+    "id": "X9", "statement": "faster", "kind": "order", "source": "p. 1", "evidence": "illustrated",
+}  # fmt: skip
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return a function that loads these claims from a file of a paper called ``fake``."""
+
+    def read(*claims, **header):
+        content = {"paper": "fake", "title": "A title", "citation": "key2025"} | header
+        path = tmp_path / "fake" / "claims.yml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump({"claims": list(claims)} | content), encoding="utf-8")
+        return load("fake", path)
+
+    return read
+
+
+def test_every_field_arrives(read):
+    content = read(VALUE, ORDER, PROPERTY, BEST, QUOTED)
+    assert (content.paper, content.title, content.citation) == ("fake", "A title", "key2025")
+    value, order, exact, best, quoted = content.claims
+    assert value == Claim(
+        paper="fake", id="K8", statement="Mean accuracy over depths", kind="value",
+        source="Fig. B", evidence="measured", published={"mean": 0.513, "sd": 0.064, "n": 20},
+        experiment="grid", metric="accuracy", statistic="mean", variants=("n2", "n4"), under=(),
+        margin=0.05, seeds=100, controls={"untrained": ("untrained/n2", "untrained/n4")},
+        note="none", why="because",
+    )  # fmt: skip
+    assert (order.statistic, order.under) == ("difference", ("other/c2", "c4"))
+    assert (order.place("n2"), order.place("other/c2")) == (("grid", "n2"), ("other", "c2"))
+    assert (exact.variants, exact.seeds, exact.controls) == (("exact",), 1, "not applicable")
+    assert best.published == {"best": 0.7, "of": 20}
+    assert (quoted.experiment, quoted.published, quoted.controls) == (None, "not available", {})
+
+
+def test_differences_have_published_values_too(read):
+    change = {"kind": "value", "published": {"mean": 3.03}, "statistic": "difference"}
+    assert read(ORDER | change).claims[0].under == ("other/c2", "c4")
+
+
+def test_controls_that_make_no_sense(read):
+    assert read(VALUE | {"controls": "not applicable"}).claims[0].controls == "not applicable"
+
+
+REFUSED = [
+    (VALUE, {"margn": 1}, "field 'margn' is not known; choose from: .*margin"),
+    (VALUE, {"kind": "number"}, "kind is 'number' and must be one of: value, order, property"),
+    (VALUE, {"evidence": "felt"}, "one of: proved, computed, measured, illustrated"),
+    (VALUE, {"statistic": "median"}, "one of: mean, max, difference"),
+    (VALUE, {"statement": "  "}, "statement is '  ' and must be a text"),
+    (VALUE, {"source": None}, "source is None and must be a text"),
+    (VALUE, {"margin": "1e-3"}, "margin is '1e-3' and must be a number, 0 or more .YAML"),
+    (VALUE, {"margin": -0.1}, "margin is -0.1"),
+    (VALUE, {"margin": True}, "margin is True"),
+    (VALUE, {"margin": float("nan")}, "margin is nan"),
+    (VALUE, {"margin": ...}, "margin is missing"),
+    (VALUE, {"seeds": 2.0}, "seeds is 2.0 and must be a whole number"),
+    (VALUE, {"seeds": 2}, "seeds is 2 and must be 3 or more"),
+    (VALUE, {"seeds": ...}, "seeds is 1 and must be 3 or more"),
+    (VALUE, {"metric": ...}, "needs a metric and variants"),
+    (VALUE, {"variants": ...}, "needs a metric and variants"),
+    (VALUE, {"variants": [2, 4]}, "variants is .2, 4. and must be a name or a list"),
+    (VALUE, {"variants": ["n2", "n2"]}, "without repetitions"),
+    (VALUE, {"variants": []}, "must be a name or a list"),
+    (VALUE, {"published": {"mean": 0.5, "n": 20}}, "{mean, sd, n}, {mean}, {single}, {best, of}"),
+    (VALUE, {"published": 0.5}, "published is 0.5"),
+    (VALUE, {"published": "unknown"}, "published is 'unknown'"),
+    (VALUE, {"published": {"mean": "65 %"}}, "published.mean is '65 %'"),
+    (VALUE, {"published": {"mean": 1, "sd": -1, "n": 5}}, "published.sd is -1"),
+    (VALUE, {"published": {"mean": 1, "sd": 1, "n": 1}}, "published.n is 1"),
+    (VALUE, {"published": {"best": 1, "of": 0.5}, "statistic": "max"}, "published.of is 0.5"),
+    (VALUE, {"published": {"single": 0.5}}, "takes one variant"),
+    (VALUE, {"controls": ["n2"]}, "controls is .* and must be name"),
+    (VALUE, {"controls": {"a": ["n2"]}}, "a has 1 variants and must have 2"),
+    (VALUE, {"variants": ORDER["variants"]}, "a difference, and nothing else"),
+    (BEST, {"statistic": ...}, "'max' and published {best, of} go together"),
+    (BEST, {"published": {"mean": 0.5}}, "'max' and published {best, of} go together"),
+    (BEST, {"seeds": 49}, "98 runs, and the best of 20 needs 100"),
+    (ORDER, {"margin": ...}, "margin is missing"),
+    (ORDER, {"seeds": 7}, "seeds is 7 and must be 8 or more .order"),
+    (ORDER, {"variants": ["n2"]}, "a difference, and nothing else"),
+    (ORDER, {"variants": {"over": "n2"}}, "variants: field 'under' is missing"),
+    (ORDER, {"variants": {"over": ["n2"], "under": ["a", "b"]}, "controls": {}}, "under has 2"),
+    (ORDER, {"statistic": "mean"}, "the statistic of an order is 'difference'"),
+    (PROPERTY, {"controls": {"a": ["x"]}}, "a property takes no controls"),
+    (PROPERTY, {"statistic": "max"}, "a property takes no statistic"),
+    (QUOTED, {"source": ...}, "field 'source' is missing"),
+]
+
+
+@pytest.mark.parametrize(("entry", "change", "message"), REFUSED)
+def test_mistakes_are_refused_by_name(read, entry, change, message):
+    entry = copy.deepcopy(entry) | change
+    entry = {name: value for name, value in entry.items() if value is not ...}
+    with pytest.raises(UsageError, match=message) as caught:
+        read(entry)
+    text = str(caught.value)
+    assert text.startswith(f"fake/claims.yml, claim {entry['id']}: ")
+    assert text.endswith(".")
+    assert "\n" not in text
+
+
+def test_identifiers_are_unique(read):
+    with pytest.raises(UsageError, match=r"fake/claims.yml: id 'K8' is used by more than one"):
+        read(VALUE, VALUE)
+
+
+def test_an_entry_without_identifier_is_named_by_its_number(read):
+    with pytest.raises(UsageError, match=r"claim 2: field 'id' is missing"):
+        read(VALUE, {name: VALUE[name] for name in VALUE if name != "id"})
+    with pytest.raises(UsageError, match=r"claim 1: must be a mapping"):
+        read("K8")
+
+
+def test_the_file_itself(read, tmp_path):
+    with pytest.raises(UsageError, match="paper is 'other' and must be 'fake'"):
+        read(VALUE, paper="other")
+    with pytest.raises(UsageError, match="field 'citation key' is not known"):
+        read(VALUE, **{"citation key": "x"})
+    with pytest.raises(UsageError, match="title is 3"):
+        read(VALUE, title=3)
+    with pytest.raises(UsageError, match="cannot be read"):
+        load("fake", tmp_path / "absent.yml")
+    broken = tmp_path / "broken.yml"
+    broken.write_text("claims: [", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"broken.yml: the file cannot be read as YAML"):
+        load("fake", broken)
+    broken.write_text("- !!python/object/apply:os.getcwd []", encoding="utf-8")
+    with pytest.raises(UsageError, match="cannot be read as YAML"):
+        load("fake", broken)
+
+
+def test_the_claims_of_this_book():
+    assert papers.names()
+    for paper in papers.names():
+        known = papers.experiments(paper)
+        for claim in load_claims(paper):
+            label = f"{paper} {claim.id}"
+            if claim.margin is not None or claim.seeds > 1:
+                assert claim.why, f"{label} does not say why its margin and seeds are what they are"
+            controls = claim.controls.values() if isinstance(claim.controls, dict) else ()
+            names = [*claim.variants, *claim.under, *(name for group in controls for name in group)]
+            for experiment, variant in map(claim.place, names):
+                if known:
+                    assert variant in known[experiment].variants["full"], label
+                    assert claim.seeds <= known[experiment].seeds["full"], label
