@@ -551,6 +551,16 @@ def test_a_changed_file_is_read_again(small, folder):
         data.load("mnist", n=10)
 
 
+def test_verify_trusts_no_time_stamp(small, folder):
+    put(folder, idx_files(small["mnist"]))
+    assert all(c.ok for c in data.verify(["mnist"]))
+    file = folder / "t10k-images-idx3-ubyte"
+    stamps = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    flip(file, 100)
+    os.utime(file, ns=stamps)
+    assert [c.ok for c in data.verify(["mnist"]) if c.source == "folder"] == [True, False]
+
+
 def test_writing_leaves_all_or_nothing_and_is_deterministic(monkeypatch, small, tmp_path):
     target = tmp_path / "set.npz"
     files.save_npz(target, small["mnist"])
@@ -589,6 +599,15 @@ def test_status_says_what_is_here(small, folder):
     assert [row.name for row in data.status()] == list(data.names())
     with pytest.raises(UsageError, match="'svhn' is not known"):
         data.status(["svhn"])
+
+
+def test_status_names_the_place_that_would_answer(small, folder):
+    put(folder, {"mnist.npz": npz(small_world()["mnist"][1])})
+    (row,) = data.status(["mnist"])
+    assert (row.source, row.whole, row.train) == ("folder", False, 40)
+    put(data.cache_dir(), {"mnist.npz": npz(small["mnist"])})
+    (row,) = data.status(["mnist"])  # the whole set is worth more than the first sample
+    assert (row.source, row.whole, row.train) == ("cache", True, 79)
 
 
 # --- downloads ----------------------------------------------------------------------------------
@@ -669,7 +688,10 @@ def test_progress_is_shown_only_to_a_terminal(
     data.fetch("kmnist", progress=progress)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert ("ubyte" in shown.err) == (progress and watched)
+    if progress and watched:
+        assert "train-images-idx3-ubyte.gz" in shown.err
+    else:
+        assert shown.err == ""
 
 
 def test_a_damaged_file_in_the_cache_is_replaced_by_a_fetch(small, serve, tmp_path):

@@ -4,12 +4,12 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import threading
 import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,10 +63,11 @@ def test_a_record_is_one_line_and_comes_back():
 
 
 def test_fields_are_those_of_the_contract():
-    assert list(json.loads(record().line())) == (
-        "paper experiment experiment_version variant profile config config_key seed metrics "
-        "seconds device dtype threads versions code_version started_at status"
-    ).split()
+    assert list(json.loads(record().line())) == [
+        "paper", "experiment", "experiment_version", "variant", "profile", "config", "config_key",
+        "seed", "metrics", "seconds", "device", "dtype", "threads", "versions", "code_version",
+        "started_at", "status",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,8 @@ def test_what_a_record_must_not_hold(changes):
 
 
 def test_metrics_become_plain_rounded_numbers():
+    import torch  # here, because the processes below import this file again
+
     metrics = {
         "a": np.float32(0.1), "b": torch.tensor(2), "c": np.array([1.0, 1 / 3]), "d": (1, 2.5),
         "e": True, "f": torch.tensor([0.5]), "g": 1e-20 / 3, "h": 10**6,
@@ -241,14 +244,31 @@ def test_a_write_that_fails_leaves_nothing_behind(store, monkeypatch):
     assert store.records("fake") == []
 
 
+def test_a_file_is_replaced_whole_or_not_at_all(store, monkeypatch):
+    store.add(record())
+    store.fold("fake")
+    store.add(record(seed=1))
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: seen.append(lines(store)))
+        patch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError(5, "no")))
+        with pytest.raises(QmlbookError, match="cannot be written"):
+            store.fold("fake")
+    assert seen == [[record().line()]]  # while the new content was written, the old one stood
+    assert lines(store) == [record().line()]
+    store.fold("fake")
+    assert len(lines(store)) == 2
+
+
 DAMAGE = [
-    ("{half", "Expecting"), ("[]", "mapping"), ('{"seed": 1}', "missing"), ("<<<<<<< HEAD", "Expec"),
+    ("{half", "Expecting"), ("<<<<<<< HEAD", "Expecting"),
+    ("[]", "mapping"), ('{"seed": 1}', "missing"),
     (record().line().replace("0.5", "NaN"), "NaN"),
     (record().line().replace('"depth":2', '"depth":Infinity'), "Infinity"),
     (record().line().replace('"seed"', '"sed"'), "sed"),
     (record(paper="other").line(), "belongs to other/grid"),
     (record(experiment="other").line(), "belongs to fake/other"),
-    (record().line()[:-10], "delimiter"),
+    (record().line()[:-10], "Unterminated"),
 ]  # fmt: skip
 
 
@@ -325,6 +345,15 @@ def test_a_retry_takes_the_place_of_a_failure(store, order):
     assert lines(store) == [history[2].line()]
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_success_counts_whatever_the_clocks_say(store, turn):
+    good = record(started_at="2026-01-01T00:00:00+00:00")
+    for item in [good, failed(started_at="2026-01-02T00:00:00+00:00")][::turn]:
+        store.add(item)
+        assert store.fold("fake") == []
+    assert store.records("fake") == [good]
+
+
 def test_only_the_asked_experiment_is_read(store):
     store.add(record())
     store.add(record(experiment="other"))
@@ -354,6 +383,18 @@ def test_several_processes_write_and_fold_at_once(store):
     assert store.fold("fake") == []
     assert [Record.parse(line).seed for line in lines(store)] == list(range(75))
     assert not (store.root / "fake" / "grid.jsonl.rejected").exists()
+
+
+def test_a_fold_waits_for_the_one_under_way(store):
+    store.add(record())
+    thread = threading.Thread(target=store.fold, args=("fake",))
+    with store._lock("fake"):
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        assert not (store.root / "fake" / "grid.jsonl").exists()
+    thread.join(10)
+    assert lines(store) == [record().line()]
 
 
 def test_twenty_thousand_records_are_read_quickly(store):

@@ -32,7 +32,6 @@ def build(
     *,
     open_browser: bool = False,
     jobs: int = 2,
-    cell_timeout: float = chapters.CELL_TIMEOUT,
     root: Path | None = None,
     echo: Callable[[str], object] = print,
 ) -> Path:
@@ -41,7 +40,6 @@ def build(
     Args:
         open_browser: show the book in the reader's browser.
         jobs: how many chapters run at a time.
-        cell_timeout: seconds one cell may take.
         root: the checkout; by default :func:`qmlbook.paths.project_root`.
         echo: called with lines of progress.
 
@@ -54,7 +52,7 @@ def build(
     """
     root = root or paths.project_root()
     version = _require_jupyter_book()
-    results = chapters.run(jobs=jobs, cell_timeout=cell_timeout, root=root, echo=echo)
+    results = chapters.run(jobs=jobs, root=root, echo=echo)
     if bad := [result.name for result in results if not result.ok]:
         raise QmlbookError(
             f"The book was not built, because these chapters failed: {', '.join(bad)}."
@@ -68,7 +66,6 @@ def build(
         echo("book: building the pages")
         _render(site, html, fingerprint, echo)
     index = html / "index.html"
-    echo(f"book: {index}")
     if open_browser:
         webbrowser.open(index.as_uri())
     return index

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 #: Cells with this tag may write to standard error; any other cell that does fails its chapter.
 ALLOW_STDERR = "allow-stderr"
-#: Seconds one cell may take.
-CELL_TIMEOUT = 600
+#: Seconds one cell may take, by profile.
+CELL_TIMEOUT = {"quick": 600.0, "full": 6 * 3600.0}
 #: One thread a kernel unless the user asked for more, because chapters run two at a time.
 THREADS = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -197,7 +197,7 @@ def run(
     jobs: int = 2,
     force: bool = False,
     embedded: bool = False,
-    cell_timeout: float = CELL_TIMEOUT,
+    cell_timeout: float | None = None,
     root: Path | None = None,
     echo: Callable[[str], object] = print,
 ) -> list[Result]:
@@ -216,7 +216,8 @@ def run(
         jobs: how many chapters run at a time.
         force: run chapters that are up to date, too.
         embedded: hide the reader's own data (see :func:`kernel_environment`).
-        cell_timeout: seconds one cell may take before its chapter fails.
+        cell_timeout: seconds one cell may take before its chapter fails; by default
+            ``CELL_TIMEOUT`` of the profile.
         root: the checkout; by default :func:`qmlbook.paths.project_root`.
         echo: called with one text per finished chapter.
 
@@ -243,10 +244,11 @@ def run(
     written = {name: jupytext.read(source) for name, source in chapters.items()}
     defaults = {name: declared(written[name], source) for name, source in chapters.items()}
     _check_given(given, defaults)
+    cell_timeout = cell_timeout or CELL_TIMEOUT[profile]
     # Runs on the reader's own data and runs that hide them must not replace each other.
-    hidden = embedded and "QMLBOOK_DATA" in os.environ
-    folder = root / "_build" / "executed" / ("embedded" if hidden else profile)
-    common = _common_digest(root, embedded)
+    own_data = _own_data()
+    folder = root / "_build" / "executed" / ("embedded" if embedded and own_data else profile)
+    common = _common_digest(root, "" if embedded else own_data)
     stopped = threading.Event()
 
     def one(name: str) -> Result:
@@ -338,7 +340,18 @@ def kernel_environment(root: Path, scratch: Path, *, embedded: bool) -> dict[str
         env.pop(name, None)
     if embedded:
         env.pop("QMLBOOK_DATA", None)
+        env["QMLBOOK_CACHE"] = str(scratch / "cache")
+    for name in {"QMLBOOK_DATA", "QMLBOOK_CACHE"} & env.keys():  # kernels start in other folders
+        env[name] = str(Path(env[name]).expanduser().absolute())
     return env
+
+
+def _own_data() -> str:
+    """Return the reader's data that could answer in place of the repository's; empty if none."""
+    from .data import cache_dir
+
+    cached = sorted(path.name for path in cache_dir().glob("[!.]*"))
+    return "\n".join([os.environ.get("QMLBOOK_DATA", ""), *cached]).strip()
 
 
 def _library(root: Path) -> Path:
@@ -352,6 +365,16 @@ def _failure(
 ) -> tuple[int | None, str, str] | None:
     """Return number of the code cell, one-line error and traceback; ``None`` if all is well."""
     cells = notebooks.code_cells(executed)
+    begun = [
+        number
+        for number, cell in cells
+        if cell.metadata.get("papermill", {}).get("status", "pending") != "pending"
+    ]
+    last = begun[-1] if begun else None
+    if "CellTimeoutError" in process.stderr:
+        return last, f"the cell took longer than {cell_timeout:.0f} s", ""
+    if "DeadKernelError" in process.stderr:
+        return last, "the kernel died", ""
     for number, cell in cells:
         for output in cell.outputs:
             if output.output_type == "error":
@@ -361,18 +384,11 @@ def _failure(
             if output.get("name") == "stderr" and ALLOW_STDERR not in notebooks.tags(cell):
                 lines = output.text.strip().splitlines()
                 return number, "the cell wrote to standard error", "\n".join(lines[-15:])
-    reached = [number for number, cell in cells if cell.execution_count]
-    if process.returncode:
-        said = process.stderr.strip()
-        error = f"papermill stopped: {said.splitlines()[-1] if said else 'it said nothing'}"
-        if "CellTimeoutError" in said:
-            error = f"the cell took longer than {cell_timeout:.0f} s"
-        elif "DeadKernelError" in said:
-            error = "the kernel died"
-        return (reached[-1] if reached else None), error, ""
-    for number, _ in cells:
-        if number not in reached:  # a skip-execution tag, or sys.exit() in an earlier cell
+        if not cell.execution_count and not process.returncode:  # a cell tagged skip-execution
             return number, "the cell was not executed", ""
+    if process.returncode:
+        said = process.stderr.strip().splitlines() or ["it said nothing"]
+        return last, f"papermill stopped: {said[-1]}", ""
     return None
 
 
@@ -387,13 +403,13 @@ def _stamp(target: Path) -> Any:
         return None
 
 
-def _common_digest(root: Path, embedded: bool) -> str:
+def _common_digest(root: Path, own_data: str) -> str:
     """Return the digest of what all chapters depend on: library, data, lock, reader's data."""
     library = _library(root)
     files = {f"src/{path.relative_to(library)}": path for path in library.rglob("*")}
     files |= {str(path.relative_to(root)): path for path in (root / "data").rglob("*")}
     files["requirements.lock"] = root / "requirements.lock"
-    parts = ["" if embedded else os.environ.get("QMLBOOK_DATA", "")]
+    parts = [own_data]
     for name, path in sorted(files.items()):
         if path.is_file() and not {"__pycache__", ".pending"} & set(path.parts):
             parts += [name, hashlib.sha256(path.read_bytes()).hexdigest()]

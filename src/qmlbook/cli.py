@@ -71,7 +71,7 @@ def chapters(
     names: Chapters = None,
     profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
     parameter: Annotated[
-        list[tuple[str, str]] | None,
+        list[str] | None,
         typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Set a chapter's parameter."),
     ] = None,
     keep_going: Annotated[
@@ -86,7 +86,7 @@ def chapters(
     results = library.run(
         names,
         profile=profile.value,
-        parameters=dict(parameter or ()),
+        parameters=dict(_split(pair) for pair in parameter or ()),
         keep_going=keep_going,
         jobs=jobs,
         force=force,
@@ -163,11 +163,11 @@ def report(
 ) -> None:
     """Show what every claim of the papers came to."""
     from .evidence import report as library
-    from .evidence.verdicts import verdicts
+    from .evidence.verdicts import notes, verdicts
 
-    found = verdicts(papers)
-    typer.echo(library.render(found, format.value))
-    for note in library.notes(found):
+    watched = format is ReportFormat.table and sys.stdout.isatty()
+    typer.echo(library.render(verdicts(papers), format.value, color=watched), nl=False)
+    for note in notes(papers):
         typer.echo(note, err=True)
 
 
@@ -189,7 +189,11 @@ def data_list(names: Sets = None) -> None:
     """Show which image sets are here, and from where."""
     from . import data
 
-    typer.echo(data.render_status(data.status(names)))
+    for found in data.status(names):
+        where = f"{found.source}, {'whole' if found.whole else 'sample'}" if found.source else "-"
+        counts = f"{found.train:6} + {found.test:5}" if found.source else " " * 14
+        place = found.problem or found.path or f"not here: qmlbook data fetch {found.name}"
+        typer.echo(f"{found.name:14} {where:18} {counts}  {found.licence:15} {place}")
 
 
 @data_app.command()
@@ -212,10 +216,29 @@ def verify(names: Sets = None) -> None:
     raise typer.Exit(not all(check.ok for check in checks))
 
 
+def _join_pairs(arguments: list[str]) -> list[str]:
+    """Turn ``-p NAME VALUE`` into ``-p NAME=VALUE``: an option repeated with one value each."""
+    joined, rest = [], iter(arguments)
+    for word in rest:
+        joined.append(word)
+        if word in ("-p", "--parameter"):
+            name = next(rest, None)
+            value = next(rest, None) if name is not None and "=" not in name else None
+            joined += [text for text in (name if value is None else f"{name}={value}",) if text]
+    return joined
+
+
+def _split(pair: str) -> tuple[str, str]:
+    name, equals, value = pair.partition("=")
+    if not (name and equals):
+        raise UsageError(f"-p takes a name and a value, not {pair!r} alone.")
+    return name, value
+
+
 def main() -> None:
     """Run the command; errors become one sentence and an exit status."""
     try:
-        app()
+        app(_join_pairs(sys.argv[1:]))
     except QmlbookError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -10,6 +10,6 @@ class UsageError(QmlbookError):
 
 
 def choose(argument: str, given: object, allowed: object) -> UsageError:
-    """Return the error for a value outside a list: names the argument, the value and the choices."""
+    """Return the error for a value outside a list: argument, value, choices."""
     choices = ", ".join(map(str, allowed))
     return UsageError(f"{argument} {given!r} is not known; choose from: {choices}.")

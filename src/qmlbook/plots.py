@@ -5,7 +5,7 @@ Colours are those of Okabe and Ito; the same kind of model has the same colour o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -91,6 +91,17 @@ def strip(
         ax.plot([place - width, place + width], [runs.mean()] * 2, color=colour, lw=2)
     ax.set_xticks(range(len(groups)), list(groups))
     ax.grid(False, axis="x")
+
+
+def circuit(qnode: Callable, *arguments: object, **options: object) -> Figure:
+    """Draw a QNode, as it is executed with these arguments, with all wires and their labels."""
+    import pennylane as qml
+
+    # PennyLane places every gate itself; a layout engine would move them.
+    with mpl.rc_context({"figure.constrained_layout.use": False, "axes.grid": False}):
+        draw = qml.draw_mpl(qnode, style="pennylane", show_all_wires=True, **options)
+        fig, _ = draw(*arguments)
+    return fig
 
 
 def chance(ax: Axes, level: float = 0.5) -> None:

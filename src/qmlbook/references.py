@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Drawings are not compared, only that there is one.
 DRAWINGS: notebooks.Words = [
-    (r"(?s)(?:<\?xml.*?)?<svg\b.*?</svg>\s*", "[drawing]"),
+    (r"(?s)(?:<\?xml.*?)?<svg\b(?:[^>]*/>|.*?</svg>)\s*", "[drawing]"),
     (r"data:image/[\w.+\-]+;base64,[A-Za-z0-9+/=\s]+", "[image]"),
     (r"<Figure size [^>]*>", "[figure]"),
 ]
@@ -42,7 +42,7 @@ def check(
     *,
     update: bool = False,
     jobs: int = 2,
-    cell_timeout: float = chapters.CELL_TIMEOUT,
+    cell_timeout: float = chapters.CELL_TIMEOUT["quick"],
     root: Path | None = None,
     echo: Callable[[str], object] = print,
 ) -> bool:

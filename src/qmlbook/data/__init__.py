@@ -172,11 +172,11 @@ def load(
     if split not in SPLITS:
         raise choose("split", split, SPLITS)
     quota = _quota(name, split, classes, n)
-    parts = []
+    sample = None
     for found in files.search(name, split):
         if found.holds(quota):
             return _draw(found, quota)
-        parts.append(found)
+        sample = sample or found
     failure = ""
     if download:
         try:
@@ -184,7 +184,7 @@ def load(
             return _draw(next(files.search(name, split, [place])), quota)
         except QmlbookError as error:
             failure = f" ({str(error).rstrip('.')})"
-    raise QmlbookError(_ways_out(name, split, quota, parts, failure))
+    raise QmlbookError(_ways_out(name, split, quota, sample, failure))
 
 
 def status(names: Iterable[str] | None = None) -> list[Status]:
@@ -377,17 +377,16 @@ def _draw(found: Found, quota: Mapping[int, int]) -> Images:
 
 
 def _ways_out(
-    name: str, split: str, quota: Mapping[int, int], parts: list[Found], failure: str
+    name: str, split: str, quota: Mapping[int, int], sample: Found | None, failure: str
 ) -> str:
     """Return the sentence for a request that nothing here, nor any download, can answer."""
     ways = [
         "put its files into the folder named by QMLBOOK_DATA",
         f"run `qmlbook data fetch {name}` with a network",
     ]
-    if parts:
-        largest = max(parts, key=lambda found: found.per_class[split])
-        kind = "embedded sample" if largest.layout.source == "embedded" else "sample that is here"
-        most = largest.per_class[split] * len(quota)
+    if sample:
+        kind = "embedded sample" if sample.layout.source == "embedded" else "sample that is here"
+        most = sample.per_class[split] * len(quota)
         ways.append(f"ask for at most n={most:,} images of these classes, which the {kind} holds")
     else:
         ways[-1] += " (there is no embedded sample of this set)"

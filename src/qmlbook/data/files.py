@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 from .. import paths
 from ..errors import QmlbookError, UsageError
@@ -56,9 +57,7 @@ def cache_dir() -> Path:
     """Return the folder fetched sets are kept in: ``QMLBOOK_CACHE``, else the platform's cache."""
     if named := os.environ.get("QMLBOOK_CACHE"):
         return Path(named).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("qmlbook"))
+    return Path(platformdirs.user_cache_dir("qmlbook"))  # pooch's own choice, without its imports
 
 
 def roots() -> Iterator[tuple[str, Path]]:
@@ -190,7 +189,9 @@ def _reading(file: Path) -> Iterator[None]:
 
 
 def _read_npz(files: tuple[Path, ...], split: str) -> Arrays:
-    with _reading(files[0]), np.load(files[0], allow_pickle=False) as bundle:
+    # Opened here, because np.load leaves the file open when the archive is damaged.
+    with _reading(files[0]), open(files[0], "rb") as stream:
+        bundle = np.load(stream, allow_pickle=False)
         return bundle[f"x_{split}"], bundle[f"y_{split}"]
 
 

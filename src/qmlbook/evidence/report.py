@@ -136,8 +136,8 @@ def _table(verdicts: Sequence[Verdict], color: bool) -> str:
     console = Console(file=text, width=WIDTH, force_terminal=color, no_color=not color)
     for paper in dict.fromkeys(verdict.paper for verdict in verdicts):
         table = Table(title=paper, title_justify="left", expand=True)
-        for name, ratio in zip(COLUMNS, (8, 4, 5, 2, 4, 4), strict=True):
-            table.add_column(name, ratio=ratio, overflow="fold")
+        for name, ratio in zip(COLUMNS, (8, 4, 6, 1, 4, 4), strict=True):
+            table.add_column(name, ratio=ratio, overflow="fold", min_width=6)
         for verdict in verdicts:
             if verdict.paper == paper:
                 cells = [Text(f"{verdict.claim} {verdict.statement}"), *map(Text, _cells(verdict))]

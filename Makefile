@@ -1,0 +1,64 @@
+# Thin: an environment, then `qmlbook`. For GNU make; README.md has the same steps without make.
+
+# The first supported Python on the path; `make PYTHON=/path/to/python` takes another.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 python,$(shell \
+  $(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) and print(sys.executable)' \
+  2>/dev/null)))
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: book test bench evidence clean lock
+
+# Runs the chapters that changed, builds the pages, says where they are.
+book: $(READY)
+	@$(BIN)/qmlbook build
+
+# Everything that must hold, the cheapest first.
+test: $(READY)
+	@echo "== style"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@echo "== library"
+	@$(BIN)/python -m pytest -q -m "not slow"
+	@echo "== reference vectors"
+	@$(BIN)/qmlbook vectors tests/vectors/*.json
+	@echo "== chapters, run again and compared with their references"
+	@$(BIN)/qmlbook check
+	@echo "== book"
+	@$(BIN)/qmlbook build
+	@echo "== chapter pipeline, environment and pages"
+	@$(BIN)/python -m pytest -q -m slow
+
+# The library's speed beside what one would use instead.
+bench: $(READY)
+	@$(BIN)/python -m pytest -q benchmarks --benchmark-only
+
+# All full-profile sweeps; what is stored is not run again, and an interruption loses nothing.
+evidence: $(READY)
+	@set -e; for paper in $$($(BIN)/python -c \
+	  "from qmlbook import papers; print(*filter(papers.experiments, papers.names()))"); do \
+	  echo "== $$paper"; $(BIN)/qmlbook sweep $$paper; done
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis .benchmarks
+
+$(READY): requirements.lock pyproject.toml
+	$(if $(PYTHON),,$(error No Python 3.11, 3.12 or 3.13 found; install one or name it: make PYTHON=/path/to/python))
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@echo "== installing $$(grep -c == requirements.lock) packages into $(VENV), some minutes the first time"
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps -e .
+	@touch $@
+
+# Versions for what pyproject.toml asks for, keeping those that still fit. Needs uv. The packages
+# that belong to one build of torch stay out: pip adds those that the reader's build asks for.
+lock:
+	@cp requirements.lock .lock.part
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-find-links -o .lock.part pyproject.toml
+	@{ grep '^#' requirements.lock; grep -vE '^(#|cuda-|nvidia-|triton=)' .lock.part | \
+	  sed -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/'; } > .lock.new
+	@mv .lock.new requirements.lock && rm .lock.part

@@ -1,0 +1,150 @@
+"""The command line: help, exit statuses, one sentence per error, nothing slow at start-up."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qmlbook import cli
+
+HERE = Path(__file__).parent
+
+
+def call(monkeypatch, capsys, *arguments):
+    """Run the command in this process; return (exit status, stdout, stderr)."""
+    monkeypatch.setattr(sys, "argv", ["qmlbook", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    captured = capsys.readouterr()
+    return stop.value.code or 0, captured.out, captured.err
+
+
+COMMANDS = ["chapters", "check", "build", "sweep", "report", "vectors", "data"]
+
+
+def test_help_names_every_command(monkeypatch, capsys):
+    status, out, _ = call(monkeypatch, capsys, "--help")
+    assert status == 0
+    assert all(command in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(monkeypatch, capsys, command):
+    status, out, _ = call(monkeypatch, capsys, command, "--help")
+    assert status == 0
+    assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("chapters", "nosuch"), ["chapter", "nosuch", "klssl"]),
+        (("chapters", "klssl", "-p", "nosuch", "1"), ["nosuch", "klssl"]),
+        (("chapters", "klssl", "-p", "profile", "full"), ["profile"]),
+        (("chapters", "--profile", "huge"), ["huge", "quick"]),
+        (("check", "nosuch"), ["nosuch", "klssl"]),
+        (("report", "nosuch"), ["paper", "nosuch", "klssl"]),
+        (("sweep", "nosuch"), ["nosuch", "klssl"]),
+        (("sweep", "klssl", "--experiment", "nosuch"), ["nosuch", "grid"]),
+        (("sweep", "klssl", "--profile", "huge"), ["huge"]),
+        (("data", "verify", "nosuch"), ["nosuch", "mnist"]),
+        (("data", "fetch", "nosuch"), ["nosuch", "mnist"]),
+        (("data", "list", "nosuch"), ["nosuch", "mnist"]),
+        (("vectors", "nosuch.json"), ["nosuch.json"]),
+        (("nosuch",), ["nosuch"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_usage_is_one_sentence_and_status_2(monkeypatch, capsys, arguments, names):
+    status, out, err = call(monkeypatch, capsys, *arguments)
+    assert status == 2
+    assert out == ""
+    assert "Traceback" not in err
+    assert all(name in err for name in names), err
+
+
+def test_vectors_pass_and_fail(monkeypatch, capsys, tmp_path):
+    file = HERE / "vectors" / "klssl.json"
+    status, out, _ = call(monkeypatch, capsys, "vectors", file, "--format", "json")
+    assert status == 0
+    assert {case["passed"] for case in json.loads(out)} == {True}
+    content = json.loads(file.read_text())
+    content["cases"] = content["cases"][:1]
+    content["cases"][0]["expected"]["predicted_class"][0] ^= 1
+    (broken := tmp_path / "broken.json").write_text(json.dumps(content))
+    status, out, _ = call(monkeypatch, capsys, "vectors", broken)
+    assert status == 1
+    assert "FAILED" in out
+
+
+def test_the_report_is_json_with_every_field_of_the_contract(monkeypatch, capsys):
+    status, out, _ = call(monkeypatch, capsys, "report", "klssl", "--format", "json")
+    assert status == 0
+    claims = json.loads(out)
+    assert {c["claim"] for c in claims} >= {f"K{i}" for i in range(1, 13)}
+    fields = "paper claim kind statement published source ours margin evidence outcome controls"
+    for claim in claims:
+        assert set(fields.split()) | {"cost_s", "command"} <= set(claim)
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No folder of images, an empty cache, and a download address where nobody listens."""
+    monkeypatch.delenv("QMLBOOK_DATA", raising=False)
+    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("QMLBOOK_DATA_URL", "http://127.0.0.1:9")
+
+
+@pytest.mark.usefixtures("offline")
+def test_data_list_says_what_is_here_and_how_to_get_the_rest(monkeypatch, capsys):
+    status, out, _ = call(monkeypatch, capsys, "data", "list")
+    assert status == 0
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert "embedded, sample" in lines["mnist"]
+    assert "qmlbook data fetch kmnist" in lines["kmnist"]
+
+
+@pytest.mark.usefixtures("offline")
+def test_missing_kmnist_is_one_sentence_with_the_ways_out(monkeypatch, capsys):
+    status, _, err = call(monkeypatch, capsys, "data", "fetch", "kmnist")
+    assert status == 1
+    assert "KMNIST" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.usefixtures("offline")
+def test_embedded_images_verify_and_a_corrupt_file_does_not(monkeypatch, capsys, tmp_path):
+    status, out, _ = call(monkeypatch, capsys, "data", "verify", "mnist")
+    assert status == 0
+    assert "ok" in out
+    content = bytearray((HERE.parent / "data/images/mnist.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "mnist.npz").write_bytes(content)
+    monkeypatch.setenv("QMLBOOK_DATA", str(tmp_path))
+    status, out, _ = call(monkeypatch, capsys, "data", "verify", "mnist")
+    assert status == 1
+    assert "CORRUPT" in out
+
+
+def test_parameters_are_written_as_two_words_or_with_an_equals_sign():
+    words = ["chapters", "-p", "a", "1", "-p", "b=2", "--parameter", "c", "-3", "x"]
+    assert cli._join_pairs(words) == [
+        "chapters",
+        "-p",
+        "a=1",
+        "-p",
+        "b=2",
+        "--parameter",
+        "c=-3",
+        "x",
+    ]
+    assert cli._join_pairs(["-p"]) == ["-p"]
+
+
+def test_start_up_imports_nothing_heavy():
+    heavy = ("torch", "pennylane", "matplotlib", "scipy", "sklearn", "papermill", "sphinx")
+    code = f"import sys, qmlbook.cli; print([m for m in {heavy!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,302 @@
+"""The KL-SSL room: closed form, losses, the bank, training, what the specification says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from qmlbook.augment import draw_crops
+from qmlbook.papers.klssl import circuits, experiment, learning, models
+from qmlbook.rng import stream
+
+TINY = replace(experiment.QUICK_PUBLISHED, n_train=128, n_eval=200, batch_size=32, epochs=2)
+
+
+def angles(seed, *shape):
+    return torch.from_numpy(stream(seed, "angles").uniform(0, 2 * np.pi, shape))
+
+
+def rows(seed, n):
+    return models.rows_of_parity(torch.from_numpy(stream(seed, "z").uniform(-1, 1, n)))
+
+
+# --- circuit and closed form ---
+
+
+@pytest.mark.parametrize("n", range(1, 18))
+def test_closed_form_equals_the_simulated_circuit(n):
+    features, weights = angles(n, 20, 4), angles(100 + n, 3, n, 2)
+    simulated = circuits.head_qnode()(features, *weights)[:, 0]
+    z = models.parity(features, models.effective_phases(*weights))
+    assert torch.allclose(simulated, (1 + z) / 2, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8])
+def test_gradients_of_the_closed_form_are_those_of_the_circuit(n):
+    features = angles(n, 6, 4)
+
+    def of_circuit(*weights):
+        return circuits.head_qnode()(features, *weights)[:, 0]
+
+    def of_formula(*weights):
+        return (1 + models.parity(features, models.effective_phases(*weights))) / 2
+
+    weights = tuple(angles(5 + n, 3, n, 2))
+    jacobian = torch.autograd.functional.jacobian
+    for ours, theirs in zip(
+        jacobian(of_formula, weights), jacobian(of_circuit, weights), strict=True
+    ):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "effective"), [(1, 3), (2, 4), (4, 4), (8, 4), (16, 4)])
+def test_depth_adds_no_effective_parameters(n, effective):
+    features, weights = angles(1, 60, 4), tuple(angles(2, 3, n, 2))
+    jacobian = torch.autograd.functional.jacobian(
+        lambda *w: models.parity(features, models.effective_phases(*w)), weights
+    )
+    stacked = torch.cat([j.flatten(1) for j in jacobian], 1)
+    assert torch.linalg.matrix_rank(stacked, rtol=1e-9) == effective
+
+
+@given(st.integers(0, 1000), st.sampled_from([2, 4, 16]))
+@settings(max_examples=30, deadline=None)
+def test_first_angles_of_odd_layers_have_no_effect(seed, n):
+    features, weights = angles(seed, 8, 4), angles(seed + 1, 3, n, 2)
+    before = models.parity(features, models.effective_phases(*weights))
+    weights[:, 1::2, 0] += angles(seed + 2, 3, n // 2)
+    after = models.parity(features, models.effective_phases(*weights))
+    assert torch.allclose(before, after, rtol=0, atol=1e-12)
+
+
+def test_answers_are_squeezed():
+    z = torch.linspace(-1, 1, 11, dtype=torch.float64)
+    probabilities = models.rows_of_parity(z).exp()
+    assert probabilities.sum(1) == pytest.approx(np.ones(11))
+    assert probabilities.min() == pytest.approx(1 / (1 + np.e))
+    expected = F.log_softmax(torch.stack([(1 + z) / 2, (1 - z) / 2], 1), 1)
+    assert torch.allclose(models.rows_of_parity(z), expected, rtol=0, atol=1e-14)
+
+
+# --- losses ---
+
+
+def released_loop(gamma, x, y, pos, neg):
+    """The arithmetic of SSL.py lines 21-31 as its loop performs it, overwritten names and all."""
+    kl = torch.nn.KLDivLoss(reduction="batchmean", log_target=True)
+    positive = kl(pos, x) + kl(pos, y)
+    batch, negative = len(x), 0.0
+    for i in range(batch):
+        x = x[i].repeat(len(neg), 1)
+        y = y[i].repeat(len(neg), 1)
+        negative = negative + kl(neg, x) + kl(neg, y)
+    return gamma * positive + (1 - gamma) * negative / len(x)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(0, 9), st.floats(0.01, 0.99))
+@settings(max_examples=60, deadline=None)
+def test_published_loss_equals_the_released_loop(seed, batch, more, gamma):
+    x, y, pos, neg = (rows(seed + k, n) for k, n in enumerate((batch, batch, batch, batch + more)))
+    ours = models.loss("published", gamma, x, y, pos, neg.sum(0), len(neg))
+    assert ours.item() == pytest.approx(released_loop(gamma, x, y, pos, neg).item(), abs=1e-13)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 7))
+@settings(max_examples=40, deadline=None)
+def test_collapsed_sums_equal_the_double_sum(seed, batch, h):
+    x, y, pos, neg = (rows(seed + k, n) for k, n in enumerate((batch, batch, batch, h)))
+    double = sum(models.divergence(v[i], n) for v in (x, y) for i in range(batch) for n in neg)
+    double = double / (batch * h)
+    positive = models.positive_term(x, y, pos)
+    for kind, sign in (("loop_fixed", 1), ("corrected", -1)):
+        ours = models.loss(kind, 0.3, x, y, pos, neg.sum(0), h)
+        assert ours.item() == pytest.approx(
+            (0.3 * positive + sign * 0.7 * double).item(), abs=1e-12
+        )
+
+
+def test_too_few_negatives_are_refused():
+    x = rows(0, 3)
+    with pytest.raises(ValueError, match="at least as many negatives"):
+        models.loss("published", 0.5, x, x, x, rows(1, 2).sum(0), 2)
+
+
+def test_gradients_of_every_loss_match_finite_differences():
+    neg = rows(9, 6)
+    inputs = [
+        torch.from_numpy(stream(k, "z").uniform(-0.9, 0.9, 4)).requires_grad_() for k in range(3)
+    ]
+    for kind in ("published", "loop_fixed", "sign_fixed", "corrected"):
+        assert torch.autograd.gradcheck(
+            lambda *z, kind=kind: models.loss(
+                kind, 0.4, *(models.rows_of_parity(v) for v in z), neg.sum(0), 6
+            ),
+            inputs,
+            eps=1e-6,
+            atol=1e-8,
+        )
+
+
+def test_the_published_loss_is_least_for_a_constant_answer():
+    constant, decided = (
+        rows(0, 1).repeat(8, 1),
+        models.rows_of_parity(torch.tensor([0.9, -0.9] * 4)),
+    )
+    low, high = (
+        models.loss("published", 0.5, v, v, v.roll(1, 0), v.sum(0), 8) for v in (constant, decided)
+    )
+    assert abs(low) < 1e-12
+    assert high > 0.1
+
+
+# --- encoder, views, bank ---
+
+
+def test_a_shared_crop_folds_into_the_filter():
+    model = learning.build(TINY, 3)
+    images = torch.from_numpy(stream(0, "images").random((9, 14, 14)))
+    crops = draw_crops(stream(1, "crops"), 1, 14)
+    folded = (
+        images.flatten(1) @ model.encoder.filter_matrix(*crops.matrices()) + model.encoder.conv.bias
+    )
+    assert torch.allclose(folded, model.encoder.filter(crops(images)), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("classifier", ["quantum", "simulated", "classical"])
+def test_the_attached_bank_has_the_gradient_of_the_graph_it_replaces(classifier):
+    model = models.build(classifier, 2, stream(0, "e"), stream(0, "h"))
+    responses, index = torch.from_numpy(stream(0, "r").normal(size=(12, 4))), torch.arange(5)
+    weight = torch.from_numpy(stream(1, "w").normal(size=(5, 2)))
+    bank, head = learning.Bank.build(model, responses, attached=True), model.head
+    pos, total = bank.select(index, head.coordinates())
+    ((pos * weight).sum() + (total**2).sum()).backward()
+    ours = [p.grad.clone() for p in head.parameters() if p.grad is not None]
+    head.zero_grad()
+    kept = head(model.encoder.normalise(responses))  # the graph that the released code keeps
+    ((kept[index] * weight).sum() + (kept.sum(0) ** 2).sum()).backward()
+    theirs = [p.grad for p in head.parameters() if p.grad is not None]
+    assert len(ours) == len(theirs) > 0
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-10) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_only_what_the_released_code_trains_receives_a_gradient():
+    assert [models.count_parameters("quantum", n) for n in (2, 16)] == [(64, 12), (148, 96)]
+    assert [models.count_parameters("classical", n) for n in (2, 16)] == [(102, 10), (382, 10)]
+
+
+def test_mended_networks_train_everything():
+    config = replace(
+        experiment.QUICK_CORRECTED, n_train=64, n_eval=64, epochs=1, classifier="classical"
+    )
+    split, _ = learning.splits(config)
+    before = {k: v.clone() for k, v in learning.build(config, 0).named_parameters()}
+    after = dict(learning.train(config, 0, split).model.named_parameters())
+    assert all((after[name] != value).any() for name, value in before.items())
+
+
+# --- training and evaluation ---
+
+
+def test_training_gate_by_gate_gives_the_same_numbers():
+    split, _ = learning.splits(TINY)
+    formula = learning.train(TINY, 1, split)
+    gates = learning.train(replace(TINY, classifier="simulated"), 1, split)
+    assert formula.losses == pytest.approx(gates.losses, abs=1e-11)
+    assert torch.allclose(formula.model.head.w_1, gates.model.head.w_1, rtol=0, atol=1e-9)
+
+
+def test_a_run_is_a_function_of_its_seed():
+    assert experiment.run(TINY, 3) == experiment.run(TINY, 3)
+    assert experiment.run(TINY, 3) != experiment.run(TINY, 4)
+
+
+def test_paired_runs_start_from_the_same_weights():
+    quantum, untrained = learning.build(TINY, 5), learning.build(replace(TINY, epochs=0), 5)
+    assert torch.equal(quantum.head.w_2, untrained.head.w_2)
+    classical = learning.build(replace(TINY, classifier="classical"), 5)
+    ratio = quantum.encoder.conv.weight / classical.encoder.conv.weight
+    assert ratio.detach().numpy() == pytest.approx(
+        7 * (6 / 98) ** 0.5 * np.ones_like(ratio.detach())
+    )
+
+
+def test_the_rate_swings_with_the_released_period():
+    rates = [learning.learning_rate(step, 1e-3, 50) for step in range(201)]
+    assert rates[0] == rates[100] == rates[200] == pytest.approx(1e-3)
+    assert rates[50] == rates[150] == pytest.approx(1e-6)
+
+
+def test_subsets_stop_after_a_bad_draw():
+    labels = np.repeat([0, 1], 500)
+    good, bad = np.ones(1000, bool), labels == 5
+    rng = stream(0, "subsets")
+    assert set(learning.subset_accuracies(good, labels, rng).values()) == {1.0}
+    used = stream(1, "subsets")
+    learning.subset_accuracies(bad, labels, used)
+    one_draw_each = stream(1, "subsets")
+    for k in (2, 5, 10):
+        learning.stratified(labels, 1000 // k, one_draw_each)
+    assert used.random() == one_draw_each.random()
+
+
+def test_strata_keep_the_shares():
+    labels = np.repeat([0, 1], [300, 700])
+    chosen = learning.stratified(labels, 100, stream(0, "s"))
+    assert len(set(chosen)) == 100
+    assert labels[chosen].mean() == 0.7
+
+
+def test_matched_accuracy_is_decided_on_the_training_split():
+    trained_on, evaluated_on = learning.splits(TINY)
+    trained = learning.train(replace(TINY, epochs=0), 0, trained_on)
+    metrics = experiment.evaluate(trained, trained_on, evaluated_on, 0)
+    flipped = replace(trained_on, labels=1 - trained_on.labels)
+    other = experiment.evaluate(trained, flipped, evaluated_on, 0)
+    assert other["matched"] == pytest.approx(1 - metrics["matched"])
+
+
+def test_untrained_draws_agree_with_untrained_networks():
+    trained_on, evaluated_on = learning.splits(TINY)
+    draws = experiment.untrained_accuracies(trained_on, evaluated_on, 300, 0)
+    networks = [experiment.run(replace(TINY, epochs=0), s)["accuracy"] for s in range(150)]
+    assert draws.mean() == pytest.approx(np.mean(networks), abs=0.05)
+    assert draws.std() == pytest.approx(np.std(networks), rel=0.25)
+
+
+def test_small_published_runs_behave_as_the_specification_expects():
+    small = experiment.QUICK_PUBLISHED
+    classical = [experiment.run(replace(small, classifier="classical"), s) for s in range(5)]
+    assert sum(run["minority"] < 0.01 for run in classical) >= 4
+    quantum = [experiment.run(small, s)["accuracy"] for s in range(10)]
+    assert np.mean(quantum) == pytest.approx(0.5, abs=0.12)
+    assert 0.03 < np.std(quantum) < 0.2
+
+
+def test_the_mended_loss_teaches_both_heads():
+    for classifier in ("quantum", "classical"):
+        config = replace(experiment.QUICK_CORRECTED, classifier=classifier)
+        assert np.median([experiment.run(config, s)["matched"] for s in range(5)]) > 0.65
+
+
+def test_quick_presets_keep_the_weight_of_the_negative_term():
+    batch, n = experiment.SMALL["batch_size"], experiment.SMALL["n_train"]
+    assert batch / (n - batch) == pytest.approx(512 / (2115 - 512), abs=0.02)
+
+
+def test_shrinking_is_pillows_bilinear_with_rounding():
+    flat = np.full((2, 28, 28), 77, np.uint8)
+    assert (learning.shrink(flat) == 77).all()
+    step = np.zeros((1, 28, 28), np.uint8)
+    step[:, :, 14:] = 200
+    middle = learning.shrink(step)[0, 7]
+    assert middle.tolist() == [0] * 6 + [25, 175] + [200] * 6
+
+
+def test_published_runs_are_those_behind_the_claims():
+    found = experiment.published_runs()
+    assert {len(five) for cells in found.values() for five in cells.values()} == {5}
+    assert max(max(five) for five in found["mnist"].values()) == 0.664

@@ -1,0 +1,432 @@
+"""Claims and records become verdicts, and verdicts become tables, by the rules and no others."""
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import yaml
+
+from qmlbook import papers
+from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.evidence import report, stats
+from qmlbook.evidence.store import Record, Store, config_key
+from qmlbook.evidence.verdicts import OUTCOMES, notes, verdicts
+from qmlbook.rng import stream
+
+SEEDS = 20
+
+
+@dataclass(frozen=True)
+class Config:
+    variant: str = ""
+    epochs: int = 10
+
+
+def accuracy(variant: str, seed: int) -> float:
+    """Return an accuracy with a part that variants of a seed share and a part of its own."""
+    level = {"q2": 0.70, "q4": 0.72, "c2": 0.60, "c4": 0.61}.get(variant, 0.70)
+    own = stream(seed, "own", variant).normal(0, 0.004)
+    return level + stream(seed, "shared").normal(0, 0.02) + own
+
+
+VARIANTS = {
+    "grid": ("q2", "q4", "c2", "c4"),
+    "untrained": ("q2", "q4"),
+    "exact": ("all", "broken"),
+}
+BASE = {
+    "kind": "value", "source": "Fig. B | left", "experiment": "grid", "metric": "accuracy",
+    "variants": ["q2", "q4"], "margin": 0.05, "seeds": SEEDS, "evidence": "measured",
+    "why": "because", "note": "a deviation",
+}  # fmt: skip
+ORDER = {"kind": "order", "variants": {"over": ["q2", "q4"], "under": ["c2", "c4"]}}
+UNTRAINED = {"untrained": ["untrained/q2", "untrained/q4"]}
+EXACT = {"kind": "property", "experiment": "exact", "metric": "holds", "seeds": 2,
+         "evidence": "computed"}  # fmt: skip
+CLAIMS = {
+    "mean": {"published": {"mean": 0.71}},
+    "welch": {"published": {"mean": 0.9, "sd": 0.02, "n": 5}},
+    "single": {"published": {"single": 0.70}, "variants": "q2"},
+    "best": {"published": {"best": 0.9, "of": 4}, "statistic": "max",
+             "controls": UNTRAINED | {"classical": ["c2", "c4"]}},
+    "none": {"published": "not available"},
+    "order": ORDER | {"controls": UNTRAINED},
+    "reversed": {"kind": "order", "variants": {"over": "c2", "under": "q2"}},
+    "difference": ORDER | {"kind": "value", "published": {"mean": 0.105},
+                           "statistic": "difference"},
+    "holds": EXACT | {"variants": "all", "margin": 0},
+    "fails": EXACT | {"variants": "broken", "margin": 0},
+    "quoted": {"kind": "order", "experiment": None, "evidence": "illustrated"},
+    "later": {"published": {"mean": 1}, "experiment": "to come"},
+}  # fmt: skip
+
+
+class Fake:
+    """A paper with claims, experiments and a store, all small enough to see through."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.store = Store(folder / "results")
+        self.version = {"grid": 1, "untrained": 1, "exact": 1}
+        self.claims = {name: dict(entry) for name, entry in CLAIMS.items()}
+
+    def experiments(self, paper):
+        return {
+            name: papers.Experiment(
+                name=name, version=self.version[name], run=dict,
+                variants={"full": {v: Config(v) for v in VARIANTS[name]},
+                          "quick": {v: Config(v, epochs=1) for v in VARIANTS[name]}},
+                seeds={"full": 2 if name == "exact" else SEEDS, "quick": 2},
+            )
+            for name in (VARIANTS if paper == "fake" else ())
+        }  # fmt: skip
+
+    def claims_file(self, paper):
+        entries = []
+        for name, entry in (self.claims if paper == "fake" else {}).items():
+            claim = BASE | {"id": name, "statement": f"The {name} claim"} | entry
+            entries.append({key: value for key, value in claim.items() if value is not None})
+        path = self.folder / paper / "claims.yml"
+        path.parent.mkdir(exist_ok=True)
+        header = {"paper": paper, "title": "T", "citation": "key"}
+        path.write_text(yaml.safe_dump(header | {"claims": entries}, sort_keys=False))
+        return path
+
+    def add(self, experiment, variant, seed, **changes):
+        metrics = {"accuracy": accuracy(variant, seed)}
+        if experiment == "exact":
+            metrics = {"holds": float(variant == "all" or seed == 0), "checked": 180}
+        config = Config(variant)
+        values = {
+            "paper": "fake", "experiment": experiment, "experiment_version": 1,
+            "variant": variant, "profile": "full", "config": vars(config),
+            "config_key": config_key(config), "seed": seed, "metrics": metrics, "seconds": 2.0,
+            "device": "cpu", "dtype": "float64", "threads": 1, "versions": {},
+            "code_version": "0", "started_at": "2026-01-01T00:00:00+00:00",
+        }  # fmt: skip
+        self.store.add(Record(**(values | changes)))
+
+    def add_all(self, seeds=SEEDS, experiments=tuple(VARIANTS)):
+        for experiment in experiments:
+            for variant in VARIANTS[experiment]:
+                for seed in range(2 if experiment == "exact" else seeds):
+                    self.add(experiment, variant, seed)
+        self.store.fold("fake")
+
+    def verdicts(self, *names):
+        found = verdicts(["fake"], store=self.store)
+        return [v for v in found if v.claim in names] if names else found
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    paper = Fake(tmp_path)
+    monkeypatch.setattr(papers, "names", lambda: ["bare", "fake"])
+    monkeypatch.setattr(papers, "experiments", paper.experiments)
+    monkeypatch.setattr(papers, "claims_file", paper.claims_file)
+    return paper
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Write the records of a finished paper once, for every test that starts from them."""
+    paper = Fake(tmp_path_factory.mktemp("records"))
+    paper.add_all()
+    return paper.store.root
+
+
+@pytest.fixture
+def full(fake, records):
+    shutil.copytree(records, fake.store.root)
+    return fake
+
+
+def runs(*variants):
+    return np.array([[accuracy(v, seed) for seed in range(SEEDS)] for v in variants])
+
+
+# Verdicts
+
+
+def test_every_kind_of_claim_gets_its_outcome(full):
+    assert {v.claim: (v.outcome, v.controls) for v in full.verdicts()} == {
+        "mean": ("reproduced", "not tested"),
+        "welch": ("not reproduced", "not tested"),
+        "single": ("reproduced", "not tested"),
+        "best": ("not reproduced", "explained by untrained"),
+        "none": ("no published value", "not tested"),
+        "order": ("reproduced", "explained by untrained"),
+        "reversed": ("not reproduced", "not tested"),
+        "difference": ("reproduced", "not tested"),
+        "holds": ("reproduced", "not applicable"),
+        "fails": ("not reproduced", "not applicable"),
+        "quoted": ("not attempted", "not tested"),
+        "later": ("not yet run", "not tested"),
+    }
+
+
+def test_controls_that_are_beaten(full):
+    full.claims["order"]["controls"] = {"classical": ["c2", "c4"]}
+    (verdict,) = full.verdicts("order")
+    assert verdict.controls == "survives"
+    assert any(text.startswith("minus classical: +0.1") for text in verdict.details)
+
+
+def test_numbers_are_those_of_the_records(full):
+    mean, order, difference = full.verdicts("mean", "order", "difference")
+    expected = stats.t_interval(runs("q2", "q4").mean(0))
+    assert mean.ours == {
+        "statistic": "mean", "n": SEEDS,
+        **{k: pytest.approx(getattr(expected, k), rel=1e-5) for k in ("mean", "low", "high")},
+    }  # fmt: skip
+    gaps = (runs("q2", "q4") - runs("c2", "c4")).mean(0)
+    assert order.ours["mean"] == pytest.approx(gaps.mean(), rel=1e-5)
+    assert order.ours["low"] == pytest.approx(stats.t_interval(gaps).low, rel=1e-5)
+    assert order.ours["p"] <= 2 / (stats.SAMPLED_FLIPS + 1)
+    assert difference.ours["mean"] == order.ours["mean"]
+    assert "p" not in difference.ours
+
+
+def test_best_pools_all_runs_and_says_how_often_it_errs(full):
+    (verdict,) = full.verdicts("best")
+    pooled = runs("q2", "q4").ravel()
+    assert (verdict.ours["n"], verdict.ours["high"]) == (40, pytest.approx(pooled.max(), rel=1e-5))
+    share = f"{stats.best_band_error(40, 4):.0%}"
+    assert any(f"fall outside in {share}" in text for text in verdict.details)
+
+
+def test_properties_count_their_checks(full):
+    holds, fails = full.verdicts("holds", "fails")
+    assert holds.ours == {"holds": True, "checked": 360}
+    assert fails.ours == {"holds": False, "checked": 360}
+
+
+def test_costs_and_commands(full):
+    mean, best, order, quoted = full.verdicts("mean", "best", "order", "quoted")
+    assert (mean.cost_s, mean.command) == (80.0, "qmlbook sweep fake --experiment grid")
+    assert (best.cost_s, best.command) == (240.0, "qmlbook sweep fake")  # two experiments
+    assert order.cost_s == 240.0
+    assert (quoted.cost_s, quoted.command, quoted.ours) == (0.0, None, None)
+
+
+def test_nothing_recorded(fake):
+    outcomes = {v.claim: v.outcome for v in fake.verdicts()}
+    assert outcomes.pop("none") == "no published value"
+    assert {outcomes.pop(name) for name in ("holds", "fails", "quoted")} == {"not attempted"}
+    assert set(outcomes.values()) == {"not yet run"}
+    assert all(v.ours is None for v in fake.verdicts())
+    assert report.summary("fake", store=fake.store)["not yet run"] == len(outcomes)
+
+
+def test_no_verdict_before_all_planned_runs_are_there(fake):
+    fake.add_all(seeds=SEEDS - 1)
+    mean, order = fake.verdicts("mean", "order")
+    assert mean.outcome == order.outcome == f"incomplete ({SEEDS - 1} of {SEEDS} seeds)"
+    assert (mean.ours, order.controls) == (None, "not tested")
+    fake.add("grid", "q2", SEEDS - 1)
+    (mean,) = fake.verdicts("mean")  # its other variant is still short of one
+    assert mean.outcome == f"incomplete ({SEEDS - 1} of {SEEDS} seeds)"
+    fake.add("grid", "q4", SEEDS - 1)
+    assert fake.verdicts("mean")[0].outcome == "reproduced"
+
+
+def test_controls_wait_for_all_their_runs(fake):
+    fake.add_all(experiments=("grid",))
+    fake.add("untrained", "q2", 0)
+    (order,) = fake.verdicts("order")
+    assert (order.outcome, order.controls) == ("reproduced", "not tested")
+    assert f"control untrained: 0 of {SEEDS} seeds are recorded" in order.details
+
+
+def test_runs_beyond_the_plan_change_nothing(full):
+    before = full.verdicts("mean", "order", "best")
+    for variant in VARIANTS["grid"]:
+        full.add("grid", variant, SEEDS, metrics={"accuracy": 0.0})
+    assert full.verdicts("mean", "order", "best") == before
+
+
+def test_runs_beyond_the_plan_replace_no_planned_one(fake):
+    fake.add_all(seeds=SEEDS - 1)
+    for variant in ("q2", "q4"):
+        fake.add("grid", variant, SEEDS)
+    assert fake.verdicts("mean")[0].outcome == f"incomplete ({SEEDS - 1} of {SEEDS} seeds)"
+
+
+def test_older_versions_are_left_out_and_told(full):
+    full.version["grid"] = 2
+    (mean,) = full.verdicts("mean")
+    assert (mean.outcome, mean.ours, mean.cost_s) == ("not yet run", None, 0.0)
+    told = f"{4 * SEEDS} records of other versions of the experiment are left out"
+    assert f"grid: {told}" in mean.details
+    assert notes(store=full.store) == [f"fake/grid: {told}."]
+
+
+def test_failed_quick_and_abandoned_runs_do_not_count(fake):
+    fake.add_all(seeds=SEEDS - 1)
+    fake.add("grid", "q4", SEEDS - 1)
+    fake.add("grid", "q2", SEEDS - 1, status="failed", error="ValueError: no", metrics={})
+    for settings in (Config("q2", epochs=1), Config("q2", epochs=99)):
+        fake.add("grid", "q2", SEEDS - 1, profile="quick", config_key=config_key(settings))
+    (mean,) = fake.verdicts("mean")
+    assert mean.outcome == f"incomplete ({SEEDS - 1} of {SEEDS} seeds)"
+    assert "grid/q2: 1 failed runs are left out" in mean.details
+    assert notes(store=fake.store) == []
+
+
+def test_a_quick_run_with_the_settings_of_the_full_one_counts(fake):
+    fake.add_all(seeds=SEEDS - 1)
+    for variant in ("q2", "q4"):
+        fake.add("grid", variant, SEEDS - 1, profile="quick")
+    assert fake.verdicts("mean")[0].outcome == "reproduced"
+
+
+def test_damaged_lines_are_told(full):
+    path = full.store.root / "fake" / "exact.jsonl"
+    path.write_text(path.read_text() + "damaged\n")
+    (note,) = notes(["fake"], store=full.store)
+    assert note.startswith("fake/exact.jsonl: a line is set aside")
+
+
+def test_verdicts_are_the_same_every_time(full):
+    assert full.verdicts() == full.verdicts()
+
+
+def test_claims_must_fit_the_experiments(full):
+    full.claims["mean"]["variants"] = ["q2", "q3"]
+    with pytest.raises(UsageError, match="claim mean of fake: variant of grid 'q3' is not known"):
+        full.verdicts()
+    full.claims["mean"] |= {"variants": ["q2"], "seeds": SEEDS + 1}
+    with pytest.raises(UsageError, match="waits for 21 seeds of grid, which plans 20"):
+        full.verdicts()
+    full.claims["mean"] |= {"seeds": SEEDS, "metric": "acuracy"}
+    with pytest.raises(QmlbookError, match=r"no number 'acuracy'; it has: accuracy"):
+        full.verdicts()
+
+
+def test_papers_are_validated(fake):
+    with pytest.raises(UsageError, match="paper 'fak' is not known; choose from: bare, fake"):
+        verdicts(["fak"], store=fake.store)
+    assert len(verdicts(store=fake.store)) == len(CLAIMS)
+    assert verdicts(["bare"], store=fake.store) == []
+
+
+# Rendering
+
+KEYS = [
+    "paper", "claim", "kind", "statement", "published", "source", "ours", "margin", "evidence",
+    "outcome", "controls", "cost_s", "command",
+]  # fmt: skip
+
+
+def test_json_is_the_contract(full):
+    content = json.loads(report.render(full.verdicts(), "json"))
+    assert [list(item) for item in content] == [KEYS] * len(CLAIMS)
+    by_claim = {item["claim"]: item for item in content}
+    best = by_claim["best"]
+    assert best["published"] == {"best": 0.9, "of": 4}
+    assert list(best["ours"]) == ["statistic", "mean", "low", "high", "n"]
+    assert best["ours"]["statistic"] == "max"
+    assert list(by_claim["order"]["ours"]) == ["statistic", "mean", "low", "high", "n", "p"]
+    assert by_claim["none"]["published"] == "not available"
+    assert by_claim["quoted"]["ours"] is by_claim["quoted"]["command"] is None
+
+
+def test_outcomes_follow_from_the_json_alone(full):
+    """A reader who knows the table of rules needs no more than this object."""
+    found = {i["claim"]: i for i in json.loads(report.render(full.verdicts(), "json"))}
+    for claim in ("mean", "welch", "difference"):
+        ours, margin = found[claim]["ours"], found[claim]["margin"]
+        low, high = (ours[end] - found[claim]["published"]["mean"] for end in ("low", "high"))
+        inside, outside = -margin <= low <= high <= margin, low > margin or high < -margin
+        expected = "reproduced" if inside else "not reproduced" if outside else "inconclusive"
+        assert found[claim]["outcome"] == expected
+    best = found["best"]
+    assert (best["ours"]["low"] <= best["published"]["best"] <= best["ours"]["high"]) == (
+        best["outcome"] == "reproduced"
+    )
+
+
+def test_markdown_is_one_table_a_paper(full):
+    text = report.render(full.verdicts(), "markdown")
+    rows = text.splitlines()
+    assert rows[0] == "| claim | published | ours | margin | verdict | controls |"
+    assert len(rows) == 2 + len(CLAIMS)
+    assert all(row.replace(r"\|", "").count("|") == 7 for row in rows)
+    best = next(row for row in rows if "**best**" in row)
+    assert "| 0.9 (best of 4) | best of 4 in [" in best
+    assert best.endswith("| not reproduced | explained by untrained |")
+    assert "| 0.9 ± 0.02 (n = 5) |" in text
+    assert "| holds (360 checked) |" in text
+    assert "| – |" in text
+
+
+def test_markdown_survives_bars_and_line_ends(full):
+    (verdict,) = full.verdicts("mean")
+    text = report.render([replace(verdict, statement="a | b\nc")], "markdown")
+    assert text.splitlines()[2].startswith(r"| **mean** a \| b c | 0.71 | 0.7")
+
+
+def test_markdown_of_several_papers_names_them(full):
+    (verdict,) = full.verdicts("mean")
+    text = report.render([verdict, replace(verdict, paper="other")], "markdown")
+    assert text.startswith("**fake**\n\n| claim |")
+    assert "\n\n**other**\n\n| claim |" in text
+
+
+def test_csv_has_a_column_for_every_number(full):
+    rows = list(csv.DictReader(io.StringIO(report.render(full.verdicts(), "csv"))))
+    assert [row["claim"] for row in rows] == list(CLAIMS)
+    by_claim = {row["claim"]: row for row in rows}
+    (mean,) = full.verdicts("mean")
+    assert float(by_claim["mean"]["low"]) == mean.ours["low"]
+    assert by_claim["mean"]["source"] == "Fig. B | left"
+    assert (by_claim["holds"]["holds"], by_claim["holds"]["mean"]) == ("True", "")
+    assert float(by_claim["order"]["p"]) < 0.01
+
+
+def test_table_fits_the_page(full):
+    text = report.render(full.verdicts())
+    assert max(map(len, text.splitlines())) <= 100
+    assert "\x1b" not in text
+    for word in ("fake", "published", "reproduced", "untrained", "best"):
+        assert word in text
+    assert "\x1b[32m" in report.render(full.verdicts(), "table", color=True)
+
+
+def test_markup_in_a_statement_is_text(full):
+    (verdict,) = full.verdicts("mean")
+    assert "[red]" in report.render([replace(verdict, statement="[red] is a word")])
+
+
+def test_incomplete_claims_show_how_many(fake):
+    fake.add_all(seeds=5, experiments=("grid",))
+    text = report.render(fake.verdicts("mean"), "markdown")
+    assert "| – | 0.05 | incomplete (5 of 20 seeds) |" in text
+
+
+@pytest.mark.parametrize("format", report.FORMATS)
+def test_no_verdicts_are_rendered_too(format):
+    text = report.render([], format)
+    assert text == ("[]\n" if format == "json" else "")
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(UsageError, match="format 'xml' is not known; choose from: table, markdown"):
+        report.render([], "xml")
+
+
+def test_summary_counts_every_outcome(full):
+    summary = report.summary("fake", store=full.store)
+    assert list(summary) == list(OUTCOMES)
+    assert sum(summary.values()) == len(CLAIMS)
+    assert (summary["reproduced"], summary["not reproduced"], summary["incomplete"]) == (5, 4, 0)
+    path = full.store.root / "fake" / "grid.jsonl"
+    rest = [line for line in path.read_text().splitlines() if '"variant":"q2"' not in line]
+    path.write_text("\n".join(rest))
+    # what needs q2 and another variant is incomplete; q2 alone was not run
+    counts = report.summary("fake", store=full.store)
+    assert (counts["incomplete"], counts["not yet run"]) == (6, 2)
