@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: book test bench evidence clean lock
+.PHONY: book test bench evidence readme clean lock
 
 # Runs the chapters that changed, builds the pages, says where they are.
 book: $(READY)
@@ -41,6 +41,11 @@ evidence: $(READY)
 	@set -e; for paper in $$($(BIN)/python -c \
 	  "from qmlbook import papers; print(*filter(papers.experiments, papers.names()))"); do \
 	  echo "== $$paper"; $(BIN)/qmlbook sweep $$paper; done
+
+# The README's table of papers, from the records.
+readme: $(READY)
+	@$(BIN)/python -c "import pathlib; from qmlbook.evidence import report; \
+	  page = pathlib.Path('README.md'); page.write_text(report.with_papers_table(page.read_text()))"
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -276,7 +276,7 @@ def test_kernel_environment(project, tmp_path, monkeypatch):
 def test_run_stores_an_executed_notebook_without_traces(project):
     result = project.run()["tiny"]
     assert (result.status, result.ok, result.path) == ("executed", True, project.executed("tiny"))
-    assert project.said == [f"tiny: executed in {result.seconds:.0f} s"]
+    assert project.said == ["tiny: running", f"tiny: executed in {result.seconds:.0f} s"]
     _, product, nonce, answer = project.outputs("tiny")
     assert product == ["product 6.0 in profile quick\n"]
     assert nonce[0].startswith("nonce ")

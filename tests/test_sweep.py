@@ -122,7 +122,7 @@ def test_a_record_says_what_ran(fake):
 def test_a_sweep_stores_every_run_once(fake, store):
     summary = run(store, experiment="grid")
     assert (summary.total, summary.done, summary.to_run, summary.ran) == (6, 0, 6, 6)
-    assert summary.good
+    assert not summary.failed
     assert "6 of 6 runs made" in str(summary)
     assert len(store.records("fake")) == len(fake.ran) == 6
     assert (store.root / "fake" / "grid.jsonl").is_file()
@@ -148,12 +148,16 @@ def test_profiles_share_a_run_when_their_settings_are_equal(fake, store):
 
 def test_a_failed_run_is_recorded_and_others_go_on(fake, store):
     summary = run(store)
-    assert (summary.ran, summary.good) == (6, False)
+    assert (summary.ran, summary.failed) == (6, True)
     assert summary.errors == [
         f"fake/other/bad, seed {seed}: ValueError: the circuit broke" for seed in (0, 1)
     ]
-    assert "2 failed." in str(summary)
-    (first, _) = store.records("fake", "other")
+    first, *told = str(summary).splitlines()
+    assert first.endswith(", 2 failed.")
+    assert told == [f"  {error}" for error in summary.errors]
+    many = run(store, experiment="other", seeds=9)
+    assert str(many).endswith("\n  and 2 more")
+    first = store.records("fake", "other")[0]
     assert (first.status, first.metrics, first.dtype) == ("failed", {}, "float32")
 
 
@@ -164,7 +168,7 @@ def test_failed_runs_wait_to_be_asked_for(fake, store):
     assert (waiting.failed_before, waiting.to_run, len(fake.ran)) == (2, 0, count)
     assert "2 failed before and wait for --retry-failed" in str(waiting)
     retried = run(store, retry_failed=True)
-    assert (retried.ran, retried.failed_before, retried.good) == (2, 0, True)
+    assert (retried.ran, retried.failed_before, retried.failed) == (2, 0, False)
     assert {r.status for r in store.records("fake")} == {"ok"}
 
 
@@ -177,7 +181,7 @@ def test_metrics_that_are_no_numbers_fail_the_run(fake, store, monkeypatch):
 def test_an_interrupted_sweep_keeps_what_is_done_and_resumes(fake, store):
     fake.stop_at = 4
     summary = run(store, experiment="grid")
-    assert (summary.interrupted, summary.ran, summary.good) == (True, 4, False)
+    assert (summary.interrupted, summary.ran, summary.failed) == (True, 4, True)
     assert "interrupted, and the same command resumes" in str(summary)
     assert len(store.records("fake")) == 4
     assert not list((store.root / "fake" / ".pending").glob("*.json"))
@@ -219,6 +223,7 @@ def test_damaged_records_are_told_and_made_again(fake, store):
     summary = run(store, experiment="grid")
     assert summary.ran == 1
     assert len(summary.rejected) == 1
+    assert "a line is set aside" in str(summary)
     assert path.read_text(encoding="utf-8").count("\n") == 6
 
 

@@ -33,7 +33,7 @@ def build(
     open_browser: bool = False,
     jobs: int = 2,
     root: Path | None = None,
-    echo: Callable[[str], object] = print,
+    echo: Callable[[str], object] = chapters.say,
 ) -> Path:
     """Run the chapters that need it and build the book to ``_build/html/``, warnings as errors.
 

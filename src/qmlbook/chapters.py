@@ -79,6 +79,11 @@ class Result:
         return f"{self.name}: {self.status}{took}"
 
 
+def say(line: str) -> None:
+    """Print a line of progress at once, also where output is collected."""
+    print(line, flush=True)
+
+
 # --- which chapters there are -------------------------------------------------------------------
 
 
@@ -199,7 +204,7 @@ def run(
     embedded: bool = False,
     cell_timeout: float | None = None,
     root: Path | None = None,
-    echo: Callable[[str], object] = print,
+    echo: Callable[[str], object] = say,
 ) -> list[Result]:
     """Execute chapters and store them as ``_build/executed/<profile>/<name>.ipynb``.
 
@@ -219,7 +224,7 @@ def run(
         cell_timeout: seconds one cell may take before its chapter fails; by default
             ``CELL_TIMEOUT`` of the profile.
         root: the checkout; by default :func:`qmlbook.paths.project_root`.
-        echo: called with one text per finished chapter.
+        echo: called with a line when a chapter starts and when it is done.
 
     Returns:
         One result per chapter, in reading order. A failed chapter is a result, not an exception,
@@ -262,6 +267,7 @@ def run(
         if stopped.is_set():
             return Result(name, "not run")
         target.unlink(missing_ok=True)  # whatever happens now, no old output passes for new
+        echo(f"{name}: running")
         start = time.perf_counter()
         executed, process = _papermill(written[name], source, changed, root, embedded, cell_timeout)
         seconds = time.perf_counter() - start

@@ -141,6 +141,8 @@ def sweep(
     """Run what is missing in the store of run records; safe to interrupt and start again."""
     from .evidence import sweep as library
 
+    for name in experiment or []:  # every name is checked before anything is run
+        library.plan(paper, name, profile.value, seeds)
     failed = False
     for name in experiment or [None]:
         summary = library.sweep(
@@ -193,7 +195,7 @@ def data_list(names: Sets = None) -> None:
         where = f"{found.source}, {'whole' if found.whole else 'sample'}" if found.source else "-"
         counts = f"{found.train:6} + {found.test:5}" if found.source else " " * 14
         place = found.problem or found.path or f"not here: qmlbook data fetch {found.name}"
-        typer.echo(f"{found.name:14} {where:18} {counts}  {found.licence:15} {place}")
+        typer.echo(f"{found.name:14} {where:18} {counts}  {found.licence.split(',')[0]:15} {place}")
 
 
 @data_app.command()

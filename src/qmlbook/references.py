@@ -44,7 +44,7 @@ def check(
     jobs: int = 2,
     cell_timeout: float = chapters.CELL_TIMEOUT["quick"],
     root: Path | None = None,
-    echo: Callable[[str], object] = print,
+    echo: Callable[[str], object] = chapters.say,
 ) -> bool:
     """Run the references again and compare, or (``update``) write them anew.
 

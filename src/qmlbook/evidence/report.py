@@ -8,7 +8,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .. import papers
 from ..errors import choose
+from .claims import load
 from .store import Store
 from .verdicts import OUTCOMES, Verdict, verdicts
 
@@ -52,6 +54,43 @@ def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
     return counts
 
 
+def papers_table(link: str = "{name}.html", *, store: Store | None = None) -> str:
+    """Return a Markdown table with a line a paper: what its claims came to.
+
+    Args:
+        link: address of a chapter from its paper's name; papers without a chapter have none.
+        store: where records are; the book's own when omitted.
+    """
+    columns = ("paper", "claims", "reproduced", "not reproduced", "inconclusive",
+               "explained by a control", "not decided yet")  # fmt: skip
+    rows = [columns, ("---",) + ("---:",) * (len(columns) - 1)]
+    for name in papers.names():
+        found = verdicts([name], store=store)
+        counts = count(found)
+        explained = sum(verdict.controls.startswith("explained") for verdict in found)
+        decided = [counts[outcome] for outcome in ("reproduced", "not reproduced", "inconclusive")]
+        open_ = len(found) - sum(decided) - counts["no published value"]
+        title = load(name).title
+        chapter = papers.claims_file(name).with_name("experiment.py").is_file()
+        title = f"[{title}]({link.format(name=name)})" if chapter else title
+        rows.append((title, *map(str, (len(found), *decided, explained, open_))))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+README_MARKS = (
+    "<!-- papers: written by `make readme`, kept fresh by a test -->",
+    "<!-- /papers -->",
+)
+
+
+def with_papers_table(readme: str) -> str:
+    """Return the text of the README with its table of papers as it is today."""
+    before, rest = readme.split(README_MARKS[0])
+    _, after = rest.split(README_MARKS[1])
+    table = papers_table("book/{name}.md")
+    return f"{before}{README_MARKS[0]}\n\n{table}\n{README_MARKS[1]}{after}"
+
+
 def published_text(published: Mapping[str, float] | str) -> str:
     """Return a published value in words, its digits as the paper has them."""
     if isinstance(published, str):
@@ -88,15 +127,15 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
 
 def _markdown(verdicts: Sequence[Verdict]) -> str:
     """Return a Markdown table; one table a paper, each under the paper's name if there are more."""
-    papers = dict.fromkeys(verdict.paper for verdict in verdicts)
+    named = dict.fromkeys(verdict.paper for verdict in verdicts)
     blocks = []
-    for paper in papers:
+    for paper in named:
         rows = [COLUMNS, ("---",) * len(COLUMNS)]
         for verdict in verdicts:
             if verdict.paper == paper:
                 claim = f"**{verdict.claim}** {verdict.statement}"
                 rows.append([_escaped(cell) for cell in (claim, *_cells(verdict))])
-        title = f"**{paper}**\n\n" if len(papers) > 1 else ""
+        title = f"**{paper}**\n\n" if len(named) > 1 else ""
         blocks.append(title + "".join(f"| {' | '.join(row)} |\n" for row in rows))
     return "\n".join(blocks)
 
@@ -137,7 +176,7 @@ def _table(verdicts: Sequence[Verdict], color: bool) -> str:
     for paper in dict.fromkeys(verdict.paper for verdict in verdicts):
         table = Table(title=paper, title_justify="left", expand=True)
         for name, ratio in zip(COLUMNS, (8, 4, 6, 1, 4, 4), strict=True):
-            table.add_column(name, ratio=ratio, overflow="fold", min_width=6)
+            table.add_column(name, ratio=ratio, overflow="fold", min_width=len(name))
         for verdict in verdicts:
             if verdict.paper == paper:
                 cells = [Text(f"{verdict.claim} {verdict.statement}"), *map(Text, _cells(verdict))]

@@ -14,6 +14,7 @@ from .. import papers
 from ..errors import UsageError, choose
 from .store import Record, Store, clean_metrics, code_version, config_key, versions
 
+SHOWN = 5  # errors that a summary spells out
 THREADS_NAMED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -73,9 +74,9 @@ class Summary:
     rejected: list[str] = field(default_factory=list)
 
     @property
-    def good(self) -> bool:
-        """Whether everything that was to run is now stored and ``ok``."""
-        return not self.interrupted and not self.errors
+    def failed(self) -> bool:
+        """Whether something that was to run is not stored and ``ok`` now."""
+        return self.interrupted or bool(self.errors)
 
     def __str__(self) -> str:
         stored = f"{self.done} of {self.total} runs are stored already"
@@ -91,7 +92,8 @@ class Summary:
             text += f", {len(self.errors)} failed"
         if self.interrupted:
             text += "; interrupted, and the same command resumes"
-        return f"{text}."
+        more = [f"and {len(self.errors) - SHOWN} more"] if len(self.errors) > SHOWN else []
+        return "\n  ".join([f"{text}.", *self.errors[:SHOWN], *more, *self.rejected])
 
 
 def plan(

@@ -94,6 +94,29 @@ class Runs:
     failed: Counter[tuple[str, str]] = field(default_factory=Counter)
     outdated: Counter[str] = field(default_factory=Counter)
 
+    def values(self, place: str, metric: str) -> np.ndarray:
+        """Return a metric of every usable run of ``experiment/variant``, by seed.
+
+        Returns:
+            (n,) floats, or (n, k) where the metric is a list of k numbers; n is 0 while nothing
+            has been run.
+        """
+        found = self.usable.get(tuple(place.split("/", 1)), {})
+        return np.array([found[seed].metrics[metric] for seed in sorted(found)], dtype=float)
+
+    def seconds(self) -> float:
+        """Return how long all usable runs took together."""
+        return sum(r.seconds for by_seed in self.usable.values() for r in by_seed.values())
+
+
+def load_runs(paper: str, *, store: Store | None = None) -> Runs:
+    """Return the stored full-profile runs of a paper that count today.
+
+    Raises:
+        UsageError: the paper is not known.
+    """
+    return sort_runs(rooms.experiments(paper), (store or Store()).records(paper))
+
 
 def sort_runs(experiments: Mapping[str, rooms.Experiment], records: Iterable[Record]) -> Runs:
     """Return which of a paper's records may decide its claims."""

@@ -1,0 +1,225 @@
+"""The book as readers get it: every page of ``_build/html``, read by a parser and by a browser."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+from qmlbook import book, chapters
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = chapters.toc_files(ROOT)
+CHAPTERS = chapters.names(ROOT)
+WIDTHS = {"desktop": 1280, "phone": 390}
+
+
+@pytest.fixture(scope="module")
+def html():
+    """Return the folder of the built book."""
+    return book.build(root=ROOT).parent
+
+
+@pytest.fixture(scope="module")
+def pages(html):
+    """Return every page, parsed: path relative to the book -> soup."""
+    return {
+        path.relative_to(html).as_posix(): BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        for path in sorted(html.rglob("*.html"))
+        if "_static" not in path.relative_to(html).parts
+    }
+
+
+# --- what the pages hold ------------------------------------------------------------------------
+
+
+def test_every_document_has_a_page_with_a_title(pages):
+    for document in DOCUMENTS:
+        assert pages[f"{document}.html"].find("h1").get_text().strip("# \n"), document
+
+
+def test_every_internal_link_leads_somewhere(html, pages):
+    anchors = {
+        page: {tag[key] for key in ("id", "name") for tag in soup.find_all(attrs={key: True})}
+        for page, soup in pages.items()
+    }
+    broken, followed = [], 0
+    for page, soup in pages.items():
+        targets = [tag["href"] for tag in soup.find_all(["a", "link"], href=True)]
+        targets += [tag["src"] for tag in soup.find_all(["img", "script"], src=True)]
+        for target in targets:
+            url = urlsplit(urljoin(f"book:///{page}", target))
+            if url.scheme in ("http", "https", "mailto", "data"):
+                continue
+            followed += 1
+            path, anchor = unquote(url.path.lstrip("/")), unquote(url.fragment)
+            here = path in anchors and (not anchor or anchor in anchors[path])
+            if not (here or (not anchor and (html / path).is_file())):
+                broken.append(f"{page}: {target}")
+    assert not broken
+    assert followed > 20 * len(DOCUMENTS)
+
+
+def test_every_image_is_there_and_described(html, pages):
+    seen = 0
+    for page, soup in pages.items():
+        for image in soup.find_all("img"):
+            seen += 1
+            source = urlsplit(urljoin(f"book:///{page}", image["src"])).path.lstrip("/")
+            assert (html / unquote(source)).stat().st_size > 0, f"{page}: {source}"
+            described = image.get("alt", "").strip()
+            assert described, f"{page}: {source} has no alternative text"
+            assert Path(source).name not in described, f"{page}: {source} is described by its name"
+    assert seen
+
+
+def test_no_page_shows_an_error(pages):
+    for page, soup in pages.items():
+        assert not soup.select(".output.traceback, .output.stderr, .system-message"), page
+        assert "Traceback (most recent call last)" not in soup.get_text(), page
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapters_offer_the_executed_notebook(html, pages, name):
+    page = chapters.sources(ROOT)[name].relative_to(ROOT).with_suffix(".html").as_posix()
+    offered = [
+        tag["href"]
+        for tag in pages[page].select(".article-header-buttons a[href]")
+        if tag["href"].endswith(".ipynb")
+    ]
+    assert len(offered) == 1
+    notebook = nbformat.read(html / page / ".." / offered[0], as_version=4)
+    assert any(cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_plot_is_described_captioned_and_named(html, name):
+    executed = ROOT / "_build" / "executed" / "quick" / f"{name}.ipynb"
+    for number, cell in enumerate(nbformat.read(executed, as_version=4).cells):
+        drawn = [out for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+        if drawn:
+            shown = cell.metadata.get("mystnb", {})
+            assert len(shown.get("image", {}).get("alt", "")) > 20, f"cell {number}: no alt text"
+            assert shown.get("figure", {}).get("caption"), f"cell {number}: no caption"
+            assert shown.get("figure", {}).get("name"), f"cell {number}: no name"
+
+
+def test_figures_are_numbered_and_captioned(pages):
+    for page, soup in pages.items():
+        numbers = []
+        for figure in soup.select("article figure"):
+            number = figure.select_one("figcaption .caption-number")
+            assert number, f"{page}: a figure without a number"
+            assert figure.select_one("figcaption .caption-text").get_text(strip=True), page
+            numbers.append(number.get_text(strip=True))
+        assert len(numbers) == len(set(numbers)), page
+
+
+def test_the_search_index_knows_every_page(html):
+    index = (html / "searchindex.js").read_text("utf-8")
+    for document in DOCUMENTS:
+        assert f'"{document}"' in index
+
+
+# --- what a browser makes of them ---------------------------------------------------------------
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line per request."""
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(html):
+    """Serve the book on this machine and return its address."""
+    handler = functools.partial(Quiet, directory=html)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Return a browser; without one the tests are skipped, but not where changes are checked."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if not program:
+        tell = pytest.fail if os.environ.get("CI") else pytest.skip
+        tell("the tests of the pages need chromium or google-chrome on the path")
+    from playwright.sync_api import sync_playwright
+
+    options = "no-sandbox disable-gpu disable-quic no-first-run disable-sync"
+    options += " disable-background-networking disable-component-update"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[f"--{option}" for option in options.split()]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=WIDTHS)
+def tab(browser, site, request):
+    """Return a tab that sees only the book and keeps what its scripts complain about."""
+    tab = browser.new_page(viewport={"width": WIDTHS[request.param], "height": 800})
+    tab.complaints = []
+
+    def heard(message):
+        local = message.location.get("url", "").startswith(site)
+        if message.type == "error" and local:
+            tab.complaints.append(message.text)
+
+    tab.on("console", heard)
+    tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    tab.route(
+        "**/*",
+        lambda route: route.continue_() if route.request.url.startswith(site) else route.abort(),
+    )
+    yield tab
+    tab.close()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_pages_fit_the_screen_and_scripts_run(tab, site, document):
+    tab.goto(f"{site}/{document}.html")
+    width = tab.viewport_size["width"]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    too_wide = """width => [...document.querySelectorAll("article img, article table")]
+        .filter(element => element.getBoundingClientRect().width > width
+                && !element.closest(".pst-scrollable-table-container, .cell_output"))
+        .map(element => element.outerHTML.slice(0, 80))"""
+    assert tab.evaluate(too_wide, width) == []
+    assert (
+        tab.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).length") == 0
+    )
+    assert tab.complaints == []
+
+
+def test_light_and_dark(tab, site):
+    tab.goto(f"{site}/{DOCUMENTS[0]}.html")
+    paper = {}
+    for _ in range(4):
+        tab.locator(".theme-switch-button:visible").first.click()
+        theme = tab.evaluate("document.documentElement.dataset.theme")
+        paper[theme] = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper.keys() == {"light", "dark"}
+    assert paper["light"] != paper["dark"]
+    assert tab.complaints == []
+
+
+def test_search_finds_a_chapter(tab, site):
+    tab.goto(f"{site}/search.html?q=quantum")
+    tab.wait_for_selector("#search-results ul.search li a", timeout=20_000)
+    assert tab.locator("#search-results ul.search li a").count() >= 1
+    assert tab.complaints == []
