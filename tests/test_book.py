@@ -38,6 +38,12 @@ def pages(html):
     }
 
 
+def follow(page, target):
+    """Return path and anchor of a link inside the book; ``None`` if it leads out of it."""
+    url = urlsplit(urljoin(f"http://book/{page}", target))
+    return (unquote(url.path[1:]), unquote(url.fragment)) if url.netloc == "book" else None
+
+
 # --- what the pages hold ------------------------------------------------------------------------
 
 
@@ -56,14 +62,11 @@ def test_every_internal_link_leads_somewhere(html, pages):
         targets = [tag["href"] for tag in soup.find_all(["a", "link"], href=True)]
         targets += [tag["src"] for tag in soup.find_all(["img", "script"], src=True)]
         for target in targets:
-            url = urlsplit(urljoin(f"book:///{page}", target))
-            if url.scheme in ("http", "https", "mailto", "data"):
-                continue
-            followed += 1
-            path, anchor = unquote(url.path.lstrip("/")), unquote(url.fragment)
-            here = path in anchors and (not anchor or anchor in anchors[path])
-            if not (here or (not anchor and (html / path).is_file())):
-                broken.append(f"{page}: {target}")
+            if found := follow(page, target):
+                path, anchor = found
+                followed += 1
+                if not (anchor in anchors.get(path, ()) if anchor else (html / path).is_file()):
+                    broken.append(f"{page}: {target}")
     assert not broken
     assert followed > 20 * len(DOCUMENTS)
 
@@ -73,8 +76,8 @@ def test_every_image_is_there_and_described(html, pages):
     for page, soup in pages.items():
         for image in soup.find_all("img"):
             seen += 1
-            source = urlsplit(urljoin(f"book:///{page}", image["src"])).path.lstrip("/")
-            assert (html / unquote(source)).stat().st_size > 0, f"{page}: {source}"
+            source, _ = follow(page, image["src"])
+            assert (html / source).stat().st_size > 0, f"{page}: {source}"
             described = image.get("alt", "").strip()
             assert described, f"{page}: {source} has no alternative text"
             assert Path(source).name not in described, f"{page}: {source} is described by its name"
@@ -91,12 +94,12 @@ def test_no_page_shows_an_error(pages):
 def test_chapters_offer_the_executed_notebook(html, pages, name):
     page = chapters.sources(ROOT)[name].relative_to(ROOT).with_suffix(".html").as_posix()
     offered = [
-        tag["href"]
+        follow(page, tag["href"])[0]
         for tag in pages[page].select(".article-header-buttons a[href]")
         if tag["href"].endswith(".ipynb")
     ]
     assert len(offered) == 1
-    notebook = nbformat.read(html / page / ".." / offered[0], as_version=4)
+    notebook = nbformat.read(html / offered[0], as_version=4)
     assert any(cell.outputs for cell in notebook.cells if cell.cell_type == "code")
 
 

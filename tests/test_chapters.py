@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -599,3 +600,29 @@ def test_a_broken_build_leaves_the_last_good_book(project):
         "html",
         "site",
     ]
+
+
+@pytest.mark.slow
+def test_a_plain_jupyter_book_build_works_too_and_is_strict(project):
+    def plain():
+        program = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+        return subprocess.run(
+            [sys.executable, "-c", program, "build", ".", "-W", "--keep-going", "-n"],
+            cwd=project.root,
+            env={**os.environ, "PYTHONPATH": str(project.root / "src")},
+            capture_output=True,
+            text=True,
+        )
+
+    # Notebooks that lie about are none of its business.
+    project.write("book/tiny.ipynb", "{}")
+    project.write("_build/executed/quick/tiny.ipynb", "{}")
+    good = plain()
+    assert good.returncode == 0, good.stdout + good.stderr
+    page = (project.root / "_build" / "html" / "book" / "tiny.html").read_text("utf-8")
+    assert "product 6.0 in profile quick" in page
+    warns = chapter("Tiny", ("parameters", PARAMETERS), "import sys\n\nprint('x', file=sys.stderr)")
+    project.chapters(tiny=warns)
+    red = plain()
+    assert red.returncode
+    assert "stderr was found in the cell outputs" in red.stderr

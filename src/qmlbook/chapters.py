@@ -246,6 +246,7 @@ def run(
         key: parse_value(value) if isinstance(value, str) else value
         for key, value in (parameters or {}).items()
     }
+    before = {name: source.read_bytes() for name, source in chapters.items()}
     written = {name: jupytext.read(source) for name, source in chapters.items()}
     defaults = {name: declared(written[name], source) for name, source in chapters.items()}
     _check_given(given, defaults)
@@ -260,7 +261,7 @@ def run(
         source, target = chapters[name], folder / f"{name}.ipynb"
         values = {**given, "profile": profile}
         changed = {key: value for key, value in values.items() if value != defaults[name][key]}
-        fingerprint = _digest(common.encode(), source.read_bytes())
+        fingerprint = _digest(common.encode(), before[name])
         stamp = {"profile": profile, "parameters": changed, "fingerprint": fingerprint}
         if not force and _stamp(target) == stamp:
             return Result(name, "up to date", path=target)

@@ -5,6 +5,7 @@ Colours are those of Okabe and Ito; the same kind of model has the same colour o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,7 @@ def strip(
     *,
     colours: Mapping[str, str] | None = None,
     width: float = 0.3,
-    alpha: float = 0.6,
+    alpha: float = 0.55,
 ) -> None:
     """Show every single run of each group as a dot, and the group's mean as a bar.
 
@@ -117,4 +118,5 @@ def _spread(runs: np.ndarray) -> np.ndarray:
 
 
 def _colour_of(name: str) -> str:
-    return next((COLOURS[word] for word in name.lower().split() if word in COLOURS), NEUTRAL)
+    words = re.findall(r"[a-z]+", name.lower())
+    return next((COLOURS[word] for word in words if word in COLOURS), NEUTRAL)
