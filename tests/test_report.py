@@ -430,3 +430,15 @@ def test_summary_counts_every_outcome(full):
     # what needs q2 and another variant is incomplete; q2 alone was not run
     counts = report.summary("fake", store=full.store)
     assert (counts["incomplete"], counts["not yet run"]) == (6, 2)
+
+
+def test_the_table_of_papers_in_the_readme_is_fresh():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert report.with_papers_table(readme) == readme, "run `make readme`"
+
+
+def test_the_table_of_papers_links_only_papers_that_have_a_chapter():
+    table = report.papers_table()
+    assert '<a href="klssl.html">' in table
+    assert "qdeq.html" not in table
+    assert len(table.splitlines()) == 2 + len(papers.names())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,15 +55,20 @@ def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
     return counts
 
 
-def papers_table(link: str = "{name}.html", *, store: Store | None = None) -> str:
+# Plain HTML: a Markdown link in a cell's output would be taken for a cross-reference.
+PAGE_LINK, README_LINK = '<a href="{name}.html">{title}</a>', "[{title}](book/{name}.md)"
+
+
+def papers_table(link: str = PAGE_LINK, *, store: Store | None = None) -> str:
     """Return a Markdown table with a line a paper: what its claims came to.
 
     Args:
-        link: address of a chapter from its paper's name; papers without a chapter have none.
+        link: how a chapter is linked, by its paper's name and title; papers without a chapter
+            have no link.
         store: where records are; the book's own when omitted.
     """
-    columns = ("paper", "claims", "reproduced", "not reproduced", "inconclusive",
-               "explained by a control", "not decided yet")  # fmt: skip
+    columns = ("paper", "claims", "reproduced", "not repr.", "inconclusive",
+               "explained by a control", "open")  # fmt: skip
     rows = [columns, ("---",) + ("---:",) * (len(columns) - 1)]
     for name in papers.names():
         found = verdicts([name], store=store)
@@ -72,7 +78,7 @@ def papers_table(link: str = "{name}.html", *, store: Store | None = None) -> st
         open_ = len(found) - sum(decided) - counts["no published value"]
         title = load(name).title
         chapter = papers.claims_file(name).with_name("experiment.py").is_file()
-        title = f"[{title}]({link.format(name=name)})" if chapter else title
+        title = link.format(name=name, title=title) if chapter else title
         rows.append((title, *map(str, (len(found), *decided, explained, open_))))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -87,7 +93,7 @@ def with_papers_table(readme: str) -> str:
     """Return the text of the README with its table of papers as it is today."""
     before, rest = readme.split(README_MARKS[0])
     _, after = rest.split(README_MARKS[1])
-    table = papers_table("book/{name}.md")
+    table = papers_table(README_LINK)
     return f"{before}{README_MARKS[0]}\n\n{table}\n{README_MARKS[1]}{after}"
 
 
@@ -110,12 +116,18 @@ def ours_text(verdict: Verdict) -> str:
         return "–"
     if "holds" in ours:
         return f"{'holds' if ours['holds'] else 'fails'} ({ours['checked']} checked)"
-    band = f"[{ours['low']:.3g}, {ours['high']:.3g}], n = {ours['n']}"
+    places = _places(ours["high"] - ours["low"])
+    band = f"[{ours['low']:.{places}f}, {ours['high']:.{places}f}], n = {ours['n']}"
     if ours["statistic"] == "max":
         return f"best of {verdict.published['of']} in {band}"
     sign = "+" if ours["statistic"] == "difference" else ""
     p = f", p = {ours['p']:.2g}" if "p" in ours else ""
-    return f"{ours['mean']:{sign}.3g} {band}{p}"
+    return f"{ours['mean']:{sign}.{places}f} {band}{p}"
+
+
+def _places(width: float) -> int:
+    """Return the decimal places that show two digits of half an interval's width."""
+    return max(0, 1 - math.floor(math.log10(width / 2))) if width > 0 else 3
 
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:

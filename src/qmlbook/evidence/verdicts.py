@@ -104,9 +104,22 @@ class Runs:
         found = self.usable.get(tuple(place.split("/", 1)), {})
         return np.array([found[seed].metrics[metric] for seed in sorted(found)], dtype=float)
 
-    def seconds(self) -> float:
-        """Return how long all usable runs took together."""
-        return sum(r.seconds for by_seed in self.usable.values() for r in by_seed.values())
+    def describe(self) -> str:
+        """Return in one sentence how many runs there are, when and where they ran, how long."""
+        records = [record for by_seed in self.usable.values() for record in by_seed.values()]
+        if not records:
+            return "No full-profile runs are stored yet."
+        days = sorted({record.started_at[:10] for record in records})
+        when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        machines = sorted(
+            {f"{r.device}, {r.threads} thread{'s'[: r.threads > 1]}" for r in records}
+        )
+        torch = sorted({record.versions["torch"] for record in records})
+        minutes = sum(record.seconds for record in records) / 60
+        return (
+            f"{len(records):,} stored runs of {when} ({'; '.join(machines)}; "
+            f"torch {', '.join(torch)}), {minutes:.0f} minutes in all."
+        )
 
 
 def load_runs(paper: str, *, store: Store | None = None) -> Runs:

@@ -1,0 +1,1 @@
+"""The C2Q paper: Classical-to-quantum convolutional network transfer learning (2023)."""
