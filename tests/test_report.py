@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
