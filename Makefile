@@ -26,6 +26,8 @@ test: $(READY)
 	@$(BIN)/python -m pytest -q -m "not slow"
 	@echo "== reference vectors"
 	@$(BIN)/qmlbook vectors tests/vectors/*.json
+	@echo "== stored runs, made again"
+	@$(BIN)/qmlbook sweep --verify klssl --profile quick --cheapest --sample 12
 	@echo "== chapters, run again and compared with their references"
 	@$(BIN)/qmlbook check
 	@echo "== book"

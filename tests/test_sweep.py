@@ -1,13 +1,14 @@
 """A sweep makes what is missing, once, and can be stopped at any moment."""
 
+import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from qmlbook import papers
-from qmlbook.errors import UsageError
+from qmlbook.errors import QmlbookError, UsageError
 from qmlbook.evidence.store import Record, Store, config_key, versions
 from qmlbook.evidence.sweep import Job, execute, plan, sweep
 from qmlbook.rng import stream
@@ -228,7 +229,10 @@ def test_damaged_records_are_told_and_made_again(fake, store):
 
 
 def test_another_runner_may_return_records_in_any_order(fake, store):
-    summary = run(store, experiment="grid", runner=lambda jobs: map(execute, reversed(jobs)))
+    def backwards(jobs):
+        yield from map(execute, reversed(jobs))
+
+    summary = run(store, experiment="grid", runner=backwards)
     assert summary.ran == 6
     assert fake.ran[0] == (4, 2)
     stored = [Record.parse(line) for line in (store.root / "fake" / "grid.jsonl").open()]
@@ -265,4 +269,46 @@ def test_a_bar_is_shown_to_a_terminal(fake, store, capfd, monkeypatch):
     sweep("fake", experiment="grid", store=store, progress=True)
     out, err = capfd.readouterr()
     assert out == ""
-    assert "6/6" in err
+    assert "6 done, 0 running, 0 failed of 6" in err
+
+
+def test_a_full_disk_loses_nothing_that_was_stored(fake, store, monkeypatch):
+    real, written = os.fsync, []
+
+    def full(file):
+        written.append(file)
+        if len(written) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(QmlbookError, match="No space left on device"):
+        run(store, experiment="grid")
+    monkeypatch.setattr(os, "fsync", real)
+    before = len(store.records("fake"))
+    assert 1 <= before < 6
+    assert run(store, experiment="grid").done == before
+    assert len({record.key for record in store.records("fake")}) == 6
+    assert not list((store.root / "fake" / ".pending").glob("*.json*"))
+
+
+def test_a_device_must_be_one_that_the_experiment_knows(fake, store, monkeypatch):
+    with pytest.raises(UsageError, match="device 'cuda' is not known; choose from: cpu"):
+        run(store, experiment="grid", device="cuda")
+    real, seen = fake.experiments("fake")["grid"], []
+
+    def run_there(config, seed, device="cpu"):
+        seen.append(device)
+        return {"accuracy": 0.5}
+
+    grid = replace(real, run=run_there, devices=("cpu", "cuda"))
+    monkeypatch.setattr(papers, "experiments", lambda _: {"grid": grid})
+    run(store, experiment="grid", device="cuda")
+    assert set(seen) == {"cuda"}
+    assert {record.device for record in store.records("fake")} == {"cuda"}
+
+
+def test_several_experiments_are_checked_before_anything_runs(fake, store):
+    with pytest.raises(UsageError, match="experiment 'nosuch'"):
+        run(store, experiment=["grid", "nosuch"])
+    assert fake.ran == []

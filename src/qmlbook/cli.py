@@ -29,6 +29,13 @@ class Profile(StrEnum):
     full = "full"
 
 
+class Device(StrEnum):
+    """Where runs compute."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class ReportFormat(StrEnum):
     """How a report is written."""
 
@@ -129,33 +136,73 @@ def sweep(
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only these experiments; all when none is named.")
     ] = None,
-    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.full,
+    profile: Annotated[
+        Profile | None, typer.Option(help="How much is run: full; --verify takes both.")
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds per variant; the experiment's own number.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and how long it takes.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run failed runs again.")
+    ] = False,
+    device: Annotated[Device, typer.Option(help="Where the runs compute.")] = Device.cpu,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of the local cluster.")] = 2,
+    memory: Annotated[str, typer.Option(help="Memory limit of a local worker.")] = "4 GiB",
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Serve Dask's dashboard.")] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler to use instead.")
+    ] = None,
+    tls_ca: Annotated[str | None, typer.Option(help="TLS: file of the authority.")] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="TLS: file of the certificate.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="TLS: file of the key.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Make a sample of stored runs again and compare.")
+    ] = False,
+    sample: Annotated[int, typer.Option(min=1, help="How many runs --verify compares.")] = 5,
+    cheapest: Annotated[
+        bool, typer.Option("--cheapest", help="--verify takes the quickest runs, not random ones.")
     ] = False,
 ) -> None:
     """Run what is missing in the store of run records; safe to interrupt and start again."""
     from .evidence import sweep as library
+    from .evidence.cluster import Cluster
 
-    for name in experiment or []:  # every name is checked before anything is run
-        library.plan(paper, name, profile.value, seeds)
-    failed = False
-    for name in experiment or [None]:
-        summary = library.sweep(
-            paper,
-            experiment=name,
-            profile=profile.value,
-            seeds=seeds,
-            dry_run=dry_run,
-            retry_failed=retry_failed,
+    cluster = Cluster(scheduler, workers, memory, dashboard, tls_ca, tls_cert, tls_key)
+    if device is Device.cuda and scheduler is None:
+        _require_cuda()
+    if verify:
+        from .evidence.verify import verify as again
+
+        runner = library.in_turn if scheduler is None else cluster
+        only = profile and profile.value
+        result = again(paper, sample=sample, profile=only, cheapest=cheapest, runner=runner)
+        typer.echo(str(result))
+        raise typer.Exit(not result.good)
+    summary = library.sweep(
+        paper,
+        experiment=experiment,
+        profile=(profile or Profile.full).value,
+        seeds=seeds,
+        device=device.value,
+        dry_run=dry_run,
+        retry_failed=retry_failed,
+        runner=cluster,
+    )
+    typer.echo(str(summary))
+    raise typer.Exit(130 if summary.interrupted else summary.failed)
+
+
+def _require_cuda() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise QmlbookError(
+            "--device cuda: PyTorch finds no CUDA device on this machine; leave the option out to "
+            "run on the CPU, or name a --scheduler whose workers have one."
         )
-        typer.echo(str(summary))
-        failed |= bool(summary.failed)
-    raise typer.Exit(failed)
 
 
 @app.command()

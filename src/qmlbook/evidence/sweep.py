@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from .. import papers
 from ..errors import UsageError, choose
-from .store import Record, Store, clean_metrics, code_version, config_key, versions
+from .store import Key, Record, Store, clean_metrics, code_version, config_key, versions
 
 SHOWN = 5  # errors that a summary spells out
 THREADS_NAMED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -30,6 +30,7 @@ class Job:
         profile: ``quick`` or ``full``.
         config_key: key of the variant's configuration.
         seed: root of the run's random streams.
+        device: ``cpu`` or ``cuda``.
         status: ``missing``, or the ``status`` of the stored record (``ok``, ``failed``).
     """
 
@@ -40,7 +41,13 @@ class Job:
     profile: str
     config_key: str
     seed: int
+    device: str = "cpu"
     status: str = "missing"
+
+    @property
+    def key(self) -> Key:
+        """The key of the record this run gives."""
+        return (self.experiment, self.version, self.variant, self.config_key, self.seed)
 
 
 @dataclass
@@ -98,22 +105,25 @@ class Summary:
 
 def plan(
     paper: str,
-    experiment: str | None = None,
+    experiment: str | Sequence[str] | None = None,
     profile: str = "full",
     seeds: int | None = None,
     store: Store | None = None,
+    device: str = "cpu",
 ) -> list[Job]:
     """Return every run of a paper's profile, all variants of a seed before the next seed.
 
     Args:
         paper: name of its room.
-        experiment: only this experiment.
+        experiment: only this experiment, or these.
         profile: ``quick`` or ``full``.
         seeds: this many seeds of every variant instead of the experiment's own number.
         store: where records are; the book's own when omitted.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
-        UsageError: a name is not known, or ``seeds`` is less than 1.
+        UsageError: a name is not known, ``seeds`` is less than 1, or an experiment cannot use the
+            device.
     """
     papers.validate([paper])
     if profile not in papers.PROFILES:
@@ -121,18 +131,20 @@ def plan(
     if seeds is not None and seeds < 1:
         raise UsageError(f"seeds is {seeds} and must be 1 or more.")
     known = papers.experiments(paper)
-    if experiment is not None and experiment not in known:
-        raise choose("experiment", experiment, known or ["(this paper has none yet)"])
-    stored = {record.key: record.status for record in (store or Store()).records(paper, experiment)}
+    chosen = [experiment] if isinstance(experiment, str) else list(experiment or known)
+    for name in chosen:
+        if name not in known:
+            raise choose("experiment", name, known or ["(this paper has none yet)"])
+        if device not in known[name].devices:
+            raise choose(f"experiment {name} of {paper}: device", device, known[name].devices)
+    stored = {record.key: record.status for record in (store or Store()).records(paper)}
     jobs = []
-    for item in [known[experiment]] if experiment else known.values():
+    for item in (known[name] for name in chosen):
         keys = {name: config_key(config) for name, config in item.variants.get(profile, {}).items()}
         for seed in range(seeds or item.seeds.get(profile, 0)):
             for variant, key in keys.items():
-                status = stored.get((item.name, item.version, variant, key, seed), "missing")
-                jobs.append(
-                    Job(paper, item.name, item.version, variant, profile, key, seed, status)
-                )
+                job = Job(paper, item.name, item.version, variant, profile, key, seed, device)
+                jobs.append(replace(job, status=stored.get(job.key, "missing")))
     return sorted(jobs, key=lambda job: job.seed)  # stable: experiments and variants keep order
 
 
@@ -140,25 +152,44 @@ def execute(job: Job) -> Record:
     """Make one run; a run that raises becomes a ``failed`` record."""
     experiment = papers.experiments(job.paper)[job.experiment]
     config = experiment.variants[job.profile][job.variant]
+    elsewhere = {} if job.device == "cpu" else {"device": job.device}
     with _one_thread() as threads:
         started, clock = datetime.now(UTC), time.perf_counter()
         try:
-            metrics, error = clean_metrics(experiment.run(config, job.seed)), None
+            metrics, error = clean_metrics(experiment.run(config, job.seed, **elsewhere)), None
         except Exception as problem:
             metrics, error = {}, " ".join(f"{type(problem).__name__}: {problem}".split())[:500]
         seconds = round(time.perf_counter() - clock, 4)
+    return _record(job, metrics, error, started=started, seconds=seconds, threads=threads)
+
+
+def failed_record(job: Job, error: str) -> Record:
+    """Return the record of a run that could not even raise, because its process was killed."""
+    return _record(job, {}, error, started=datetime.now(UTC), seconds=0.0, threads=1)
+
+
+def _record(
+    job: Job,
+    metrics: dict[str, float | list[float]],
+    error: str | None,
+    *,
+    started: datetime,
+    seconds: float,
+    threads: int,
+) -> Record:
+    experiment = papers.experiments(job.paper)[job.experiment]
     return Record(
         paper=job.paper,
         experiment=job.experiment,
         experiment_version=job.version,
         variant=job.variant,
         profile=job.profile,
-        config=asdict(config),
+        config=asdict(experiment.variants[job.profile][job.variant]),
         config_key=job.config_key,
         seed=job.seed,
         metrics=metrics,
         seconds=seconds,
-        device=str(getattr(config, "device", "cpu")),
+        device=job.device,
         dtype=experiment.dtype,
         threads=threads,
         versions=versions(),
@@ -169,30 +200,36 @@ def execute(job: Job) -> Record:
     )
 
 
-def in_turn(jobs: Iterable[Job]) -> Iterator[Record]:
+def in_turn(jobs: Iterable[Job]) -> Generator[Record]:
     """Make the runs one after the other, in this process: the default ``runner`` of `sweep`."""
-    return map(execute, jobs)
+    yield from map(execute, jobs)
+
+
+# Yields the record of every job, in any order; `qmlbook.evidence.cluster.Cluster` is another one.
+Runner = Callable[[list[Job]], Generator[Record]]
 
 
 def sweep(
     paper: str,
     *,
-    experiment: str | None = None,
+    experiment: str | Sequence[str] | None = None,
     profile: str = "full",
     seeds: int | None = None,
+    device: str = "cpu",
     dry_run: bool = False,
     retry_failed: bool = False,
     store: Store | None = None,
     progress: bool = True,
-    runner: Callable[[list[Job]], Iterator[Record]] = in_turn,
+    runner: Runner = in_turn,
 ) -> Summary:
     """Make the runs of `plan` that are not stored, and store each as soon as it is done.
 
     Args:
         paper: name of its room.
-        experiment: only this experiment.
+        experiment: only this experiment, or these.
         profile: ``quick`` or ``full``.
         seeds: this many seeds of every variant instead of the experiment's own number.
+        device: ``cpu`` or ``cuda``.
         dry_run: only count, and estimate the time from earlier runs of the same variants.
         retry_failed: try runs again that are stored as failed.
         store: where records are; the book's own when omitted.
@@ -203,28 +240,29 @@ def sweep(
         What was done; Ctrl-C ends the sweep early and is told there, not raised.
 
     Raises:
-        UsageError: a name is not known, or ``seeds`` is less than 1.
-        QmlbookError: the store cannot be written.
+        UsageError: a name is not known, ``seeds`` is less than 1, or the device does not fit.
+        QmlbookError: the store cannot be written, or the cluster cannot be used any more; what
+            was done until then is stored.
     """
     store = store or Store()
-    jobs = plan(paper, experiment, profile, seeds, store)
+    jobs = plan(paper, experiment, profile, seeds, store, device)
     todo = [job for job in jobs if job.status in ("missing", "failed" if retry_failed else "")]
     done = sum(job.status == "ok" for job in jobs)
     failed_before = len(jobs) - len(todo) - done
     summary = Summary(paper, len(jobs), done, failed_before, len(todo), dry_run=dry_run)
     if dry_run:
-        return replace(summary, seconds=_estimate(todo, store.records(paper, experiment)))
+        return replace(summary, seconds=_estimate(todo, store.records(paper)))
     clock = time.perf_counter()
     summary.rejected += store.fold(paper)  # what an earlier sweep could not fold
     try:
-        with _bar(len(todo), progress) as advance:
-            for record in runner(todo):
+        with closing(runner(todo)) as made, _bar(len(todo), runner, progress) as advance:
+            for record in made:
                 store.add(record)
                 if record.error:
                     place = f"{record.experiment}/{record.variant}, seed {record.seed}"
                     summary.errors.append(f"{paper}/{place}: {record.error}")
                 summary.ran += record.status == "ok"
-                advance(f"{record.experiment}/{record.variant}")
+                advance(f"{record.experiment}/{record.variant}", len(summary.errors))
     except KeyboardInterrupt:
         summary.interrupted = True
     finally:
@@ -263,13 +301,21 @@ def _one_thread() -> Iterator[int]:
 
 
 @contextmanager
-def _bar(total: int, wanted: bool) -> Iterator[Callable[[str], None]]:
+def _bar(total: int, runner: Runner, wanted: bool) -> Iterator[Callable[[str, int], None]]:
     """Show a progress bar when a terminal watches; yield the function that advances it."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    counts = TextColumn("{task.completed} done, {task.fields[running]} running, "
+                        "{task.fields[failed]} failed of {task.total}")  # fmt: skip
+    columns = ("{task.description}", BarColumn(), counts, TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not (wanted and console.is_terminal)) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda text: bar.update(task, advance=1, description=text)
+        task = bar.add_task("", total=total, running=0, failed=0)
+
+        def advance(text: str, failed: int) -> None:
+            left = total - int(bar.tasks[task].completed) - 1
+            running = min(left, getattr(runner, "workers", 1))
+            bar.update(task, advance=1, description=text, running=running, failed=failed)
+
+        yield advance

@@ -31,6 +31,8 @@ class Experiment:
         seeds: profile -> number of seeds, 0 .. n-1, of every variant.
         tolerance: largest absolute difference of a metric when a stored run is run again.
         dtype: precision of the run as recorded.
+        devices: where it can run; with anything but ``cpu``, ``run`` takes a keyword ``device``.
+        about: one line for people.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Experiment:
     seeds: Mapping[str, int]
     tolerance: float = 1e-9
     dtype: str = "float64"
+    devices: tuple[str, ...] = ("cpu",)
     about: str = field(default="", compare=False)
 
 

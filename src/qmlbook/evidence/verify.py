@@ -1,0 +1,150 @@
+"""Run a random sample of stored runs again and compare: can the records be trusted here?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from .. import papers
+from ..errors import UsageError
+from ..rng import stream
+from .store import Record, Store, config_key
+from .sweep import Job, Runner, in_turn
+
+
+@dataclass
+class Verification:
+    """What came of running stored runs again.
+
+    Attributes:
+        paper: room of the paper.
+        agree: runs that gave the stored metrics within their experiment's tolerance.
+        differ: one sentence for every run that did not.
+        unavailable: one sentence for every kind of run that cannot be made here, mostly because
+            its images are not here.
+    """
+
+    paper: str
+    agree: list[str] = field(default_factory=list)
+    differ: list[str] = field(default_factory=list)
+    unavailable: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether something was compared and everything compared agrees."""
+        return bool(self.agree) and not self.differ
+
+    def __str__(self) -> str:
+        tried = len(self.agree) + len(self.differ)
+        head = f"{self.paper}: {len(self.agree)} of {tried} runs made again agree with the record"
+        kinds = len(self.unavailable)
+        if kinds:
+            head += f"; {kinds} kinds of run could not be made here, for instance"
+            return "\n  ".join([*([f"{head} {self.unavailable[0]}"]), *self.differ])
+        return "\n  ".join([f"{head}.", *self.differ])
+
+
+def verify(
+    paper: str,
+    *,
+    sample: int = 5,
+    profile: str | None = None,
+    seed: int = 0,
+    cheapest: bool = False,
+    store: Store | None = None,
+    runner: Runner = in_turn,
+) -> Verification:
+    """Make ``sample`` stored runs again, drawn at random, and compare every metric.
+
+    Args:
+        paper: name of its room.
+        sample: number of runs to compare; fewer are compared only if no more can be made here.
+        profile: only runs of this profile; both when omitted.
+        seed: of the draw.
+        cheapest: the quickest runs of as many kinds as possible instead of a random draw.
+        store: where records are; the book's own when omitted.
+        runner: makes the runs.
+
+    Raises:
+        UsageError: the paper is not known, ``sample`` is less than 1, or nothing is stored.
+    """
+    if sample < 1:
+        raise UsageError(f"sample is {sample} and must be 1 or more.")
+    found = _candidates(paper, store or Store())
+    stored = {job: record for job, record in found if profile in (None, job.profile)}
+    if not stored:
+        raise UsageError(f"paper {paper} has no stored runs of today's versions to verify.")
+    if cheapest:
+        order = _one_of_each(sorted(stored, key=lambda job: stored[job].seconds))
+    else:
+        jobs = list(stored)
+        order = (jobs[i] for i in stream(seed, "verify").permutation(len(jobs)))
+    result, missing = Verification(paper), set()
+    # Not everything stored can be made here: go on until enough could be.
+    usable = (job for job in order if (job.experiment, job.variant, job.profile) not in missing)
+    while chunk := list(islice(usable, sample - len(result.agree) - len(result.differ))):
+        by_key = {job.key: job for job in chunk}
+        for record in runner(chunk):
+            job = by_key[record.key]
+            place = f"{job.experiment}/{job.variant} ({job.profile}), seed {job.seed}"
+            if record.status == "failed":
+                missing.add((job.experiment, job.variant, job.profile))
+                result.unavailable.append(f"{place}: {record.error}")
+            elif problem := _difference(stored[job], record):
+                result.differ.append(f"{place}: {problem}")
+            else:
+                result.agree.append(place)
+    return result
+
+
+def _candidates(paper: str, store: Store) -> Iterator[tuple[Job, Record]]:
+    """Yield a job for every stored run that today's experiments could make again."""
+    papers.validate([paper])
+    experiments = papers.experiments(paper)
+    variants = {
+        (name, variant, config_key(config)): profile
+        for name, experiment in experiments.items()
+        for profile in reversed(papers.PROFILES)
+        for variant, config in experiment.variants.get(profile, {}).items()
+    }
+    for record in store.records(paper):
+        profile = variants.get((record.experiment, record.variant, record.config_key))
+        if profile is None or record.status != "ok" or record.device != "cpu":
+            continue
+        if record.experiment_version == experiments[record.experiment].version:
+            names = (record.experiment, record.experiment_version, record.variant)
+            yield Job(paper, *names, profile, record.config_key, record.seed), record
+
+
+def _one_of_each(jobs: Iterable[Job]) -> Iterator[Job]:
+    """Yield the first job of every variant, then the second ones, and so on."""
+    rounds: dict[tuple[str, str], int] = {}
+    numbered = []
+    for job in jobs:
+        place = (job.experiment, job.variant)
+        rounds[place] = rounds.get(place, 0) + 1
+        numbered.append((rounds[place], job))
+    return (job for _, job in sorted(numbered, key=lambda pair: pair[0]))
+
+
+def _difference(stored: Record, again: Record) -> str | None:
+    """Return a sentence about the metric that differs most, or nothing."""
+    limit = papers.experiments(stored.paper)[stored.experiment].tolerance
+    if stored.metrics.keys() != again.metrics.keys():
+        return f"has the metrics {sorted(again.metrics)}, stored are {sorted(stored.metrics)}"
+    worst, name = max(
+        (_gap(stored.metrics[name], again.metrics[name]), name) for name in again.metrics
+    )
+    if worst <= limit:
+        return None
+    now, then = again.metrics[name], stored.metrics[name]
+    return f"{name} is {now}, stored is {then}, allowed is a difference of {limit:g}"
+
+
+def _gap(a: float | list[float], b: float | list[float]) -> float:
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return max((abs(x - y) for x, y in zip(a, b, strict=True)), default=0.0)
+    if isinstance(a, list) or isinstance(b, list):
+        return float("inf")
+    return abs(a - b)

@@ -1,0 +1,251 @@
+"""Sweeps on real Dask processes: killed workers, a killed scheduler, Ctrl-C, wrong versions."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from qmlbook import papers
+from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.evidence.cluster import Cluster
+from qmlbook.evidence.store import Store
+from qmlbook.evidence.sweep import plan, sweep
+
+SOURCE = Path(papers.__file__).parents[2]
+WHAT = {"experiment": "untrained", "profile": "quick"}  # 8 variants, some milliseconds a run
+
+
+@contextmanager
+def process(*arguments, **environment):
+    """Run a Dask command; it is killed at the end whatever happened."""
+    environment = {"PYTHONPATH": str(SOURCE), **os.environ, **environment}
+    started = subprocess.Popen(
+        [sys.executable, "-m", "dask", *map(str, arguments)],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.wait()
+
+
+def scheduler(port, *options):
+    return process("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", *options)
+
+
+def worker(address, *options, **environment):
+    fixed = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
+    return process("worker", address, *fixed, *options, **environment)
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for_workers(address, n, **options):
+    from distributed import Client
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with Client(address, timeout=5, set_as_default=False, **options) as client:
+                client.wait_for_workers(n, timeout=30)
+                return
+        except (OSError, TimeoutError):
+            if time.monotonic() > deadline:
+                raise
+
+
+def expected_keys(store, seeds):
+    return {job.key for job in plan("klssl", seeds=seeds, store=store, **WHAT)}
+
+
+def stored_keys(store):
+    keys = [record.key for record in store.records("klssl")]
+    assert len(keys) == len(set(keys)), "a run is stored twice"
+    return set(keys)
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_survive_a_killed_worker_and_a_killed_scheduler(tmp_path, port):
+    store, address, seeds = Store(tmp_path), f"tcp://127.0.0.1:{port}", 30
+    with ExitStack() as stack:
+        first = stack.enter_context(scheduler(port))
+        doomed = stack.enter_context(worker(address))
+        stack.enter_context(worker(address))
+        wait_for_workers(address, 2)
+        made = 0
+
+        def trouble(jobs):
+            nonlocal made
+            for record in Cluster(address)(jobs):
+                made += 1
+                if made == 20:
+                    doomed.send_signal(signal.SIGKILL)
+                if made == 90:
+                    first.send_signal(signal.SIGKILL)
+                yield record
+
+        with pytest.raises(QmlbookError, match=r"scheduler went away.*same command resumes"):
+            sweep("klssl", seeds=seeds, store=store, runner=trouble, **WHAT)
+    half = stored_keys(store)
+    assert 90 <= len(half) < 240
+    with scheduler(port), worker(address), worker(address):
+        wait_for_workers(address, 2)
+        summary = sweep("klssl", seeds=seeds, store=store, runner=Cluster(address), **WHAT)
+    assert summary.done == len(half)
+    assert not summary.failed
+    assert stored_keys(store) == expected_keys(store, seeds)
+    assert len(stored_keys(store)) == 240
+    assert not list((tmp_path / "klssl" / ".pending").glob("*.json*"))
+
+
+@pytest.mark.slow
+def test_a_worker_on_another_code_version_is_refused(tmp_path, port):
+    shutil.copytree(SOURCE / "qmlbook", tmp_path / "other" / "qmlbook")
+    with (tmp_path / "other" / "qmlbook" / "rng.py").open("a") as file:
+        file.write("\n# another version\n")
+    address, store = f"tcp://127.0.0.1:{port}", Store(tmp_path / "store")
+    with scheduler(port), worker(address, PYTHONPATH=str(tmp_path / "other")):
+        wait_for_workers(address, 1)
+        with pytest.raises(QmlbookError, match=r"version .* of the library"):
+            sweep("klssl", seeds=1, store=store, runner=Cluster(address), **WHAT)
+    assert stored_keys(store) == set()
+
+
+DEADLY = """
+import os
+from dataclasses import dataclass
+from qmlbook import papers
+
+@dataclass(frozen=True)
+class Config:
+    deadly: bool = False
+
+def run(config, seed):
+    if config.deadly and seed == 1:
+        os.kill(os.getpid(), 9)
+    return {"accuracy": 0.5 + seed}
+
+papers.names = lambda: ["fake"]
+papers.experiments = lambda _: {"grid": papers.Experiment(
+    "grid", 1, run, {"full": {"safe": Config(), "deadly": Config(deadly=True)}}, {"full": 3})}
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_kills_its_workers_is_recorded_as_failed(tmp_path, port, monkeypatch):
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    for name in ("names", "experiments"):  # restored at the end
+        monkeypatch.setattr(papers, name, getattr(papers, name))
+    exec(DEADLY, {})
+    address, store = f"tcp://127.0.0.1:{port}", Store(tmp_path / "store")
+    with ExitStack() as stack:
+        stack.enter_context(scheduler(port))
+        for _ in range(6):  # each run kills the four workers that try it
+            stack.enter_context(worker(address, "--preload", tmp_path / "deadly.py"))
+        wait_for_workers(address, 6)
+        summary = sweep("fake", store=store, runner=Cluster(address))
+    assert summary.ran == 5
+    (error,) = summary.errors
+    assert "grid/deadly, seed 1: KilledWorker" in error
+    assert {r.status for r in store.records("fake") if r.seed != 1} == {"ok"}
+
+
+@pytest.mark.slow
+def test_an_encrypted_cluster_takes_only_those_with_a_certificate(tmp_path, port):
+    from distributed import Security
+
+    own = Security.temporary()
+    files = {"ca": own.tls_ca_file, "cert": own.tls_client_cert, "key": own.tls_client_key}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    options = [
+        word
+        for name in files
+        for word in (f"--tls-{name}{'-file' * (name == 'ca')}", tmp_path / name)
+    ]
+    address, store = f"tls://127.0.0.1:{port}", Store(tmp_path / "store")
+    named = {f"tls_{name}": str(tmp_path / name) for name in files}
+    with scheduler(port, "--protocol", "tls", *options), worker(address, *options):
+        wait_for_workers(address, 1, security=own)
+        summary = sweep("klssl", seeds=1, store=store, runner=Cluster(address, **named), **WHAT)
+        assert summary.ran == 8
+        with pytest.raises(QmlbookError, match="No Dask scheduler answers"):
+            sweep("klssl", seeds=2, store=store, runner=Cluster(address), **WHAT)
+
+
+def command(root, *arguments):
+    """Start the command on a store of its own, as a person would, on a local cluster."""
+    words = ["sweep", "klssl", "--experiment", "grid", "--profile", "quick", *arguments]
+    return subprocess.Popen(
+        [sys.executable, "-m", "qmlbook.cli", *words],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "QMLBOOK_ROOT": str(root)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "sigkill"])
+def test_the_command_can_be_interrupted_and_resumed(tmp_path, how):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "images").symlink_to(SOURCE.parent / "data" / "images")
+    store = Store(tmp_path / "data" / "results")
+    first = command(tmp_path)
+    deadline = time.monotonic() + 120
+    while len(store.records("klssl")) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(how)
+    said, _ = first.communicate(timeout=60)
+    before = len(store.records("klssl"))
+    assert 5 <= before < 40
+    if how is signal.SIGINT:
+        assert first.returncode == 130
+        assert "the same command resumes" in said
+        assert "Traceback" not in said
+    second = command(tmp_path)
+    said, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, said
+    assert f"{before} of 40 runs are stored already" in said
+    keys = {job.key for job in plan("klssl", "grid", "quick", store=store)}
+    assert stored_keys(store) == keys
+
+
+def test_no_scheduler_is_one_sentence(tmp_path, port, monkeypatch):
+    monkeypatch.setattr("qmlbook.evidence.cluster.PATIENCE", 1)
+    with pytest.raises(QmlbookError, match=f"No Dask scheduler answers at tcp://127.0.0.1:{port}"):
+        sweep(
+            "klssl",
+            seeds=1,
+            store=Store(tmp_path),
+            runner=Cluster(f"tcp://127.0.0.1:{port}"),
+            **WHAT,
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "workers is 0"),
+        ({"tls_ca": "ca.pem"}, "belong together"),
+        ({"tls_ca": "a", "tls_cert": "b", "tls_key": "c"}, "need --scheduler"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        Cluster(**options)
+
+
+def test_nothing_to_do_starts_no_cluster(tmp_path):
+    assert list(Cluster("tcp://nowhere.invalid:1")([])) == []
