@@ -158,7 +158,7 @@ def test_every_kind_of_claim_gets_its_outcome(full):
         "mean": ("reproduced", "not tested"),
         "welch": ("not reproduced", "not tested"),
         "single": ("reproduced", "not tested"),
-        "best": ("not reproduced", "explained by untrained"),
+        "best": ("not reproduced", "undecided"),
         "none": ("no published value", "not tested"),
         "order": ("reproduced", "explained by untrained"),
         "reversed": ("not reproduced", "not tested"),
@@ -359,7 +359,7 @@ def test_markdown_is_one_table_a_paper(full):
     assert all(row.replace(r"\|", "").count("|") == 7 for row in rows)
     best = next(row for row in rows if "**best**" in row)
     assert "| 0.9 (best of 4) | best of 4 in [" in best
-    assert best.endswith("| not reproduced | explained by untrained |")
+    assert best.endswith("| not reproduced | undecided |")
     assert "| 0.9 ± 0.02 (n = 5) |" in text
     assert "| holds (360 checked) |" in text
     assert "| – |" in text

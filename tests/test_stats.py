@@ -389,3 +389,17 @@ def test_property_rule(holds, outcome):
 def test_property_is_yes_or_no():
     with pytest.raises(QmlbookError, match=r"must be 1 .* or 0"):
         stats.property_outcome([0.5])
+
+
+def test_controls_of_a_best_are_asked_for_their_own_best():
+    runs = stream(0, "runs").normal(0.5, 0.1, (4, 25))
+    weak, strong = runs - 0.4, runs + 0.1
+    outcome, bands = stats.best_controls_outcome(0.75, runs, {"weak": weak, "strong": strong}, 20)
+    assert outcome == "explained by strong"
+    assert bands["weak"].high < 0.75 <= bands["strong"].high
+    assert stats.best_controls_outcome(0.75, runs, {"weak": weak}, 20)[0] == "survives"
+    assert stats.best_controls_outcome(0.75, runs, {}, 20)[0] == "not tested"
+    assert stats.best_controls_outcome(0.99, runs, {"weak": weak}, 20)[0] == "undecided"
+    assert stats.best_controls_outcome(0.75, runs, "not applicable", 20)[0] == "not applicable"
+    with pytest.raises(QmlbookError, match="100 or more"):
+        stats.best_controls_outcome(0.75, runs, {"few": weak[0]}, 20)

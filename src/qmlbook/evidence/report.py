@@ -55,12 +55,32 @@ def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
     return counts
 
 
+def headlines(verdicts: Sequence[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
+    """Return the main claims and the rows that refine one: ``K8-n2`` refines ``K8``."""
+    ids = {verdict.claim for verdict in verdicts}
+    refines = [any(v.claim.startswith(f"{other}-") for other in ids) for v in verdicts]
+    main = [verdict for verdict, below in zip(verdicts, refines, strict=True) if not below]
+    return main, [verdict for verdict, below in zip(verdicts, refines, strict=True) if below]
+
+
+def notes_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return a Markdown list of what is written beside claims: notes, and figures of the rule."""
+    lines = []
+    for verdict in verdicts:
+        text = " ".join([verdict.note, *(f"{detail}." for detail in verdict.details)]).strip()
+        if text:
+            lines.append(f"- **{verdict.claim}** {' '.join(text.split())}\n")
+    return "".join(lines)
+
+
 # Plain HTML: a Markdown link in a cell's output would be taken for a cross-reference.
 PAGE_LINK, README_LINK = '<a href="{name}.html">{title}</a>', "[{title}](book/{name}.md)"
 
 
 def papers_table(link: str = PAGE_LINK, *, store: Store | None = None) -> str:
-    """Return a Markdown table with a line a paper: what its claims came to.
+    """Return a Markdown table with a line a paper: what its main claims came to.
+
+    Rows that refine a claim and the book's own questions are not counted.
 
     Args:
         link: how a chapter is linked, by its paper's name and title; papers without a chapter
@@ -71,7 +91,8 @@ def papers_table(link: str = PAGE_LINK, *, store: Store | None = None) -> str:
                "explained by a control", "open")  # fmt: skip
     rows = [columns, ("---",) + ("---:",) * (len(columns) - 1)]
     for name in papers.names():
-        found = verdicts([name], store=store)
+        found, _ = headlines(verdicts([name], store=store))
+        found = [verdict for verdict in found if not verdict.source.startswith("this book")]
         counts = count(found)
         explained = sum(verdict.controls.startswith("explained") for verdict in found)
         decided = [counts[outcome] for outcome in ("reproduced", "not reproduced", "inconclusive")]

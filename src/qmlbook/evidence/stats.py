@@ -241,6 +241,40 @@ def controls_outcome(
     return UNDECIDED, intervals
 
 
+def best_controls_outcome(
+    published: float, circuit: ArrayLike, controls: Mapping[str, ArrayLike] | str, m: int
+) -> tuple[str, dict[str, Interval]]:
+    """Decide whether a published best of ``m`` is more than controls give.
+
+    A mean says nothing about a maximum, so each control is asked for its own best of m.
+
+    Args:
+        published: the published best.
+        circuit: runs of the circuit, any shape.
+        controls: name -> runs of that control, any shape; or ``"not applicable"``.
+        m: how many runs it is the best of.
+
+    Returns:
+        ``explained by X`` for every control whose band reaches it; ``survives`` if none does but
+        the circuit's own band; ``undecided`` if not even that does. And the bands of the controls.
+
+    Raises:
+        QmlbookError: fewer than 5 m runs of a control, or a value that is not finite.
+    """
+    if isinstance(controls, str):
+        return NOT_APPLICABLE, {}
+
+    def band(runs: ArrayLike) -> Interval:
+        return best_band(_checked(np.ravel(np.asarray(runs, float)), RUNS_PER_BEST * m), m)
+
+    bands = {name: band(runs) for name, runs in controls.items()}
+    if not bands:
+        return NOT_TESTED, {}
+    if matched := [name for name, band in bands.items() if published <= band.high]:
+        return f"{EXPLAINED_BY} {', '.join(matched)}", bands
+    return (SURVIVES if published <= band(circuit).high else UNDECIDED), bands
+
+
 def property_outcome(holds: ArrayLike) -> str:
     """Decide a property from one number per run: 1 where it holds, 0 where it fails."""
     values = np.asarray(holds, dtype=float).ravel()

@@ -279,11 +279,18 @@ def _controls(
             missing.append(f"control {name}: {complete} of {claim.seeds} seeds are recorded")
     if missing:
         return stats.NOT_TESTED, missing
-    circuit = _values(claim, runs, [claim.place(name) for name in claim.variants])
     values = {
         name: _values(claim, runs, [places[variant] for variant in variants])
         for name, variants in controls.items()
     }
+    circuit = _values(claim, runs, [claim.place(name) for name in claim.variants])
+    if isinstance(claim.published, Mapping) and "best" in claim.published:
+        best, m = claim.published["best"], int(claim.published["of"])
+        outcome, bands = stats.best_controls_outcome(best, circuit, values, m)
+        return outcome, [
+            f"best of {m} of {name}: [{band.low:.3g}, {band.high:.3g}], n = {band.n}"
+            for name, band in bands.items()
+        ]
     outcome, intervals = stats.controls_outcome(circuit, values, claim.margin)
     return outcome, [
         f"minus {name}: {mean:+.3g} [{low:+.3g}, {high:+.3g}], n = {n}"

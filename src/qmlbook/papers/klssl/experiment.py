@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import yaml
 
+from ...errors import UsageError, choose
 from ...rng import stream
 from .. import Experiment
 from . import learning, models
@@ -33,7 +34,7 @@ class Config:
     split: str = "executed"  # trained on test images; "released" trains on train [32c274d]
     classifier: str = "quantum"  # quantum, classical, or simulated (every gate executed)
     nlayers: int = 2  # n of the figure; {2, 4, 8, 16} there [notebook]
-    loss: str = "published"  # published, loop_fixed, sign_fixed, corrected, supervised
+    loss: str = "published"  # one of models.LOSSES, or supervised
     gamma: float = 0.5  # weight of the positive term [demo.py default]
     own_positives: bool = False  # pair an image with its own bank row [SSL.py 6-19: it is not]
     attached: bool = True  # gradients also flow through the stored bank [SSL.py 6-19]
@@ -43,9 +44,26 @@ class Config:
     batch_size: int = 512  # [train.py]
     learning_rate: float = 1e-3  # AdamW [train.py 47]
     weight_decay: float = 1e-4  # [train.py 47]
-    period: int | None = 50  # T_max, counted in steps [train.py 48, 80]; None: all steps
+    period: int | None = 50  # T_max in steps, half a swing [train.py 48, 80]; None: all steps
     n_train: int | None = None  # images trained on; None: the whole split
     n_eval: int | None = None  # images evaluated on; None: the whole split
+
+    def __post_init__(self) -> None:
+        """Refuse what no procedure here understands."""
+        allowed = {
+            "dataset": DATASETS,
+            "split": tuple(learning.ROLES),
+            "classifier": tuple(models.HEADS),
+            "loss": (*models.LOSSES, "supervised"),
+            "crops": ("batch", "image"),
+        }
+        for name, choices in allowed.items():
+            if (value := getattr(self, name)) not in choices:
+                raise choose(name, value, choices)
+        if not 0 < self.gamma < 1:
+            raise UsageError(f"gamma must lie strictly between 0 and 1, not {self.gamma}.")
+        if self.nlayers < 1 or self.epochs < 0:
+            raise UsageError("nlayers must be 1 or more and epochs 0 or more.")
 
 
 PUBLISHED = Config()
@@ -62,6 +80,13 @@ CORRECTED = replace(
     learning_rate=1e-2,
     period=None,
 )
+# What each change is worth: one alone, or all but one.
+ABLATIONS = {
+    "sign-only": replace(PUBLISHED, loss="sign_fixed"),
+    "all-but-sign": replace(CORRECTED, loss="loop_fixed"),
+    "all-but-partner": replace(CORRECTED, own_positives=False),
+    "all-but-encoder": replace(CORRECTED, frozen=True),
+}
 SUPERVISED = replace(CORRECTED, loss="supervised", epochs=15)
 
 # A small faithful version: four batches an epoch keep the released weight of the negative term,
@@ -168,7 +193,7 @@ def untrained_accuracies(
     are drawn directly; filters are Xavier-uniform, batch norm uses the training split.
     """
     rng = stream(seed, "draws")
-    bound = (6 / 98) ** 0.5
+    bound = models.XAVIER  # the filter's bias drops out under batch norm
     filters = torch.from_numpy(rng.uniform(-bound, bound, (draws, models.KERNEL**2)))
     phases = torch.from_numpy(rng.uniform(0, 2 * np.pi, (draws, models.FEATURES)))
     mean, sd = _response_moments(trained_on, filters)
@@ -179,7 +204,7 @@ def untrained_accuracies(
         features = (_patches(part) @ filters.T - mean) / sd  # (B, 4, draws)
         z = torch.cos(features + phases.T).prod(1)
         outcomes += ((z < 0) == labels[:, None].bool()).sum(0)
-    return (outcomes / len(evaluated_on)).double().numpy()
+    return (outcomes.double() / len(evaluated_on)).numpy()
 
 
 def _patches(images: torch.Tensor) -> torch.Tensor:
@@ -269,6 +294,13 @@ def _quick(template: Config) -> dict[str, Config]:
     return _variants(template, EMBEDDED, depths=ENDS)
 
 
+def _ablations(changes: dict[str, Config], datasets) -> dict[str, Config]:
+    return {
+        f"{change}-{dataset}-{classifier}": replace(config, dataset=dataset, classifier=classifier)
+        for (change, config), dataset, classifier in product(changes.items(), datasets, CLASSIFIERS)
+    }
+
+
 RELEASED = replace(PUBLISHED, split="released")
 QUICK_RELEASED = replace(QUICK_PUBLISHED, split="released")
 
@@ -325,6 +357,13 @@ EXPERIMENTS = {
             "the same networks trained with labels: what they could reach; splits as executed",
             _variants(SUPERVISED, depths=ENDS),
             _quick(replace(SUPERVISED, **SMALL)),
+            seeds=20,
+        ),
+        _experiment(
+            "ablation",
+            "one change of the corrected procedure alone, or all but one, at n = 2; as executed",
+            _ablations(ABLATIONS, DATASETS),
+            _ablations({k: replace(c, **SMALL) for k, c in ABLATIONS.items()}, EMBEDDED),
             seeds=20,
         ),
         _experiment(

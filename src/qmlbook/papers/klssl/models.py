@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SIDE, KERNEL, STRIDE, FEATURES = 14, 7, 5, 4
+XAVIER = (6 / (2 * KERNEL**2)) ** 0.5  # bound of the quantum model's filter weights
+LOSSES = ("published", "loop_fixed", "sign_fixed", "corrected")
 
 
 class Encoder(nn.Module):
@@ -177,7 +179,7 @@ def build(
     The filter's weights are Xavier-uniform with the quantum head and torch's default with the
     classical one (model.py lines 7-20, 26-38); equal streams give proportional filters.
     """
-    bound = 1 / KERNEL if classifier == "classical" else (6 / 98) ** 0.5
+    bound = 1 / KERNEL if classifier == "classical" else XAVIER
     options = {"frozen": frozen} if classifier == "classical" else {}
     head = HEADS[classifier](head_rng, nlayers, **options)
     return Classifier(Encoder(encoder_rng, bound, frozen), head)
@@ -185,9 +187,9 @@ def build(
 
 def count_parameters(classifier: str, nlayers: int) -> tuple[int, int]:
     """Return (all parameters, those that receive a gradient) of a network as published."""
-    zero = np.random.default_rng(0)
-    model = build(classifier, nlayers, zero, zero)
-    rows = model(torch.from_numpy(zero.random((6, SIDE, SIDE))))
+    rng = np.random.default_rng(0)  # the counts do not depend on it
+    model = build(classifier, nlayers, rng, rng)
+    rows = model(torch.from_numpy(rng.random((6, SIDE, SIDE))))
     loss("published", 0.5, rows[:2], rows[2:4], rows[:2], rows[2:].sum(0), 4).backward()
     parameters = list(model.parameters())
     trained = [p for p in parameters if p.grad is not None]
@@ -316,11 +318,17 @@ def loss(
         gamma: weight of the positive term, 0..1.
         x, y, pos: (B, 2) rows of the clean view, the augmented view and their positives.
         total, count: sum and number of the negative rows.
+
+    Raises:
+        ValueError: the kind is not known, or there are too few negatives for the released loop.
     """
-    negative = published_negative_term if kind in ("published", "sign_fixed") else None
-    negative = (negative or meant_negative_term)(x, y, total, count)
+    if kind not in LOSSES:
+        raise ValueError(f"loss {kind!r} is not known; choose from: {', '.join(LOSSES)}.")
+    released_loop = kind in ("published", "sign_fixed")
+    negative_term = published_negative_term if released_loop else meant_negative_term
     sign = -1 if kind in ("sign_fixed", "corrected") else 1
-    return gamma * positive_term(x, y, pos) + sign * (1 - gamma) * negative
+    negative = sign * negative_term(x, y, total, count)
+    return gamma * positive_term(x, y, pos) + (1 - gamma) * negative
 
 
 def _assign(parameter: Tensor, values: np.ndarray) -> None:

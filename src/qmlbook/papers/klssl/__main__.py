@@ -1,0 +1,115 @@
+"""The released command, ``python -m qmlbook.papers.klssl``: train one network and evaluate it.
+
+Arguments are those of namhai03/QSSL code/demo.py, and two more: ``--split`` (train on the split
+that the scripts name, or on the one of the recorded run) and ``--loss``. It runs on the CPU, in
+closed form; a bad value gets one sentence and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ... import data
+from ...errors import QmlbookError
+from . import experiment, learning, models, released
+
+NAMES = dict(zip(released.DATASETS, ("mnist", "fashion_mnist", "kmnist"), strict=True))
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return checked arguments.
+
+    Raises:
+        ValueError: one sentence that names the argument, what was given and what is allowed.
+    """
+    parser = released.parser(device="cpu")
+    parser.add_argument("--split", choices=tuple(learning.ROLES), default="released")
+    parser.add_argument("--loss", choices=("published", "corrected"), default="published")
+    arguments = parser.parse_args(words)
+    released.validate(arguments)
+    if arguments.nlayers < 1:
+        raise ValueError(f"nlayers must be 1 or more, not {arguments.nlayers}.")
+    if arguments.seed is not None and arguments.seed < 0:
+        raise ValueError(f"seed must be 0 or more, not {arguments.seed}.")
+    if arguments.device != "cpu":
+        raise ValueError("device must be cpu: the closed form is fast enough without a GPU.")
+    return arguments
+
+
+def configure(arguments: argparse.Namespace) -> experiment.Config:
+    """Return the configuration of a run; fewer images where the whole set is not here."""
+    dataset, classes = NAMES[arguments.data], (arguments.c1, arguments.c2)
+    template = experiment.CORRECTED if arguments.loss == "corrected" else experiment.PUBLISHED
+    trained_on, evaluated_on = learning.ROLES[arguments.split]
+    return replace(
+        template,
+        dataset=dataset,
+        classes=classes,
+        split=arguments.split,
+        classifier=arguments.classifier,
+        nlayers=arguments.nlayers,
+        gamma=arguments.gamma,
+        n_train=_images_here(dataset, classes, trained_on),
+        n_eval=_images_here(dataset, classes, evaluated_on),
+    )
+
+
+def _images_here(dataset: str, classes: tuple[int, int], split: str) -> int | None:
+    """Return ``None`` if the whole split is here, else the number of images that are."""
+    (found,) = data.status([dataset])
+    if found.whole or found.source is None:
+        return None  # where nothing is here, loading says what to do
+    return getattr(found, split) // len(data.class_names(dataset)) * len(classes)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
+    try:
+        arguments = parse(words)
+    except ValueError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    try:
+        report(arguments)
+    except QmlbookError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Train, evaluate and print what came of it."""
+    # As released, a seed that is not given is drawn from 0..199; here it is also said.
+    seed = arguments.seed
+    if seed is None:
+        seed = int(np.random.default_rng().integers(200))
+    config = configure(arguments)
+    trained_on, evaluated_on = learning.splits(config)
+    total, trained = models.count_parameters(config.classifier, config.nlayers)
+    print(
+        f"{config.classifier} classifier, n = {config.nlayers}, seed {seed}, {total} parameters"
+        + (f", {trained} of them trained" if config.frozen else "")
+    )
+    for role, split, n in (
+        ("trained on", trained_on, config.n_train),
+        ("evaluated on", evaluated_on, config.n_eval),
+    ):
+        fewer = (
+            "" if n is None else f" (fewer than there are: `qmlbook data fetch {config.dataset}`)"
+        )
+        print(f"{role} {len(split)} {arguments.data} images, {split.provenance.split} split{fewer}")
+    result = experiment.run(config, seed)
+    print(f"lowest mean loss of an epoch: {result['loss']:.4f}")
+    for k, name in ((1, "accuracy"), (2, "accuracy_k2"), (5, "accuracy_k5"), (10, "accuracy_k10")):
+        print(f"accuracy, k = {k:2}: {result[name]:.4f}")
+    print(f"accuracy, answers assigned on the training images: {result['matched']:.4f}")
+    print(f"share of the rarer answer (0 is collapse): {result['minority']:.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
