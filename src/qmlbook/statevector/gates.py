@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pennylane as qml
 from pennylane.operation import Operator
 from pennylane.ops.op_math import Adjoint, Controlled
 
@@ -177,10 +176,12 @@ def structure(op: Operator) -> tuple:
         return ("Adjoint", structure(op.base))
     if isinstance(op, Controlled):
         return ("C", *map(bool, op.control_values), structure(op.base))
-    names = ("pauli_word", "n", "z", "base", "dimension")
     extra = tuple(
-        (name, structure(value) if isinstance(value, Operator) else repr(value))
+        (name, structure(value) if isinstance(value, Operator) else _hashable(value))
         for name, value in op.hyperparameters.items()
-        if name in names or not isinstance(value, qml.operation.Operator)
     )
     return (type(op), op.name, len(op.wires), *extra)
+
+
+def _hashable(value: object) -> object:
+    return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)

@@ -1,194 +1,378 @@
 """Turn the structure of a circuit into few large steps, once.
 
-Greedy fusion: a gate joins the first earlier group of gates that it may be moved into and that
-stays within a few wires. Groups are built twice, from gates to *cores* of at most two wires and
-from cores to *blocks*, so that the matrices of all blocks come out of a few batched products.
+Gates are first merged into *cores* of at most two wires, cores into *groups*: windows of a few
+wires that are applied as one matrix, permutations of any width, and gates that differ within the
+batch. Which group comes next is decided by what it absorbs for its cost; several settings are
+tried and the cheapest by a simple cost model is kept. Wires are axes of the state: their order is
+tracked here, so that a group whose wires lie side by side needs no copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from .gates import TERMS, Factor, constant, monomial
+from .gates import Factor, Monomial
 
+WIDEST = 4  # wires of a window
 CORE = 2  # wires of a core
+
+
+class Ref(NamedTuple):
+    """Where a parameter is found: among the scalars or, if it differs in the batch, the vectors."""
+
+    batched: bool
+    row: int
 
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """One gate of a circuit's structure.
+    """One gate of a circuit's structure; exactly one of the four forms is given.
 
     Attributes:
         wires: positions, the first is the most significant.
-        factors: its factors; empty if its matrix is given at run time.
-        parameters: for each factor, its row among the circuit's parameters, or -1.
-        batched: whether a parameter differs from one circuit of the batch to the next.
-        dense: row among the matrices given at run time, or ``None``.
+        factors: factors, each with the place of its parameter (``None`` for a constant).
+        matrix: (d, d) constant.
+        monomial: constant that only permutes and turns phases.
+        dense: row among the matrices given at run time.
+        batched: whether the gate differs from one circuit of the batch to the next.
     """
 
     wires: tuple[int, ...]
-    factors: tuple[Factor, ...]
-    parameters: tuple[int, ...]
-    batched: bool = False
+    factors: tuple[tuple[Factor, Ref | None], ...] = ()
+    matrix: np.ndarray | None = None
+    monomial: Monomial | None = None
     dense: int | None = None
+    batched: bool = False
+
+    @property
+    def mask(self) -> int:
+        """Return the wires as bits."""
+        return sum(1 << wire for wire in self.wires)
 
 
 @dataclass
 class Group:
-    """Gates that are applied together."""
+    """Gates that are applied together, in order: a core, or a step of the plan."""
 
     kind: str  # "matrix", "batched", "monomial"
     gates: list[Gate] = field(default_factory=list)
-    wires: set[int] = field(default_factory=set)
+    mask: int = 0
 
-    def add(self, gate: Gate) -> None:
-        """Take a gate in as the last one."""
-        self.gates.append(gate)
-        self.wires |= set(gate.wires)
+    def add(self, gates: Iterable[Gate]) -> None:
+        """Take gates in as the last ones."""
+        for gate in gates:
+            self.gates.append(gate)
+            self.mask |= gate.mask
+
+    @property
+    def sealed(self) -> bool:
+        """Return whether no other gate may join: the matrix comes at run time or is large."""
+        return self.gates[0].dense is not None or self.mask.bit_count() > CORE
+
+    @property
+    def wires(self) -> list[int]:
+        """Return the wires, ascending."""
+        return [wire for wire in range(self.mask.bit_length()) if self.mask >> wire & 1]
 
 
-def fuse(gates: Sequence[Gate], widest: int, batched_widest: int = 1) -> list[Group]:
-    """Group gates in order; groups of kind "matrix" have at most ``widest`` wires if they can."""
-    groups: list[Group] = []
-    last: dict[int, int] = {}  # wire -> index of the last group that touches it
+def _group(kind: str, gates: Iterable[Gate]) -> Group:
+    made = Group(kind)
+    made.add(gates)
+    return made
+
+
+def merge(gates: Sequence[Gate], keep_monomials: bool = False) -> list[Group]:
+    """Merge neighbouring gates into cores of at most two wires.
+
+    A gate joins the last core of its wires; one-wire cores that wait on its wires join it. With
+    ``keep_monomials`` monomials of several wires stay alone.
+    """
+    cores: list[Group | None] = []
+    last: dict[int, int] = {}  # wire -> its last core
     for gate in gates:
-        wires = set(gate.wires)
-        first = max((last.get(wire, -1) for wire in gate.wires), default=-1)
-        place = _place(groups, gate, wires, first, widest, batched_widest)
-        if place is None:
-            kind = "batched" if gate.batched else "matrix"
-            if kind == "matrix" and gate.dense is None and monomial(list(gate.factors)):
-                near = [groups[last[w]] for w in gate.wires if w in last]
-                joins = any(
-                    g.kind == "matrix" and len(g.wires | wires) <= widest for g in near
-                )  # then a matrix will do: the neighbours are multiplied anyway
-                if len(wires) > 1 and (len(wires) > widest or not joins):
-                    kind = "monomial"
-            groups.append(Group(kind))
-            place = len(groups) - 1
-        groups[place].add(gate)
-        for wire in gate.wires:
-            last[wire] = max(last.get(wire, -1), place)
+        kind, mask = _kind(gate, keep_monomials), gate.mask
+        before = {last[wire] for wire in gate.wires if wire in last}
+        open_gate = gate.dense is None and len(gate.wires) <= CORE
+        place = min(before) if len(before) == 1 else -1
+        if place < 0 or not open_gate or not _joins(cores[place], kind, mask):
+            place = len(cores)
+            cores.append(Group(kind))
+            for i in sorted(before) if kind == "matrix" and open_gate else ():
+                waiting = cores[i]
+                if waiting and waiting.kind == kind and waiting.mask | mask == mask:
+                    if waiting.sealed:
+                        continue
+                    cores[place].add(waiting.gates)  # type: ignore[union-attr]
+                    cores[i] = None
+        cores[place].add([gate])  # type: ignore[union-attr]
+        last.update(dict.fromkeys(gate.wires, place))
+    return [core for core in cores if core]
+
+
+def _kind(gate: Gate, keep_monomials: bool) -> str:
+    if gate.batched:
+        return "batched"
+    apart = gate.monomial is not None and (
+        len(gate.wires) > WIDEST or (keep_monomials and len(gate.wires) > 1)
+    )
+    return "monomial" if apart else "matrix"
+
+
+def _joins(core: Group | None, kind: str, mask: int) -> bool:
+    if core is None or core.sealed or core.mask & mask != mask:
+        return False
+    if core.kind == "batched":
+        return core.mask == mask and kind in ("batched", "matrix")
+    return core.kind == kind == "matrix"
+
+
+def cost(kind: str, wires: int, elements: int) -> float:
+    """Return the estimated microseconds of a forward and a backward pass over ``elements``."""
+    unit = elements / 65536
+    if kind == "matrix":
+        return 3 * (6 + unit * (35, 35, 32, 50, 88, 173)[wires] if wires < 6 else 6e5)
+    if kind == "batched":
+        return 3 * (25 + unit * 60 * 4 ** (wires - 1))
+    return 2 * (4 + unit * 14)
+
+
+def schedule(cores: Sequence[Group], widest: int, elements: int) -> list[Group]:
+    """Order cores into groups; each time the one that absorbs most for its cost comes next."""
+    waiting, groups = list(cores), []
+    while waiting:
+        best, taken = None, []
+        for kind, window in _candidates(waiting, widest):
+            absorbed = _absorb(waiting, kind, window)
+            work = sum(_weight(waiting[i]) for i in absorbed)
+            rate = work / cost(kind, window.bit_count() if kind != "monomial" else 0, elements)
+            if absorbed and (best is None or rate > best[0]):
+                best, taken = (rate, kind), absorbed
+        chosen = set(taken)
+        groups.append(_group(best[1], (g for i in taken for g in waiting[i].gates)))  # type: ignore[index]
+        waiting = [core for i, core in enumerate(waiting) if i not in chosen]
     return groups
 
 
-def _place(
-    groups: list[Group],
-    gate: Gate,
-    wires: set[int],
-    first: int,
-    widest: int,
-    batched_widest: int,
-) -> int | None:
-    """Return the index of the group that can take a gate, or ``None``."""
-    wanted = "batched" if gate.batched else "matrix"
-    limit = batched_widest if gate.batched else widest
-    best, growth = None, None
-    for index in range(max(first, 0), len(groups)):
-        group = groups[index]
-        if group.kind == wanted and len(group.wires | wires) <= max(limit, len(group.wires)):
-            grows = len(wires - group.wires)
-            if growth is None or grows < growth:
-                best, growth = index, grows
-            if grows == 0:
-                return index
-    if best is not None:
-        return best
-    is_static = not gate.batched and gate.dense is None and monomial(list(gate.factors))
-    for index in range(max(first, 0), len(groups)):
-        if is_static and groups[index].kind == "monomial":
-            return index
-    return None
+def _weight(core: Group) -> float:
+    return 1.0 if core.mask.bit_count() == 1 else 2.0
+
+
+def _absorb(waiting: Sequence[Group], kind: str, window: int) -> list[int]:
+    """Return which cores a group on the wires ``window`` can take now."""
+    absorbed, blocked = [], 0
+    for i, core in enumerate(waiting):
+        fits = (
+            core.kind == "monomial"
+            if kind == "monomial"
+            else core.mask | window == window
+            and (core.kind == kind or (kind == "matrix" and core.kind == "monomial"))
+        )
+        if fits and not core.mask & blocked:
+            absorbed.append(i)
+            if kind == "batched":
+                break
+        else:
+            blocked |= core.mask
+            if blocked & window == window:
+                break
+    return absorbed
+
+
+def _candidates(waiting: Sequence[Group], widest: int) -> Iterable[tuple[str, int]]:
+    """Yield kinds and wires of groups that may come next."""
+    blocked, ready = 0, []
+    for core in waiting:
+        if not core.mask & blocked:
+            ready.append(core)
+        blocked |= core.mask
+    if any(core.kind == "monomial" for core in ready):
+        yield "monomial", blocked
+    yield from (("batched", core.mask) for core in ready if core.kind == "batched")
+    seen = set()
+    for core in ready:
+        if core.kind == "batched" or (core.kind == "monomial" and len(core.wires) > widest):
+            continue
+        window = core.mask
+        while window not in seen:
+            seen.add(window)
+            yield "matrix", window
+            window = _grown(waiting, window, widest)
+
+
+def _grown(waiting: Sequence[Group], window: int, widest: int) -> int:
+    """Return the window with the wires of one more core: the one that brings most per wire."""
+    best, found = 0.0, window
+    tried = set()
+    for core in waiting:
+        wider = window | core.mask
+        wires = wider.bit_count()
+        if core.kind == "batched" or wires > widest or wider == window or wider in tried:
+            continue
+        tried.add(wider)
+        work = sum(_weight(waiting[i]) for i in _absorb(waiting, "matrix", wider))
+        rate = work / (wires - window.bit_count() + 1)
+        if rate > best:
+            best, found = rate, wider
+    return found
+
+
+class Step(NamedTuple):
+    """One step of the evolution; the order of the axes is known when the plan is made.
+
+    Attributes:
+        kind: "permute", "matrix", "batched" or "monomial".
+        group: the gates of the step.
+        axes: for "permute" the new order of the old axes; for the others the wires, in the order
+            of the axes they act on.
+        order: wires in the order of the axes, after the step.
+    """
+
+    kind: str
+    group: Group | None
+    axes: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+def lay_out(
+    groups: Sequence[Group], n: int, batch: int, start: Sequence[int] | None
+) -> tuple[tuple[int, ...], list[Step]]:
+    """Return the order of the axes at the start, and the steps with the permutations they need.
+
+    Args:
+        groups: what is applied, in order.
+        n: wires.
+        batch: states side by side, the last axis.
+        start: order of the axes of the first state, ``None`` if it may be chosen.
+    """
+    order = tuple(range(n)) if start is None else tuple(start)
+    fixed = start is not None
+    steps: list[Step] = []
+    for i, group in enumerate(groups):
+        if group.kind == "monomial":
+            steps.append(Step("monomial", group, order, order))
+            continue
+        width = max(len(group.wires), min(2, n) if group.kind == "matrix" else 1)
+        axes = _contiguous(order, group.mask, width, batch)
+        if axes is None:
+            wanted = _chain([g.mask for g in groups[i:] if g.kind != "monomial"], order, n)
+            if fixed or steps:
+                permutation = tuple(order.index(wire) for wire in wanted)
+                steps.append(Step("permute", None, permutation, wanted))
+            order = wanted
+            axes = _contiguous(order, group.mask, width, 1 << 30)
+        steps.append(Step(group.kind, group, axes, order))  # type: ignore[arg-type]
+    first = tuple(start) if start is not None else (steps[0].order if steps else order)
+    return first, steps
+
+
+def _contiguous(
+    order: tuple[int, ...], mask: int, width: int, batch: int
+) -> tuple[int, ...] | None:
+    """Return the run of axes of this width that holds the wires, if they lie side by side."""
+    places = [i for i, wire in enumerate(order) if mask >> wire & 1]
+    first = min(places[0], len(order) - width)
+    if places[-1] - first >= width:
+        return None
+    after = batch << (len(order) - first - width)
+    if 1 < after < 8 and first:
+        return None  # many tiny products are slower than one copy
+    return order[first : first + width]
+
+
+def _chain(masks: Sequence[int], order: tuple[int, ...], n: int) -> tuple[int, ...]:
+    """Order wires so that as many of the next groups as possible find theirs side by side."""
+    # Wires in segments whose inner order is still free; a group may share wires with the last one.
+    segments, covered = [masks[0]], masks[0]
+    for mask in masks[1:]:
+        if _is_run(segments, mask):
+            continue
+        shared = mask & segments[-1]
+        if mask & covered != shared:
+            break
+        segments[-1:] = [segments[-1] & ~shared, shared, mask & ~covered]
+        segments = [segment for segment in segments if segment]
+        covered |= mask
+    segments.append(((1 << n) - 1) & ~covered)
+    return tuple(wire for segment in segments for wire in order if segment >> wire & 1)
+
+
+def _is_run(segments: Sequence[int], mask: int) -> bool:
+    inside = [segment & mask == segment for segment in segments]
+    held = [segment for segment, within in zip(segments, inside, strict=True) if within]
+    first = inside.index(True) if held else 0
+    return sum(held) == mask and all(inside[first : first + len(held)])
+
+
+def fuse(gates: Sequence[Gate], n: int, batch: int, start: Sequence[int] | None = None) -> Fused:
+    """Return the cheapest of several ways to group gates.
+
+    Args:
+        gates: the gates, in order.
+        n: wires.
+        batch: states side by side.
+        start: order of the axes of the first state, ``None`` if it may be chosen.
+    """
+    best = None
+    elements = batch << n
+    for keep in (False, True) if any(g.monomial and len(g.wires) > 1 for g in gates) else (False,):
+        cores = merge(gates, keep)
+        for widest in range(min(2, n), min(WIDEST, n) + 1):
+            groups = schedule(cores, widest, elements)
+            first, steps = lay_out(groups, n, batch, start)
+            total = sum(cost(step.kind, len(step.axes), elements) for step in steps)
+            total += sum(_build(group) for group in groups if group.kind == "matrix")
+            if best is None or total < best.microseconds:
+                best = Fused(first, steps, total)
+    return best  # type: ignore[return-value]
+
+
+def _build(group: Group) -> float:
+    """Return the microseconds to build a window's matrix and its gradient."""
+    return 2 + 3 * len(merge(group.gates)) * (0.05, 0.1, 0.1, 0.3, 0.8)[min(len(group.wires), 4)]
 
 
 @dataclass(frozen=True, eq=False)
-class Cores:
-    """All cores of one size: constants from which their matrices are built.
+class Fused:
+    """Steps, the order of axes they start from, and their estimated cost."""
 
-    Attributes:
-        rows: (cores * factors,) rows of the parameter each factor has; constants use row 0.
-        terms: (cores * factors, 5, 2 d d) real view of the complex constants.
-        shape: cores, factors (a power of two), d.
-    """
-
-    rows: Tensor
-    terms: Tensor
-    shape: tuple[int, int, int]
-
-
-def core_constants(cores: Sequence[Sequence[tuple[Factor, int]]], size: int) -> Cores:
-    """Pack cores, each a list of (factor in the core's own space, parameter row or -1)."""
-    folded = [_fold(core, size) for core in cores]
-    longest = max(len(core) for core in folded)
-    slots = 1 << (longest - 1).bit_length()
-    identity = (constant(np.eye(size)), -1)
-    flat = [pair for core in folded for pair in [*core, *[identity] * (slots - len(core))]]
-    terms = torch.from_numpy(np.stack([factor.terms for factor, _ in flat]))
-    rows = torch.tensor([max(row, 0) for _, row in flat])
-    real = torch.view_as_real(terms).reshape(len(flat), TERMS, -1).contiguous()
-    return Cores(rows, real, (len(cores), slots, size))
-
-
-def _fold(core: Sequence[tuple[Factor, int]], size: int) -> list[tuple[Factor, int]]:
-    """Multiply constants into their neighbours, so that only factors with a parameter are left."""
-    made: list[tuple[Factor, int]] = []
-    waiting = np.eye(size)
-    for factor, row in core:
-        if row < 0:
-            if made:
-                before, its_row = made[-1]
-                made[-1] = (Factor(factor.terms[0] @ before.terms), its_row)
-            else:
-                waiting = factor.terms[0] @ waiting
-        elif made:
-            made.append((factor, row))
-        else:
-            made.append((Factor(factor.terms @ waiting), row))
-    return made or [(constant(waiting), -1)]
-
-
-def embed(factor: Factor, wires: Sequence[int], within: Sequence[int]) -> Factor:
-    """Return a factor on ``wires`` as one on the wires ``within``, in that order."""
-    terms = np.stack([embed_matrix(term, wires, within) for term in factor.terms])
-    terms[1:] *= np.abs(factor.terms[1:]).sum((1, 2), keepdims=True) > 0
-    return Factor(terms, factor.parameter)
-
-
-def embed_matrix(matrix: np.ndarray, wires: Sequence[int], within: Sequence[int]) -> np.ndarray:
-    """Return ``matrix`` on ``wires``, tensored with the identity on the rest of ``within``."""
-    index, valid = embedding(wires, within)
-    return np.where(valid, matrix.reshape(-1)[index], 0)
+    order: tuple[int, ...]
+    steps: list[Step]
+    microseconds: float
 
 
 def embedding(wires: Sequence[int], within: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each entry of the large matrix its entry in the small one, and whether it has one.
+    """Return for each entry of a large matrix its entry in a small one, and whether it has one.
 
-    Both (2^n, 2^n) for n wires ``within``; the small matrix is flattened.
+    Both (2^n, 2^n) for the n wires ``within``; entries of the small matrix are counted row by row.
     """
     n, k = len(within), len(wires)
     states = np.arange(2**n)
-    bit = {wire: (states >> (n - 1 - place)) & 1 for place, wire in enumerate(within)}
-    small = sum(bit[wire] << (k - 1 - place) for place, wire in enumerate(wires))
-    rest = [bit[wire] for wire in within if wire not in wires]
-    others = sum(b << place for place, b in enumerate(rest)) if rest else np.zeros_like(states)
+    bits = {wire: (states >> (n - 1 - place)) & 1 for place, wire in enumerate(within)}
+    small = sum((bits[wire] << (k - 1 - place) for place, wire in enumerate(wires)), states * 0)
+    cleared = states & ~sum(1 << (n - 1 - list(within).index(wire)) for wire in wires)
     index = small[:, None] * 2**k + small[None, :]
-    return index, others[:, None] == others[None, :]
+    return index, cleared[:, None] == cleared[None, :]
 
 
-def full_permutation(
-    source: np.ndarray, phases: np.ndarray, wires: Sequence[int], order: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return a monomial gate on ``wires`` as one on all wires, in this ``order`` of axes."""
-    n, k = len(order), len(wires)
+def embed(matrix: np.ndarray, wires: Sequence[int], within: Sequence[int]) -> np.ndarray:
+    """Return ``matrix`` on ``wires``, tensored with the identity on the rest of ``within``."""
+    if tuple(wires) == tuple(within):
+        return matrix
+    index, valid = embedding(wires, within)
+    return np.where(valid, matrix.reshape(*matrix.shape[:-2], -1)[..., index], 0)
+
+
+def spread(gate: Gate, order: Sequence[int]) -> Monomial:
+    """Return a monomial gate as one on all wires, in this order of the axes."""
+    n, k = len(order), len(gate.wires)
     states = np.arange(2**n)
-    shifts = [n - 1 - list(order).index(wire) for wire in wires]
-    small = sum(((states >> shift) & 1) << (k - 1 - place) for place, shift in enumerate(shifts))
-    cleared = states & ~sum(1 << shift for shift in shifts)
-    origin = source[small]
-    spread = sum(((origin >> (k - 1 - place)) & 1) << shift for place, shift in enumerate(shifts))
-    return cleared | spread, phases[small]
+    shifts = [n - 1 - list(order).index(wire) for wire in gate.wires]
+    small = sum(((states >> s) & 1) << (k - 1 - place) for place, s in enumerate(shifts))
+    origin = gate.monomial.source[small]  # type: ignore[union-attr]
+    cleared = states & ~sum(1 << s for s in shifts)
+    moved = sum(((origin >> (k - 1 - place)) & 1) << s for place, s in enumerate(shifts))
+    return Monomial(cleared | moved, gate.monomial.phase[small])  # type: ignore[union-attr]

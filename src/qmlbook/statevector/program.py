@@ -1,0 +1,518 @@
+"""A planned circuit as tensors: matrices from parameters, the first state, and the evolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .evolve import Move, evolve
+from .gates import TERMS, constant
+from .plan import CORE, Gate, Group, Ref, Step, embed, embedding, fuse, merge, spread
+
+ZERO, ONE = 0, 1  # places of these constants in the pool
+
+Pair = tuple[np.ndarray, Ref | None]  # terms (5, d, d) and where their parameter is found
+
+
+class Values(NamedTuple):
+    """What is bound on every call.
+
+    Attributes:
+        scalars: (S,) real parameters shared by the batch, ``None`` if there are none.
+        vectors: (V, B) real parameters that differ in the batch, ``None`` if there are none.
+        dense: matrices (d, d) or (B, d, d).
+        first: (2^k, B or 1) amplitudes of the prepared wires.
+    """
+
+    scalars: Tensor | None = None
+    vectors: Tensor | None = None
+    dense: Sequence[Tensor] = ()
+    first: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Circuit:
+    """The structure of a circuit.
+
+    Attributes:
+        n: wires, those that only dephasing needs included.
+        gates: in order.
+        prepared: wires of a state given at run time.
+        basis: first bits of the wires, where they are not 0.
+        measured: wires that the measurements look at.
+    """
+
+    n: int
+    gates: Sequence[Gate]
+    prepared: tuple[int, ...] = ()
+    basis: tuple[int, ...] = ()
+    measured: tuple[int, ...] = ()
+
+
+@dataclass
+class _Table:
+    """Products of factors, several at once: ``slots`` factors for each of ``items`` matrices."""
+
+    terms: Tensor  # shared: (slots * items, 5, 2 d d); batched: (slots * items, 2 d d, 5)
+    rows: Tensor
+    slots: int
+    items: int
+    d: int
+
+
+@dataclass
+class _Constants:
+    """Everything of a program that lives on one device in one precision."""
+
+    moves: list[Move]
+    pool: Tensor
+    cores: _Table | None
+    windows: list[tuple[Tensor, int, int, int]]  # index, slots, items, d
+    product: _Table | None
+    batched: list[_Table]
+    shared_rows: Tensor | None
+    vector_rows: Tensor | None
+    fixed: Tensor | None = field(default=None)
+
+
+def _light_cone(gates: Sequence[Gate], measured: Sequence[int]) -> list[Gate]:
+    """Leave out gates that no measurement can feel."""
+    seen, kept = set(measured), []
+    for gate in reversed(gates):
+        if seen.intersection(gate.wires):
+            seen.update(gate.wires)
+            kept.append(gate)
+    return kept[::-1]
+
+
+def _leading(gates: Sequence[Gate], n: int) -> tuple[dict[int, list[Gate]], list[Gate]]:
+    """Split off the one-wire gates that come first on wires where the batch differs at once."""
+    leading: dict[int, list[Gate]] = {wire: [] for wire in range(n)}
+    rest, closed = [], set()
+    for gate in gates:
+        wire = gate.wires[0]
+        if len(gate.wires) == 1 and wire not in closed and gate.dense is None:
+            leading[wire].append(gate)
+        else:
+            closed.update(gate.wires)
+            rest.append(gate)
+    batched = {w: any(g.batched for g in found) for w, found in leading.items()}
+    shared = [gate for w, found in leading.items() if not batched[w] for gate in found]
+    return {w: found for w, found in leading.items() if batched[w]}, shared + rest
+
+
+def _pairs(gates: Sequence[Gate], wires: Sequence[int]) -> list[Pair]:
+    """Return the factors of gates on ``wires``, constants multiplied into their neighbours."""
+    size = 2 ** len(wires)
+    made: list[Pair] = []
+    waiting = np.eye(size)
+    for gate in gates:
+        if gate.factors:
+            found = gate.factors
+        else:
+            matrix = gate.matrix if gate.matrix is not None else gate.monomial.matrix()
+            found = ((constant(matrix), None),)
+        for factor, ref in found:
+            terms = _embed_terms(factor.terms, gate.wires, wires)
+            if ref is not None:
+                made.append((terms @ waiting, ref))
+                waiting = np.eye(size)
+            elif made:
+                made[-1] = (terms[0] @ made[-1][0], made[-1][1])
+            else:
+                waiting = terms[0] @ waiting
+    if not made:
+        return [(constant(waiting).terms, None)]
+    return made
+
+
+def _embed_terms(terms: np.ndarray, wires: Sequence[int], within: Sequence[int]) -> np.ndarray:
+    if tuple(wires) == tuple(within):
+        return terms
+    return embed(terms, wires, within)
+
+
+def _reversed_bits(slots: int) -> list[int]:
+    """Return where each slot is stored, so that every level multiplies one half by the other."""
+    bits = slots.bit_length() - 1
+    return [int(f"{s:0{bits}b}"[::-1], 2) if bits else 0 for s in range(slots)]
+
+
+def _power(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+class Program:
+    """A circuit, planned for batches of about one size.
+
+    Args:
+        circuit: the structure.
+        batch: states side by side for which the plan is made.
+        dtype: complex64 or complex128.
+        device: where it runs.
+    """
+
+    def __init__(
+        self, circuit: Circuit, batch: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.n, self.dtype, self.device = circuit.n, dtype, device
+        self.real = torch.float64 if dtype == torch.complex128 else torch.float32
+        gates = _light_cone(circuit.gates, circuit.measured)
+        leading: dict[int, list[Gate]] = {}
+        start: list[int] | None = None
+        if circuit.prepared:
+            start = [w for w in range(circuit.n) if w not in circuit.prepared]
+            start += circuit.prepared
+        elif circuit.basis:
+            start = list(range(circuit.n))
+        else:
+            leading, gates = _leading(gates, circuit.n)
+        fused = fuse(gates, circuit.n, max(batch, 1), start)
+        self.order = fused.steps[-1].order if fused.steps else fused.order
+        self.microseconds = fused.microseconds
+        self.steps = fused.steps
+        self._refs: dict[Ref, int] = {}
+        self._pool: list[np.ndarray] = [np.array([0, 1], complex)]
+        self._pool_size = 2
+        self._make(circuit, leading, fused.order, fused.steps)
+
+    # -- planning -------------------------------------------------------------------------------
+
+    def _make(
+        self,
+        circuit: Circuit,
+        leading: dict[int, list[Gate]],
+        order: Sequence[int],
+        steps: Sequence[Step],
+    ) -> None:
+        moves: list[Move] = []
+        cores: dict[tuple, int] = {}
+        core_pairs: list[list[Pair]] = []
+        windows: dict[tuple[int, int], list[list[tuple]]] = {}
+        self.dense_shared: list[int] = []
+        dense_batched: list[tuple[int, int]] = []
+        batched: dict[int, list[list[Pair]]] = {}
+        for step in steps:
+            if step.kind == "permute":
+                moves.append(self._permutation(step))
+            elif step.kind == "monomial":
+                moves.append(self._monomial(step))
+            elif step.kind == "matrix":
+                slots = [
+                    self._slot(core, step.axes, cores, core_pairs)
+                    for core in merge(step.group.gates)  # type: ignore[union-attr]
+                ]
+                key = (len(step.axes), _power(len(slots)))
+                windows.setdefault(key, []).append([step.axes, *slots])
+                at = (key, len(windows[key]) - 1)
+                moves.append(Move("matrix", self._shape(step), at))  # type: ignore[arg-type]
+            else:
+                gates = step.group.gates  # type: ignore[union-attr]
+                if gates[0].dense is not None:
+                    dense_batched.append((len(moves), gates[0].dense))
+                    axes = [step.axes.index(wire) for wire in gates[0].wires]
+                    moves.append(Move("batched", self._shape(step), ("dense", axes)))  # type: ignore[arg-type]
+                else:
+                    rows = batched.setdefault(2 ** len(step.axes), [])
+                    rows.append(_pairs(gates, step.axes))
+                    at = ("batched", 2 ** len(step.axes), len(rows) - 1)
+                    moves.append(Move("batched", self._shape(step), at))  # type: ignore[arg-type]
+        self._finish(moves, core_pairs, windows, batched, dense_batched)
+        self._product(leading, order)
+        self._rows()
+        self.fixed = None
+        self.prepared = len(circuit.prepared)
+        if not circuit.prepared and not leading:
+            self.fixed = torch.zeros(2**self.n, 1, dtype=self.dtype, device=self.device)
+            bits = circuit.basis or (0,) * self.n
+            self.fixed[int("".join(map(str, bits)), 2)] = 1
+
+    def _shape(self, step: Step) -> tuple[int, int]:
+        return 2 ** step.order.index(step.axes[0]), 2 ** len(step.axes)
+
+    def _permutation(self, step: Step) -> Move:
+        inverse = tuple(np.argsort(step.axes).tolist())
+        shape = (2,) * self.n
+        return Move("permute", shape, step.axes, inverse=(shape, inverse))
+
+    def _monomial(self, step: Step) -> Move:
+        source, phase = np.arange(2**self.n), np.ones(2**self.n, complex)
+        for gate in step.group.gates:  # type: ignore[union-attr]
+            made = spread(gate, step.order)
+            source, phase = source[made.source], made.phase * phase[made.source]
+        turns = not np.allclose(phase, 1)
+        return Move(
+            "monomial",
+            (),
+            index=torch.from_numpy(source).to(self.device),
+            phase=self._tensor(phase[:, None]) if turns else None,
+            inverse=torch.from_numpy(np.argsort(source)).to(self.device),
+        )
+
+    def _slot(
+        self,
+        core: Group,
+        axes: tuple[int, ...],
+        cores: dict[tuple, int],
+        pairs: list[list[Pair]],
+    ) -> tuple:
+        """Return (where the matrix is found, its wires); cores are counted, the rest is placed."""
+        if core.sealed:
+            gate = core.gates[0]
+            if gate.dense is not None:
+                if gate.dense not in self.dense_shared:
+                    self.dense_shared.append(gate.dense)
+                return ("dense", gate.dense), gate.wires
+            matrix = gate.matrix if gate.matrix is not None else gate.monomial.matrix()
+            return ("at", self._constant(matrix)), gate.wires
+        wires = core.wires
+        wires += [wire for wire in axes if wire not in wires][: min(CORE, self.n) - len(wires)]
+        found = _pairs(core.gates, wires)
+        if found[0][1] is None:
+            return ("at", self._constant(found[0][0][0])), tuple(wires)
+        key = tuple((terms.tobytes(), ref) for terms, ref in found)
+        if key not in cores:
+            cores[key] = len(pairs)
+            pairs.append(found)
+        return ("core", cores[key]), tuple(wires)
+
+    def _constant(self, matrix: np.ndarray) -> int:
+        self._pool.append(matrix.reshape(-1))
+        self._pool_size += matrix.size
+        return self._pool_size - matrix.size
+
+    def _finish(
+        self,
+        moves: list[Move],
+        core_pairs: list[list[Pair]],
+        windows: dict[tuple[int, int], list[list[tuple]]],
+        batched: dict[int, list[list[Pair]]],
+        dense_batched: list[tuple[int, int]],
+    ) -> None:
+        d = 2 ** min(CORE, self.n)
+        self.pool = self._tensor(np.concatenate(self._pool))
+        self.cores = self._table(core_pairs, d, False) if core_pairs else None
+        core_start = self._pool_size
+        dense_start, end = {}, core_start + len(core_pairs) * d * d
+        sizes = {
+            wires: None for wires in ()
+        }  # sizes of matrices given at run time are known from their wires
+        del sizes
+        widths = {
+            place: len(wires)
+            for rows in windows.values()
+            for row in rows
+            for (kind, place), wires in row[1:]
+            if kind == "dense"
+        }
+        for place in self.dense_shared:
+            dense_start[place] = end
+            end += 4 ** widths[place]
+        starts = {
+            "at": lambda place: place,
+            "core": lambda place: core_start + place * d * d,
+            "dense": dense_start.get,
+        }
+        self.windows = []
+        stack = {}
+        for (width, slots), rows in windows.items():
+            stack[(width, slots)] = len(stack)
+            index = np.full((slots, len(rows), 4**width), ZERO)
+            identity = np.arange(2**width) * (2**width + 1)
+            stored = _reversed_bits(slots)
+            for item, (axes, *found) in enumerate(rows):
+                for slot in range(slots):
+                    if slot >= len(found):
+                        index[stored[slot], item, identity] = ONE
+                        continue
+                    (kind, place), wires = found[slot]
+                    entry, valid = embedding(wires, axes)
+                    start = starts[kind](place)
+                    index[stored[slot], item] = np.where(valid, start + entry, ZERO).reshape(-1)
+            gather = torch.from_numpy(index.reshape(-1)).to(self.device)
+            self.windows.append((gather, slots, len(rows), 2**width))
+        self.batched = []
+        for size, rows in batched.items():
+            stack[("batched", size)] = len(stack)
+            self.batched.append(self._table(rows, size, True))
+        self.dense_batched = []
+        self.moves = []
+        for move in moves:
+            at = move.at
+            if move.kind == "matrix":
+                at = (stack[move.at[0]], move.at[1])
+            elif move.kind == "batched" and move.at[0] == "batched":
+                at = (stack[move.at[:2]], move.at[2])
+            elif move.kind == "batched":
+                number = dict(dense_batched)[len(self.moves)]
+                at = (len(stack) + len(self.dense_batched), 0)
+                self.dense_batched.append((number, tuple(move.at[1])))  # type: ignore[arg-type]
+            self.moves.append(move._replace(at=at))
+
+    def _product(self, leading: dict[int, list[Gate]], order: Sequence[int]) -> None:
+        self.product = None
+        if leading:
+            rows = [_pairs(leading.get(wire, ()), (wire,)) for wire in order]
+            self.product = self._table(rows, 2, True)
+
+    def _table(self, items: list[list[Pair]], d: int, batched: bool) -> _Table:
+        slots = max(len(item) for item in items)
+        slots = slots if batched else _power(slots)
+        stored = range(slots) if batched else _reversed_bits(slots)
+        identity: Pair = (constant(np.eye(d)).terms, None)
+        terms = np.zeros((slots, len(items), TERMS, d, d), complex)
+        rows = np.zeros((slots, len(items)), int)
+        for place, item in enumerate(items):
+            for slot in range(slots):
+                found, ref = item[slot] if slot < len(item) else identity
+                terms[stored[slot], place] = found
+                if ref is not None:
+                    row = self._refs.setdefault(ref, len(self._refs)) if batched else ref.row
+                    rows[stored[slot], place] = row
+        flat = terms.reshape(-1, TERMS, d * d)
+        if batched:
+            parts = np.concatenate([flat.real, flat.imag], 2).transpose(0, 2, 1)
+        else:
+            parts = np.stack([flat.real, flat.imag], -1).reshape(len(flat), TERMS, -1)
+        made = torch.from_numpy(np.ascontiguousarray(parts)).to(self.device, self.real)
+        return _Table(made, torch.from_numpy(rows.reshape(-1)).to(self.device), slots, len(items), d)
+
+    def _rows(self) -> None:
+        """Split the parameters of batched tables into scalars and vectors."""
+        scalars = [ref.row for ref in self._refs if not ref.batched]
+        vectors = [ref.row for ref in self._refs if ref.batched]
+        places = {ref: i for i, ref in enumerate(sorted(self._refs, key=lambda r: not r.batched))}
+        self.scalar_rows = self._index(scalars)
+        self.vector_rows = self._index(vectors)
+        swap = self._index([places[ref] for ref in self._refs])
+        for table in [*self.batched, *([self.product] if self.product else [])]:
+            if len(swap):
+                table.rows = swap[table.rows]
+
+    def _index(self, rows: list[int]) -> Tensor:
+        return torch.tensor(rows, dtype=torch.long, device=self.device)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device, self.dtype)
+
+    # -- running --------------------------------------------------------------------------------
+
+    def run(self, values: Values) -> Tensor:
+        """Return the final state, (2^n, B), its axes in the order `Program.order`."""
+        basis = self._batched_basis(values)
+        stacks = self._matrices(values)
+        stacks += [self._chain(table, basis) for table in self.batched]
+        stacks += [self._dense(values.dense[i], axes) for i, axes in self.dense_batched]
+        return evolve(self.moves, self._first(values, basis), stacks, unitary=True)
+
+    def _first(self, values: Values, basis: Tensor | None) -> Tensor:
+        if self.fixed is not None:
+            return self.fixed
+        if self.product is None:
+            first = values.first.to(self.dtype)  # type: ignore[union-attr]
+            rows = 2**self.n - len(first)
+            return (pad(first, (0, 0, 0, rows)) if rows else first).contiguous()
+        found = self._factors(self.product, basis)
+        columns = found[0, :, :, 0]
+        for factor in found[1:]:
+            columns = (factor * columns[:, None]).sum(2)
+        return _outer_product(columns)
+
+    def _matrices(self, values: Values) -> list[Tensor]:
+        if not self.windows:
+            return []
+        parts = [self.pool]
+        if self.cores:
+            table = self.cores
+            basis = _basis(values.scalars)
+            found = (basis.index_select(0, table.rows).unsqueeze(2) * table.terms).sum(1)
+            matrices = torch.view_as_complex(found.view(-1, table.d, table.d, 2))
+            parts.append(_tree(matrices, table.slots).reshape(-1))
+        parts += [values.dense[i].reshape(-1) for i in self.dense_shared]
+        pool = torch.cat(parts) if len(parts) > 1 else self.pool
+        return [
+            _tree(pool.index_select(0, index).view(-1, d, d), slots)
+            for index, slots, _, d in self.windows
+        ]
+
+    def _batched_basis(self, values: Values) -> Tensor | None:
+        """Return (R, 5, B) weights of all parameters that batched gates need."""
+        if not len(self.vector_rows):
+            return None
+        rows = values.vectors.index_select(0, self.vector_rows)  # type: ignore[union-attr]
+        if len(self.scalar_rows):
+            scalars = values.scalars.index_select(0, self.scalar_rows)  # type: ignore[union-attr]
+            rows = torch.cat([rows, scalars[:, None].expand(-1, rows.shape[1])])
+        return _basis(rows)
+
+    def _factors(self, table: _Table, basis: Tensor | None) -> Tensor:
+        """Return (slots, items, d, d, B) complex matrices."""
+        found = torch.bmm(table.terms, basis.index_select(0, table.rows))  # type: ignore[union-attr]
+        real, imaginary = found.chunk(2, 1)
+        shape = (table.slots, table.items, table.d, table.d, -1)
+        return torch.complex(real, imaginary).view(shape)
+
+    def _chain(self, table: _Table, basis: Tensor | None) -> Tensor:
+        factors = self._factors(table, basis)
+        made = factors[0]
+        for factor in factors[1:]:
+            made = (factor.unsqueeze(3) * made.unsqueeze(1)).sum(2)
+        return made
+
+    def _dense(self, matrix: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """Return a (B, d, d) matrix as (1, d, d, B), its wires in the order of the axes."""
+        k = len(axes)
+        matrix = matrix.reshape(-1, *(2,) * (2 * k))
+        order = np.argsort(axes).tolist()
+        permutation = [1 + i for i in order] + [1 + k + i for i in order] + [0]
+        return matrix.permute(permutation).reshape(1, 2**k, 2**k, -1)
+
+
+def _basis(angles: Tensor) -> Tensor:
+    """Return 1, cos(t/2), sin(t/2), cos(t), sin(t) along a new axis 1."""
+    half = angles * 0.5
+    cos, sin = half.cos(), half.sin()
+    return torch.stack([torch.ones_like(cos), cos, sin, cos * cos - sin * sin, 2 * sin * cos], 1)
+
+
+def _tree(matrices: Tensor, slots: int) -> Tensor:
+    """Multiply (slots * items, d, d) matrices along the slots, last times first."""
+    while slots > 1:
+        first, second = matrices.chunk(2)
+        matrices = torch.bmm(second, first)
+        slots //= 2
+    return matrices
+
+
+def _outer_product(columns: Tensor) -> Tensor:
+    """Return the (2^n, B) tensor product of (n, 2, B) one-wire states."""
+    n, _, batch = columns.shape
+    if n == 1:
+        return columns[0]
+    left, right = columns[0::2], columns[1::2]
+    if n % 2:
+        left, rest = left[:-1], columns[-1]
+    paired = (left.unsqueeze(2) * right.unsqueeze(1)).view(n // 2, 4, batch)
+    made = _outer_pairs(paired)
+    if n % 2:
+        made = (made.unsqueeze(1) * rest).view(-1, batch)
+    return made
+
+
+def _outer_pairs(states: Tensor) -> Tensor:
+    """Return the tensor product of (m, d, B) states."""
+    m, d, batch = states.shape
+    if m == 1:
+        return states[0]
+    half = m // 2
+    paired = states[: 2 * half].view(half, 2, d, batch)
+    made = _outer_pairs((paired[:, 0].unsqueeze(2) * paired[:, 1].unsqueeze(1)).view(half, -1, batch))
+    if m % 2:
+        made = (made.unsqueeze(1) * states[-1]).view(-1, batch)
+    return made
