@@ -183,3 +183,36 @@ def test_the_claims_of_this_book():
                 if known:
                     assert variant in known[experiment].variants["full"], label
                     assert claim.seeds <= known[experiment].seeds["full"], label
+
+
+# Every numbered claim of the papers' abstracts, tables, figures and recorded runs.
+CLAIMS = {
+    "qssl": [f"C{i}" for i in range(1, 14)],
+    "klssl": [f"K{i}" for i in range(1, 13)],
+    "c2q": [
+        "P-a",
+        "P-b",
+        "B1",
+        "B2",
+        "B3",
+        "R1",
+        "R2",
+        "R3",
+        "R4",
+        "K1",
+        "K2",
+        "K3",
+        "K4",
+        "K5",
+        "K6",
+    ],
+    "qdeq": [f"Q{i}" for i in range(1, 10)],
+    "contextuality": [f"X{i}" for i in range(1, 16)],
+}
+
+
+def test_no_claim_of_a_paper_is_missing():
+    assert sorted(papers.names()) == sorted(CLAIMS)
+    for paper, wanted in CLAIMS.items():
+        missing = set(wanted) - {claim.id for claim in load_claims(paper)}
+        assert not missing, f"{paper}: {missing}"

@@ -129,3 +129,18 @@ def test_pixel_rules_are_arithmetic_only(tmp_path):
     )
     assert not result.passed
     assert "cannot evaluate" in result.note
+
+
+def test_lists_of_what_is_possible_must_be_equal(tmp_path, monkeypatch):
+    from qmlbook.papers.klssl import vectors as room
+
+    monkeypatch.setitem(
+        room.KINDS, "outcomes", lambda _: {"allowed": {"00": 0.5, "11": 0.5}, "n": 2}
+    )
+    for allowed, passed in (({"00": 0.5}, False), ({"00": 0.5, "11": 0.5}, True)):
+        for exact in (set(), {"outcomes"}):
+            monkeypatch.setattr(room, "EXACT_KEYS", exact, raising=False)
+            file = write(tmp_path, case("outcomes", {}, {"allowed": allowed}))
+            (result,) = vectors.check_files([file])
+            assert result.checked
+            assert result.passed == (passed or not exact)

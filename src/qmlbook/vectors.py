@@ -64,10 +64,12 @@ def _check_file(file: Path) -> Iterator[CaseResult]:
         if kind not in kinds:
             yield _unchecked(common, f"kind {kind!r} is not known")
             continue
-        if kind in room.REFUSED:
+        if kind in getattr(room, "REFUSED", ()):
             yield _check_refusal(common, kinds[kind], inputs)
-        else:
-            yield _check_case(common, kinds[kind], inputs, expected, tolerances.get(kind, {}))
+            continue
+        exact = kind in getattr(room, "EXACT_KEYS", ())
+        limits = tolerances.get(kind, {})
+        yield _check_case(common, kinds[kind], inputs, expected, limits, exact)
 
 
 def _check_refusal(common: dict[str, str], compute: Any, inputs: Mapping[str, Any]) -> CaseResult:
@@ -94,6 +96,7 @@ def _check_case(
     inputs: Mapping[str, Any],
     expected: Mapping[str, Any],
     tolerances: Mapping[str, float],
+    exact: bool,
 ) -> CaseResult:
     try:
         ours = compute(inputs)
@@ -106,7 +109,7 @@ def _check_case(
         )
     loosest, worst, notes = 0.0, 0.0, []
     unknown = False
-    for path, want, got in _leaves(expected, ours, ()):
+    for path, want, got in _leaves(expected, ours, (), exact):
         limit = next((tolerances[p] for p in reversed(path) if p in tolerances), None)
         limit = limit if limit is not None else tolerances.get("", TOLERANCE)
         loosest = max(loosest, limit)
@@ -131,8 +134,14 @@ def _check_case(
 _MISSING = object()
 
 
-def _leaves(expected: Any, ours: Any, path: tuple[str, ...]) -> Iterator[tuple]:
-    """Yield (path, expected, ours) for everything below objects."""
+def _leaves(
+    expected: Any, ours: Any, path: tuple[str, ...], exact: bool
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Yield (path, expected, ours) for everything below objects.
+
+    An object within ``expected`` may name fewer keys than ours has, unless ``exact``: then an
+    object that lists what is possible is wrong if anything more is.
+    """
     if not isinstance(expected, Mapping):
         yield path, expected, ours
         return
@@ -141,7 +150,9 @@ def _leaves(expected: Any, ours: Any, path: tuple[str, ...]) -> Iterator[tuple]:
         if found is _MISSING:
             yield (*path, key), value, _MISSING
         else:
-            yield from _leaves(value, found, (*path, key))
+            yield from _leaves(value, found, (*path, key), exact)
+    if exact and path and (more := set(ours) - set(expected)):
+        yield (*path, f"keys {sorted(more)[:3]}"), False, True
 
 
 def _difference(want: Any, got: Any) -> float:

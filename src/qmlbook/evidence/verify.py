@@ -38,11 +38,11 @@ class Verification:
     def __str__(self) -> str:
         tried = len(self.agree) + len(self.differ)
         head = f"{self.paper}: {len(self.agree)} of {tried} runs made again agree with the record"
-        kinds = len(self.unavailable)
-        if kinds:
-            head += f"; {kinds} kinds of run could not be made here, for instance"
-            return "\n  ".join([*([f"{head} {self.unavailable[0]}"]), *self.differ])
-        return "\n  ".join([f"{head}.", *self.differ])
+        if kinds := len(self.unavailable):
+            head += (
+                f"; {kinds} kinds of run could not be made here, the first: {self.unavailable[0]}"
+            )
+        return "\n  ".join([head, *self.differ])
 
 
 def verify(
@@ -139,12 +139,13 @@ def _difference(stored: Record, again: Record) -> str | None:
     if worst <= limit:
         return None
     now, then = again.metrics[name], stored.metrics[name]
-    return f"{name} is {now}, stored is {then}, allowed is a difference of {limit:g}"
+    return f"{name} is {now}, stored is {then}, allowed is a relative difference of {limit:g}"
 
 
 def _gap(a: float | list[float], b: float | list[float]) -> float:
+    """Return the largest difference, relative to the larger of 1 and the size of ``a``."""
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return max((abs(x - y) for x, y in zip(a, b, strict=True)), default=0.0)
+        return max((_gap(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
     if isinstance(a, list) or isinstance(b, list):
         return float("inf")
-    return abs(a - b)
+    return abs(a - b) / max(1.0, abs(a))

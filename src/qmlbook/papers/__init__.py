@@ -29,7 +29,8 @@ class Experiment:
             randomness from ``rng.stream(seed, ...)``.
         variants: profile -> variant name -> config (a frozen dataclass with a default per field).
         seeds: profile -> number of seeds, 0 .. n-1, of every variant.
-        tolerance: largest absolute difference of a metric when a stored run is run again.
+        tolerance: largest difference of a metric, relative to the larger of 1 and its size, when a
+            stored run is made again on another machine.
         dtype: precision of the run as recorded.
         devices: where it can run; with anything but ``cpu``, ``run`` takes a keyword ``device``.
         about: one line for people.

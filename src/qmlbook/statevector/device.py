@@ -20,10 +20,10 @@ from pennylane.devices.preprocess import (
     device_resolve_dynamic_wires,
     no_sampling,
     validate_device_wires,
-    validate_measurements,
 )
 from pennylane.devices.qubit.sampling import measure_with_samples
 from pennylane.measurements import ClassicalShadowMP, MeasurementProcess, ShadowExpvalMP, StateMP
+from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
@@ -34,6 +34,7 @@ from .errors import NAME, CircuitError
 from .measure import Readout, is_direct
 from .measure import structure as measured_structure
 from .program import Program, Values
+from .quadratic import pays, quadratic_form, row_count, split, tape_matrices
 from .tape import Read, circuit, extra_wires, read, supports, wrong_wire
 
 DTYPES = {"complex64": torch.complex64, "complex128": torch.complex128}
@@ -49,6 +50,7 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
     """Bring a tape into the form that the device runs; most tapes have it and pass untouched."""
     if device.runs(tape):
         return (tape,), _first
+    refuse(tape)
     pipeline = CompilePipeline()
     if device.wires is not None:
         pipeline.add_transform(validate_device_wires, device.wires, name=NAME)
@@ -62,18 +64,34 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
         error=CircuitError,
     )
     pipeline.add_transform(device_resolve_dynamic_wires, wires=device.wires, allow_resets=False)
-    pipeline.add_transform(
-        validate_measurements,
-        analytic_measurements=accepted_analytic_measurement,
-        sample_measurements=accepted_sample_measurement,
-        name=NAME,
-    )
     if any(isinstance(m, (ShadowExpvalMP, ClassicalShadowMP)) for m in tape.measurements):
         pipeline.add_transform(broadcast_expand)
     if config.gradient_method == "backprop":
         pipeline.add_transform(no_sampling, name=f"backprop + {NAME}")
     tapes, restore = pipeline((tape,))
     return tapes, lambda results: restore(results)[0]
+
+
+def refuse(tape: QuantumScript) -> None:
+    """Raise an error for what no preparation brings into the device's form.
+
+    Raises:
+        CircuitError: for a selected outcome, or a measurement that does not go with the shots.
+    """
+    for op in tape.operations:
+        if isinstance(op, MidMeasure) and op.postselect is not None:
+            raise CircuitError(f"Postselection is not supported on {NAME}; use default.qubit.")
+    for mp in tape.measurements:
+        if not tape.shots and not accepted_analytic_measurement(mp):
+            raise CircuitError(
+                f"Measurement {mp} is not exact, and device {NAME} was given no shots; set them "
+                "with qml.set_shots."
+            )
+        if tape.shots and not accepted_sample_measurement(mp):
+            raise CircuitError(
+                f"Measurement {mp} cannot be sampled on {NAME}; remove the shots, or use "
+                "default.qubit."
+            )
 
 
 @simulator_tracking
@@ -222,55 +240,88 @@ class StatevectorDevice(Device):
         found = read(tape, place)
         numeric = not _is_torch(found)
         device = self.torch_device or _device(found)
-        values = self._values(found, device)
+        values = self.values(found)
         if tape.shots:
             return self._sampled(tape, place, found, values, device)
-        program, readout = self._planned(tape, place, found, device)
-        state = program.run(values)
-        batched = found.batch is not None
-        if batched and state.shape[1] == 1:
-            state = state.expand(-1, found.batch)
-        results = readout(state, tape.measurements, batched)
+        results = self._form(tape, place, found, values)
+        if results is None:
+            program, readout = self.planned(tape, place, found)
+            state = program.run(values)
+            batched = found.batch is not None
+            if batched and state.shape[1] == 1:
+                state = state.expand(-1, found.batch).contiguous()
+            results = readout(state, tape.measurements, batched)
+        results = attached(results, values)
         if numeric:
             results = tuple(result.detach().cpu().numpy() for result in results)
         return results[0] if len(results) == 1 else results
 
-    def _planned(
-        self, tape: QuantumScript, place: dict, found: Read, device: torch.device
+    def _form(
+        self, tape: QuantumScript, place: dict, found: Read, values: Values
+    ) -> tuple[Tensor, ...] | None:
+        """Return results by quadratic forms where that is cheaper, else ``None``."""
+        if values.first is None or found.batch is None or values.first.is_complex():
+            return None
+        if found.vectors or any(matrix.dim() == 3 for matrix in values.dense):
+            return None
+        size = len(values.first)
+        if found.batch < 2 * size:
+            return None
+        rows = row_count(tape.measurements)
+        if rows is None:
+            return None
+        program, _ = self.planned(tape, place, found)
+        once, _ = self.planned(tape, place, found, size)
+        each = program.microseconds, once.microseconds
+        if not pays(*each, program.n, size, rows, found.batch):
+            return None
+        forms = tape_matrices(self, tape)
+        return split(quadratic_form(forms, values.first.t()), tape.measurements)
+
+    def planned(
+        self, tape: QuantumScript, place: dict, found: Read, batch: int | None = None
     ) -> tuple[Program, Readout]:
-        size = (found.batch or 1).bit_length()
+        """Return the plan of a tape; ``batch`` states side by side, by default those of the tape."""
+        batch = batch or found.batch or 1
+        device = self.torch_device or _device(found)
         try:
             asked = tuple(measured_structure(mp, place) for mp in tape.measurements)
         except KeyError as error:
             raise wrong_wire(error.args[0], place) from None
-        key = (found.key, asked, len(place), size, device)
+        key = (found.key, asked, len(place), batch.bit_length(), device)
         if key not in self._plans:
             if len(self._plans) >= PLANS:
                 self._plans.pop(next(iter(self._plans)))
-            self._plans[key] = self._plan(tape, place, found, device)
+            self._plans[key] = self._plan(tape, place, batch, device)
         return self._plans[key]
 
     def _plan(
-        self, tape: QuantumScript, place: dict, found: Read, device: torch.device
+        self, tape: QuantumScript, place: dict, batch: int, device: torch.device
     ) -> tuple[Program, Readout]:
-        n = len(place)
+        structure = circuit(tape, place, len(place), self.measured(tape, place))
+        program = Program(structure, batch, self.dtype, device)
+        readout = Readout(tape.measurements, place, structure.n, program.order, self.dtype, device)
+        return program, readout
+
+    def measured(self, tape: QuantumScript, place: dict) -> set[int]:
+        """Return the wires that the measurements look at.
+
+        Raises:
+            CircuitError: for the state vector of a dephased circuit.
+        """
         measured: set[int] = set()
         for mp in tape.measurements:
-            wires = mp.wires
             if isinstance(mp, StateMP) and extra_wires(tape):
                 raise CircuitError(
                     "A dephased circuit has no state vector; measure expectation values or "
                     "probabilities, or use default.mixed."
                 )
-            measured.update([place[w] for w in wires] if len(wires) else range(n))
-        structure = circuit(tape, place, n, measured)
-        program = Program(structure, found.batch or 1, self.dtype, device)
-        readout = Readout(
-            tape.measurements, place, structure.n, program.order, self.dtype, device
-        )
-        return program, readout
+            measured.update([place[w] for w in mp.wires] if len(mp.wires) else range(len(place)))
+        return measured
 
-    def _values(self, found: Read, device: torch.device) -> Values:
+    def values(self, found: Read) -> Values:
+        """Return what was read from a tape as tensors."""
+        device = self.torch_device or _device(found)
         real = torch.float64 if self.dtype == torch.complex128 else torch.float32
         scalars = stacked(found.scalars, real, device)
         vectors = stacked(found.vectors, real, device)
@@ -329,6 +380,18 @@ class StatevectorDevice(Device):
         return mapped
 
 
+def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
+    """Return a tape in the form that the device runs.
+
+    Raises:
+        CircuitError: if it becomes several tapes.
+    """
+    tapes, _ = prepare(tape, device=device, config=ExecutionConfig())
+    if len(tapes) != 1:
+        raise CircuitError("The circuit must stay one circuit when it is prepared for the device.")
+    return tapes[0]
+
+
 def _is_torch(found: Read) -> bool:
     everything = (*found.scalars, *found.vectors, *found.dense, found.first)
     for value in everything:
@@ -362,16 +425,29 @@ def stacked(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> 
             return torch.stack(list(values)).to(device, dtype)
     if not any(isinstance(v, torch.Tensor) for v in values):
         return torch.as_tensor(np.array(values, dtype=np.float64)).to(device, dtype)
-    return torch.stack([torch.as_tensor(v).to(device, dtype) for v in values])
+    return torch.stack([torch.as_tensor(v, dtype=dtype, device=device) for v in values])
+
+
+def attached(results: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+    """Tie results to the parameters, so that those that no result feels have the gradient 0."""
+    if not torch.is_grad_enabled() or all(result.requires_grad for result in results):
+        return results
+    given = [values.scalars, values.vectors, *values.dense, values.first]
+    given = [t for t in given if t is not None and t.requires_grad]
+    if not given:
+        return results
+    zero = sum((t * 0).sum().real for t in given)
+    return tuple(r if r.requires_grad else r + zero for r in results)
 
 
 def amplitudes(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return checked amplitudes (B, 2^k) or (2^k,) as (2^k, B or 1) columns.
+    """Return checked amplitudes (B, 2^k) or (2^k,) as (2^k, B or 1) columns; real ones stay real.
 
     Raises:
         CircuitError: if a vector is NaN, infinite or all zero.
     """
-    columns = rows.reshape(-1, rows.shape[-1]).to(dtype).t()
+    real = torch.float64 if dtype == torch.complex128 else torch.float32
+    columns = rows.reshape(-1, rows.shape[-1]).to(dtype if rows.is_complex() else real).t()
     norms = torch.linalg.vector_norm(columns.detach(), dim=0)
     good = torch.isfinite(norms) & (norms > 0)
     if not bool(good.all()):

@@ -153,7 +153,7 @@ def _sweep(
         torch.empty_like(stack) if want else None
         for stack, want in zip(stacks, wanted[1:], strict=True)
     ]
-    carried = gradient.conj().resolve_conj()
+    carried = gradient.conj().resolve_conj().contiguous()
     place = len(kept) if kept is not None else 0
     last = 0 if wanted[0] else _first_wanted(moves, wanted)
     for number in range(len(moves) - 1, -1, -1):

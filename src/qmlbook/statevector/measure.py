@@ -105,13 +105,13 @@ class Readout:
         self._rows: Rows = []
         self._takers = [self._taker(mp) for mp in measurements]
         self.only_rows = all(taker is None for taker in self._takers)
-        self._masks = self._tables() if self._rows else []
+        self.masks = self._tables() if self._rows else []
 
     def __call__(
         self, state: Tensor, measurements: Sequence[MeasurementProcess], batched: bool
     ) -> tuple[Tensor, ...]:
         """Return one result per measurement, the batch (if any) in front."""
-        moments = self.moments(state) if self._masks else None
+        moments = self.moments(state) if self.masks else None
         if self.only_rows:
             rows = moments if batched else moments[:, 0]  # type: ignore[index]
             return rows.unbind(0)  # type: ignore[union-attr]
@@ -175,7 +175,7 @@ class Readout:
     def moments(self, state: Tensor) -> Tensor:
         """Return (rows, B) real expectation values."""
         total = None
-        for index, real, imaginary in self._masks:
+        for index, real, imaginary in self.masks:
             if index is None:
                 part = diagonal(state, real)
             else:
@@ -185,6 +185,27 @@ class Readout:
                     part = part - imaginary @ products.imag
             total = part if total is None else total + part
         return total  # type: ignore[return-value]
+
+    def apply(self, columns: Tensor) -> Tensor:
+        """Return (rows, 2^n, D): the observables applied to (2^n, D) columns."""
+        total = None
+        for index, real, imaginary in self.masks:
+            # row s of an observable holds its sign at the state s flipped
+            moved = columns if index is None else columns.index_select(0, index)
+            signs = real if imaginary is None else torch.complex(real, imaginary)
+            part = signs.unsqueeze(2) * moved
+            total = part if total is None else total + part
+        return total  # type: ignore[return-value]
+
+    def outcomes(self, mp: MeasurementProcess) -> Tensor:
+        """Return (2^k, 2^(n-k)) basis states that belong to each outcome of k wires."""
+        states = np.arange(2**self.n)
+        value = np.zeros_like(states)
+        for wire in mp.wires:
+            axis = self.order.index(self.place[wire])
+            value = 2 * value + ((states >> (self.n - 1 - axis)) & 1)
+        found = np.argsort(value, kind="stable").reshape(2 ** len(mp.wires), -1)
+        return torch.from_numpy(found).to(self.device)
 
     def standard(self, state: Tensor) -> Tensor:
         """Return (B, 2, ..., 2), the wires in their order."""

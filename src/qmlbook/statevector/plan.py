@@ -103,7 +103,7 @@ def merge(gates: Sequence[Gate], keep_monomials: bool = False) -> list[Group]:
             cores.append(Group(kind))
             for i in sorted(before) if kind == "matrix" and open_gate else ():
                 waiting = cores[i]
-                if waiting and waiting.kind == kind and waiting.mask | mask == mask:
+                if waiting and waiting.kind == kind and waiting.mask.bit_count() == 1:
                     if waiting.sealed:
                         continue
                     cores[place].add(waiting.gates)  # type: ignore[union-attr]

@@ -272,6 +272,9 @@ def _variants(
 
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
+# Other processors round differently, and stacks of linear maps amplify it: measured over the
+# instruction sets of one machine, up to 3e-9 as published and 1e-5 with everything trained.
+PUBLISHED_TOLERANCE, TRAINED_TOLERANCE = 1e-6, 1e-3
 EMBEDDED = ("mnist", "fashion_mnist")  # what a quick run can use anywhere
 ENDS = (2, 16)
 
@@ -286,6 +289,7 @@ def _experiment(
         variants={"quick": quick, "full": full},
         seeds={"quick": min(seeds, 5), "full": seeds},
         about=about,
+        tolerance=options.pop("tolerance", 1e-9),
         **options,
     )
 
@@ -329,6 +333,7 @@ EXPERIMENTS = {
             _variants(PUBLISHED),
             _quick(QUICK_PUBLISHED),
             seeds=100,
+            tolerance=PUBLISHED_TOLERANCE,
         ),
         _experiment(
             "untrained",
@@ -351,6 +356,7 @@ EXPERIMENTS = {
             _variants(CORRECTED, depths=ENDS),
             _quick(QUICK_CORRECTED),
             seeds=50,
+            tolerance=TRAINED_TOLERANCE,
         ),
         _experiment(
             "supervised",
@@ -358,6 +364,7 @@ EXPERIMENTS = {
             _variants(SUPERVISED, depths=ENDS),
             _quick(replace(SUPERVISED, **SMALL)),
             seeds=20,
+            tolerance=TRAINED_TOLERANCE,
         ),
         _experiment(
             "ablation",
@@ -365,6 +372,7 @@ EXPERIMENTS = {
             _ablations(ABLATIONS, DATASETS),
             _ablations({k: replace(c, **SMALL) for k, c in ABLATIONS.items()}, EMBEDDED),
             seeds=20,
+            tolerance=TRAINED_TOLERANCE,
         ),
         _experiment(
             "released",
@@ -372,6 +380,7 @@ EXPERIMENTS = {
             _variants(RELEASED, classifiers=("quantum",)),
             _variants(QUICK_RELEASED, EMBEDDED, ("quantum",), ENDS),
             seeds=100,
+            tolerance=PUBLISHED_TOLERANCE,
         ),
         _experiment(
             "released-classical",
@@ -379,6 +388,7 @@ EXPERIMENTS = {
             _variants(RELEASED, classifiers=("classical",)),
             _variants(QUICK_RELEASED, EMBEDDED, ("classical",), ENDS),
             seeds=20,
+            tolerance=PUBLISHED_TOLERANCE,
         ),
     )
 }

@@ -1,0 +1,146 @@
+"""The representation circuits as PennyLane quantum functions (bjader/quantum-neural-network).
+
+One feature per qubit, encoded once; then ``ring`` or ``all-to-all`` blocks; <Z> of every qubit,
+qubit 0 first, whatever the device. (The released code lists qubit 0 first from state vectors and
+last from counts, quantum_network_circuit.py lines 110-133.)
+"""
+
+from functools import partial
+
+import pennylane as qml
+
+from ...errors import choose
+
+
+def _ring(params, n_qubits):
+    """RY on every qubit, then a controlled RX from each qubit to the next, closing the ring."""
+    for qubit in range(n_qubits):
+        qml.RY(params[..., qubit], wires=qubit)
+    for qubit in range(n_qubits):
+        qml.CRX(params[..., n_qubits + qubit], wires=(qubit, (qubit + 1) % n_qubits))
+
+
+def _all_to_all(params, n_qubits):
+    """A CNOT from every qubit to every later one, then RY on every qubit."""
+    for control in range(n_qubits):
+        for target in range(control + 1, n_qubits):
+            qml.CNOT(wires=(control, target))
+    _rotate_all(params, n_qubits)
+
+
+def _rotate_all(params, n_qubits):
+    for qubit in range(n_qubits):
+        qml.RY(params[..., qubit], wires=qubit)
+
+
+# Name in the README: (gates before the blocks, their angles per qubit, one block, its angles per
+# qubit). Released as sim_circ_14_half.py and abbas.py in qnn/ansatz/.
+ANSATZE = {
+    "ring": (None, 0, _ring, 2),
+    "all-to-all": (_rotate_all, 1, _all_to_all, 1),
+}
+
+
+def _measure_half(n_qubits):
+    for qubit in range(0, n_qubits, 2):
+        qml.measure(qubit)
+
+
+def _dephase_half(n_qubits):
+    for qubit in range(0, n_qubits, 2):
+        qml.PhaseFlip(0.5, wires=qubit)
+
+
+# What happens between layers (partial_meas_activation_function.py): nothing, or every second qubit
+# is measured and the result thrown away. The last entry is the same map written as a channel, for
+# devices that hold density matrices; the measurements cost other simulators a wire each.
+ACTIVATIONS = {
+    "null": None,
+    "partial_measurement_half": _measure_half,
+    "partial_dephasing_half": _dephase_half,
+}
+
+
+def count_params(ansatz, n_qubits, layers, sweeps=1):
+    """Return the number of trainable angles: 2 n L s for the ring, n (L s + 1) for all-to-all.
+
+    Raises:
+        UsageError: if the ansatz is not known.
+    """
+    if ansatz not in ANSATZE:
+        raise choose("ansatz", ansatz, ANSATZE)
+    _, before, _, per_block = ANSATZE[ansatz]
+    return n_qubits * (before + per_block * layers * sweeps)
+
+
+def network(angles, params, ansatz="ring", layers=2, sweeps=1, activation="null"):
+    """Apply encoding and ansatz; no measurement of the outputs.
+
+    Sources: vector_data_handler.py lines 13-14 (encoding), variational_ansatz.py lines 24-33
+    (layers and sweeps).
+
+    Args:
+        angles: (..., n) encoding angles in radians; angle i is an RX rotation of qubit i.
+        params: (..., P) trainable angles in gate order, P as `count_params` says. Leading axes of
+            ``angles`` and ``params`` are PennyLane's broadcast axis; either may have none.
+        ansatz: ``ring`` or ``all-to-all``.
+        layers: number of layers.
+        sweeps: how often a layer repeats its block, with fresh angles.
+        activation: what happens between layers, a key of `ACTIVATIONS`.
+
+    Raises:
+        UsageError: if the ansatz or the activation is not known.
+        ValueError: if the number of angles in ``params`` does not fit.
+    """
+    n_qubits = angles.shape[-1]
+    wanted = count_params(ansatz, n_qubits, layers, sweeps)
+    if params.shape[-1] != wanted:
+        raise ValueError(
+            f"params must hold {wanted} angles for {layers} layers of {ansatz} on {n_qubits} "
+            f"qubits, not {params.shape[-1]}."
+        )
+    if activation not in ACTIVATIONS:
+        raise choose("activation", activation, ACTIVATIONS)
+    first, before, block, per_block = ANSATZE[ansatz]
+    start, width = before * n_qubits, per_block * n_qubits
+    for qubit in range(n_qubits):
+        qml.RX(angles[..., qubit], wires=qubit)
+    if first:
+        first(params[..., :start], n_qubits)
+    for number in range(layers * sweeps):
+        if number and number % sweeps == 0 and ACTIVATIONS[activation]:
+            ACTIVATIONS[activation](n_qubits)
+        block(params[..., start + number * width : start + (number + 1) * width], n_qubits)
+
+
+def features(angles, params, **options):
+    """Return <Z> of every qubit, qubit 0 first; arguments as in `network`."""
+    network(angles, params, **options)
+    return [qml.expval(qml.Z(qubit)) for qubit in range(angles.shape[-1])]
+
+
+def state(angles, params, **options):
+    """Return the amplitudes, qubit 0 in the most significant bit; arguments as in `network`."""
+    network(angles, params, **options)
+    return qml.state()
+
+
+def probabilities(angles, params, **options):
+    """Return the probabilities of all bit strings, qubit 0 first; arguments as in `network`."""
+    network(angles, params, **options)
+    return qml.probs(wires=range(angles.shape[-1]))
+
+
+def qnode(function=features, device="default.qubit", wires=None, shots=None, **options):
+    """Return a QNode of ``(angles, params)`` that torch differentiates, on any PennyLane device.
+
+    Args:
+        function: `features`, `state` or `probabilities`.
+        device: name of the device. With ``partial_measurement_half`` leave ``wires`` open, since
+            every thrown-away result needs one.
+        wires: number of wires of the device; some devices must know it.
+        shots: bit strings drawn per circuit, all outputs from the same ones; ``None`` is exact.
+        **options: ``ansatz``, ``layers``, ``sweeps`` and ``activation`` of `network`.
+    """
+    node = qml.QNode(partial(function, **options), qml.device(device, wires=wires))
+    return qml.set_shots(node, shots=shots) if shots else node

@@ -1,0 +1,209 @@
+"""Recompute every kind of reference vector that belongs to this paper.
+
+Each function takes the inputs of a case and returns what the file calls ``expected``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import circuits, losses
+
+Inputs = Mapping[str, Any]
+
+
+def _tensor(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _run(
+    inputs: Inputs,
+    function: Callable,
+    angles: Tensor,
+    params: Tensor,
+    activation: str | None = None,
+) -> Tensor:
+    """Run the circuit of a case; several outputs become the last axis."""
+    activation = activation or inputs.get("activation", "null")
+    if activation == "partial_measurement_half":  # exact without a wire per measurement
+        activation = "partial_dephasing_half"
+    node = circuits.qnode(
+        function,
+        device="default.qubit" if activation == "null" else "default.mixed",
+        wires=inputs["n_qubits"],
+        ansatz=inputs["ansatz"],
+        layers=inputs["layers"],
+        sweeps=inputs.get("sweeps_per_layer", 1),
+        activation=activation,
+    )
+    result = node(angles, params)
+    return torch.stack(result, dim=-1) if isinstance(result, list | tuple) else result
+
+
+def _variables(inputs: Inputs) -> Tensor:
+    """Return the encoding angles followed by the trainable ones, (n + P,)."""
+    return _tensor([*inputs["angles"], *inputs["params"]])
+
+
+def _outputs(inputs: Inputs, rows: Tensor) -> Tensor:
+    """Return <Z> (R, n) for rows (R, n + P) of all variables, in one broadcast execution."""
+    n = inputs["n_qubits"]
+    return _run(inputs, circuits.features, rows[:, :n], rows[:, n:])
+
+
+def _exact_jacobian(inputs: Inputs) -> Tensor:
+    """Differentiate every output in one backward pass: output j is read from copy j."""
+    n = inputs["n_qubits"]
+    rows = _variables(inputs).repeat(n, 1).requires_grad_()
+    (gradient,) = torch.autograd.grad(_outputs(inputs, rows).diagonal().sum(), rows)
+    return gradient.T
+
+
+def _two_term_jacobian(inputs: Inputs) -> Tensor:
+    """Return (f(v + pi/2) - f(v - pi/2)) / 2 for every variable (gradient_calculator.py 10-19)."""
+    variables = _variables(inputs)
+    shifts = torch.pi / 2 * torch.eye(len(variables), dtype=torch.float64)
+    plus, minus = _outputs(inputs, variables + torch.cat([shifts, -shifts])).chunk(2)
+    return (plus - minus) / 2
+
+
+def _little_endian(state: Tensor, n_qubits: int) -> Tensor:
+    """Move qubit 0 from the most to the least significant bit; return pairs [re, im]."""
+    state = state.reshape([2] * n_qubits).permute(*reversed(range(n_qubits))).flatten()
+    return torch.view_as_real(state.resolve_conj())
+
+
+def circuit(inputs: Inputs) -> dict[str, Any]:
+    """Run the circuit and differentiate it, truly and by the released rule."""
+    angles, params = _tensor(inputs["angles"]), _tensor(inputs["params"])
+    state = _run(inputs, circuits.state, angles, params)
+    return {
+        "z_expectations": _run(inputs, circuits.features, angles, params),
+        "statevector_little_endian": _little_endian(state, inputs["n_qubits"]),
+        "jacobian_exact": _exact_jacobian(inputs),
+        "jacobian_two_term_shift_as_authors": _two_term_jacobian(inputs),
+    }
+
+
+def circuit_dephasing(inputs: Inputs) -> dict[str, Any]:
+    """Run the circuit with and without the measurements between its layers."""
+    angles, params = _tensor(inputs["angles"]), _tensor(inputs["params"])
+    with_, without = (
+        _run(inputs, circuits.features, angles, params, activation)
+        for activation in ("partial_measurement_half", "null")
+    )
+    return {"z_expectations": with_, "z_expectations_without_the_measurements": without}
+
+
+def _angles(inputs: Inputs) -> Tensor:
+    """Squeeze compressed features into (0, pi), as both networks receive them."""
+    return torch.pi * torch.sigmoid(_tensor(inputs["compressed_features"]))
+
+
+def encoding(inputs: Inputs) -> dict[str, Any]:
+    """Encode compressed features as angles and run the circuit."""
+    angles = _angles(inputs)
+    outputs = _run(inputs, circuits.features, angles, _tensor(inputs["params"]))
+    return {"angles": angles, "z_expectations": outputs}
+
+
+def classical_network(inputs: Inputs) -> dict[str, Any]:
+    """Run the two-layer network that stands in for the circuit (hybrid_resnet.py 100-102)."""
+    x = _angles(inputs)
+    for weight, bias in zip(inputs["weights_out_by_in"], inputs["biases"], strict=True):
+        x = F.leaky_relu(F.linear(x, _tensor(weight), _tensor(bias)), negative_slope=0.01)
+    return {"output": x}
+
+
+def contrastive(inputs: Inputs) -> dict[str, Any]:
+    """Evaluate the loss, its gradients, and the loss it must not be confused with."""
+    temperature = inputs["temperature"]
+    z1, z2 = (_tensor(inputs[name]).requires_grad_() for name in ("z1", "z2"))
+    loss = losses.contrastive(z1, z2, temperature)
+    gradients = torch.autograd.grad(loss, [z1, z2])
+    other = losses.contrastive(z1, z2, temperature, positive_below=False)
+    return {
+        "z1_normalised": F.normalize(z1, dim=-1),
+        "z2_normalised": F.normalize(z2, dim=-1),
+        "loss": loss,
+        "not_the_paper_loss_positive_left_out_of_denominator": other,
+        "dloss_dz1": gradients[0],
+        "dloss_dz2": gradients[1],
+    }
+
+
+def projection_head(inputs: Inputs) -> dict[str, Any]:
+    """Run both views through linear, batch norm, ReLU, linear, and compare them."""
+    scale, shift = _tensor(inputs["batchnorm_scale"]), _tensor(inputs["batchnorm_shift"])
+    last, bias = _tensor(inputs["linear2_weight_out_by_in"]), _tensor(inputs["linear2_bias"])
+    first = _tensor(inputs["linear1_weight_out_by_in_no_bias"])
+
+    def head(y: Tensor) -> Tensor:
+        hidden = F.batch_norm(
+            F.linear(y, first), None, None, scale, shift, True, eps=inputs["batchnorm_eps"]
+        )
+        return F.linear(F.relu(hidden), last, bias)
+
+    z1, z2 = head(_tensor(inputs["y1"])), head(_tensor(inputs["y2"]))
+    return {
+        "z1_normalised": F.normalize(z1, dim=-1),
+        "z2_normalised": F.normalize(z2, dim=-1),
+        "loss": losses.contrastive(z1, z2, inputs["temperature"]),
+    }
+
+
+def hilbert_schmidt(inputs: Inputs) -> dict[str, Any]:
+    """Compare the states of pairs and of classes."""
+    angles = _tensor([*inputs["angles_view1"], *inputs["angles_view2"]])
+    overlap = losses.overlaps(_run(inputs, circuits.state, angles, _tensor(inputs["params"])))
+    batch = len(angles) // 2
+    return {
+        "positive_pair_version": losses.hilbert_schmidt_pairs(overlap),
+        "class_version": losses.hilbert_schmidt_classes(
+            overlap, torch.tensor(inputs["labels"]).repeat(2)
+        ),
+        "mean_positive_overlap": overlap.diagonal(batch).mean(),
+    }
+
+
+def shot_noise(inputs: Inputs) -> dict[str, Any]:
+    """Return the exact spread of outputs estimated from shots.
+
+    The variance of one outcome is taken as 4 P(0) P(1), which keeps its precision where 1 - <Z>^2
+    would lose it, near <Z> = +-1.
+    """
+    angles, params = _tensor(inputs["angles"]), _tensor(inputs["params"])
+    n, shots = inputs["n_qubits"], inputs["shots"]
+    joint = _run(inputs, circuits.probabilities, angles, params).reshape([2] * n)
+    single = torch.stack([joint.movedim(q, 0).flatten(1).sum(-1) for q in range(n)])
+    z = single[:, 0] - single[:, 1]
+    first_two = joint.reshape(2, 2, -1).sum(-1)
+    zz = first_two.diagonal().sum() - first_two.fliplr().diagonal().sum()
+    return {
+        "std": (4 * single[:, 0] * single[:, 1] / shots).sqrt(),
+        "zz": zz,
+        "covariance_01": (zz - z[0] * z[1]) / shots,
+    }
+
+
+KINDS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
+    function.__name__: function
+    for function in (
+        circuit,
+        circuit_dephasing,
+        encoding,
+        classical_network,
+        contrastive,
+        projection_head,
+        hilbert_schmidt,
+        shot_noise,
+    )
+}
+
+REFUSED: set[str] = set()
+
+# Largest absolute error allowed, by the last part of a field's name; 1e-8 where none is given.
+TOLERANCES = {"contrastive": {"dloss_dz1": 1e-7, "dloss_dz2": 1e-7}}

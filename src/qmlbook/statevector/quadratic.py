@@ -1,0 +1,201 @@
+"""Amplitude-encoded measurements as quadratic forms.
+
+A circuit that prepares the real amplitudes x and then does the same to all of them, U, measures
+<O> = x^T A x with the real symmetric A = Re(U^dagger O U). A is made once; every further
+evaluation is a small matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pennylane as qml
+import torch
+from pennylane.measurements import ExpectationMP, MeasurementProcess, ProbabilityMP
+from pennylane.tape import QuantumScript
+from torch import Tensor
+
+from .errors import NAME, CircuitError
+from .measure import Readout, is_direct
+
+if TYPE_CHECKING:
+    from .device import StatevectorDevice
+
+GIGA = 75e3  # multiplications a microsecond in a large real product, for estimates
+
+
+def observable_matrix(
+    qnode: qml.QNode, *args: Any, features: int | None = None, **kwargs: Any
+) -> Tensor:
+    """Return A with <O_q> = x^T A_q x for all measurements of an amplitude-encoded circuit.
+
+    Args:
+        qnode: on device `qmlbook.statevector`; starts with `qml.AmplitudeEmbedding` or
+            `qml.StatePrep`, uses its data nowhere else, and measures expectation values of Pauli
+            words, their sums, or probabilities.
+        *args: arguments of the QNode; the encoded data is only looked at for its shape.
+        features: length of x where the encoding pads it; the amplitudes' length by default.
+        **kwargs: keyword arguments of the QNode.
+
+    Returns:
+        (rows, features, features) real symmetric, differentiable in the circuit's weights. One
+        row per expectation value, 2^k for the probabilities of k wires, in the order measured.
+
+    Raises:
+        CircuitError: if the circuit has another form.
+
+    Example:
+        >>> A = observable_matrix(circuit, x, weights)  # doctest: +SKIP
+        >>> quadratic_form(A, x / x.norm(dim=-1, keepdim=True))  # doctest: +SKIP
+    """
+    from .device import StatevectorDevice, ready
+
+    if not isinstance(qnode.device, StatevectorDevice):
+        raise CircuitError(f"qnode runs on {qnode.device.name}; observable_matrix needs {NAME}.")
+    tape = ready(qnode.construct(args, kwargs), qnode.device)
+    return tape_matrices(qnode.device, tape, features)
+
+
+def quadratic_form(matrices: Tensor, x: Tensor) -> Tensor:
+    """Return x^T A x.
+
+    Args:
+        matrices: (..., D, D) real symmetric A.
+        x: (B, D) or (D,) real.
+
+    Returns:
+        (B, ...) values; without B for a single x. Differentiable in both, to any order.
+    """
+    flat = matrices.reshape(-1, *matrices.shape[-2:])
+    found = _Form.apply(flat, x.reshape(-1, x.shape[-1]))
+    return found.reshape(*x.shape[:-1], *matrices.shape[:-2])
+
+
+class _Form(torch.autograd.Function):
+    """(Q, D, D) and (B, D) to (B, Q), using in the backward pass that A is symmetric."""
+
+    @staticmethod
+    def forward(ctx, matrices, x):  # noqa: ANN001, ANN206, D102
+        products = _products(matrices, x)
+        ctx.save_for_backward(matrices, x, products)
+        return torch.bmm(products, x.unsqueeze(2)).squeeze(2)
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: ANN001, ANN206, D102
+        matrices, x, products = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            products = _products(matrices, x)
+        for_x = for_matrices = None
+        if ctx.needs_input_grad[1]:
+            for_x = 2 * torch.bmm(gradient.unsqueeze(1), products).squeeze(1)
+        if ctx.needs_input_grad[0]:
+            weighted = gradient.t().unsqueeze(2) * x  # (Q, B, D)
+            for_matrices = weighted.transpose(1, 2) @ x
+        return for_matrices, for_x
+
+
+def _products(matrices: Tensor, x: Tensor) -> Tensor:
+    """Return (B, Q, D) products of every x with every matrix."""
+    wide = matrices.transpose(0, 1).reshape(x.shape[1], -1)
+    return (x @ wide).view(len(x), *matrices.shape[:2])
+
+
+def tape_matrices(device: StatevectorDevice, tape: QuantumScript, features: int | None = None) -> Tensor:
+    """Return the matrices of a prepared tape."""
+    from .tape import read
+
+    place = device.place(tape)
+    found = read(tape, place)
+    prepared = [entry for entry in found.key if entry[0] == "first"]
+    if not prepared or found.vectors or any(getattr(m, "ndim", 2) == 3 for m in found.dense):
+        raise CircuitError(
+            "A quadratic form needs amplitude encoding first and no other data in the circuit."
+        )
+    if not all(_is_quadratic(mp) for mp in tape.measurements):
+        raise CircuitError(
+            "A quadratic form needs expectation values of Pauli words, their sums, or "
+            "probabilities; execute the QNode for other measurements."
+        )
+    size = features or 2 ** len(prepared[0][1])
+    program, readout = device.planned(tape, place, found, size)
+    values = device.values(found._replace(first=None))
+    eye = torch.eye(2 ** len(prepared[0][1]), size, dtype=device.dtype, device=program.device)
+    return matrices(program.run(values._replace(first=eye)), readout, tape.measurements)
+
+
+def _is_quadratic(mp: MeasurementProcess) -> bool:
+    if isinstance(mp, ExpectationMP):
+        return is_direct(mp) and mp.obs.pauli_rep is not None
+    return type(mp) is ProbabilityMP and is_direct(mp)
+
+
+def matrices(
+    columns: Tensor, readout: Readout, measurements: Sequence[MeasurementProcess]
+) -> Tensor:
+    """Return (rows, D, D) from the columns (2^n, D) of the circuit's unitary."""
+    both = torch.cat([columns.real, columns.imag])
+    made = []
+    if readout.masks:
+        applied = readout.apply(columns)  # (rows, 2^n, D)
+        stacked = torch.cat([applied.real, applied.imag], 1)
+        made.append(_gram(both, stacked))
+    if all(isinstance(mp, ExpectationMP) for mp in measurements):
+        return made[0]
+    expectations, row, parts = made[0] if made else None, 0, []
+    for mp in measurements:
+        if isinstance(mp, ExpectationMP):
+            parts.append(expectations[row : row + 1])  # type: ignore[index]
+            row += 1
+        else:
+            groups = readout.outcomes(mp)  # (2^k, 2^(n-k)) basis states
+            picked = torch.cat([columns.real[groups], columns.imag[groups]], 1)
+            parts.append(torch.bmm(picked.transpose(1, 2), picked))
+    return torch.cat(parts)
+
+
+def _gram(both: Tensor, stacked: Tensor) -> Tensor:
+    """Return (rows, D, D) products of (2N, D) with (rows, 2N, D)."""
+    rows, _, d = stacked.shape
+    wide = stacked.transpose(0, 1).reshape(len(both), rows * d)
+    return (both.t() @ wide).view(d, rows, d).transpose(0, 1)
+
+
+def pays(microseconds: float, once: float, n: int, size: int, rows: int, batch: int) -> bool:
+    """Return whether forms are cheaper than states.
+
+    Args:
+        microseconds: estimate for evolving the batch.
+        once: estimate for evolving ``size`` columns.
+        n: wires.
+        size: length of x.
+        rows: matrices.
+        batch: vectors x.
+    """
+    build = 3 * rows * 2 ** (n + 1) * size**2 / GIGA
+    each = 3 * rows * size**2 * batch / GIGA
+    return once + build + each < microseconds
+
+
+def row_count(measurements: Sequence[MeasurementProcess]) -> int | None:
+    """Return how many matrices measurements need; ``None`` if they are no quadratic forms."""
+    if not all(_is_quadratic(mp) for mp in measurements):
+        return None
+    return sum(
+        1 if isinstance(mp, ExpectationMP) else 2 ** len(mp.wires) for mp in measurements
+    )
+
+
+def split(values: Tensor, measurements: Sequence[MeasurementProcess]) -> tuple[Tensor, ...]:
+    """Return one result per measurement from (B, rows) values."""
+    results, row = [], 0
+    for mp in measurements:
+        if isinstance(mp, ExpectationMP):
+            results.append(values[:, row])
+            row += 1
+        else:
+            count = 2 ** len(mp.wires)
+            results.append(values[:, row : row + count])
+            row += count
+    return tuple(results)
+
