@@ -104,5 +104,7 @@ def bench_growth(measure, wires, how):
     def circuit(inputs, weights):
         return qssl_ring(inputs, weights, wires)
 
-    step = _training(_node(circuit, how, wires), numbers(8, wires, seed=0), numbers(2, 2, wires, seed=1))
+    step = _training(
+        _node(circuit, how, wires), numbers(8, wires, seed=0), numbers(2, 2, wires, seed=1)
+    )
     measure(f"(e) ring, {wires} qubits, batch 8", how, step)

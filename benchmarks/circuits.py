@@ -79,14 +79,14 @@ QDEQ_LAYER = (
     "RX3 RZ5 RX5 RX7 RY4 RX8 RX4 CNOT2,7 RX1 RX2 RY8 RY1 RX1 RZ1 CNOT0,2 RX2 RX1 RY2 CNOT3,4 RX6 "
     "RY1 RY0 RX2 RY6 RY0 CNOT1,0 RX4 RZ5 RZ7 RZ2 RY9 CNOT0,5 RX7 RX4 RY8 CNOT8,2 RZ2 RY2 CNOT9,0 "
     "RY0 CNOT0,1 RX7 RY5 RZ4 RX7 RX3 RY1 CNOT3,9 RX3 CNOT3,2"
-).split()
+)
 
 
 def qdeq_layer(v, weights, tail):
     """QDEQ, ten wires: amplitude encoding of 100 features, the fixed random layer, the tail."""
     qml.AmplitudeEmbedding(v, wires=range(10), normalize=True, pad_with=0.0)
     angles = iter(range(len(weights)))
-    for gate in QDEQ_LAYER:
+    for gate in QDEQ_LAYER.split():
         if gate.startswith("CNOT"):
             qml.CNOT(wires=[int(wire) for wire in gate[4:].split(",")])
         else:

@@ -81,7 +81,9 @@ def circuits(draw, most=8):
     encoding = draw(st.sampled_from(("none", "amplitude", "angle", "basis")))
     gates = [_gate(draw, n) for _ in range(draw(st.integers(1, 24)))]
     measured = draw(st.permutations(range(n)))[: draw(st.integers(1, n))]
-    kinds = draw(st.lists(st.sampled_from(("expval", "var", "probs", "state")), min_size=1, max_size=3))
+    kinds = draw(
+        st.lists(st.sampled_from(("expval", "var", "probs", "state")), min_size=1, max_size=3)
+    )
     word = draw(st.sampled_from(WORDS))
     return n, batch, encoding, gates, measured, kinds, word, draw(st.integers(0, 2**31))
 
@@ -98,7 +100,11 @@ def _quantum_function(n, batch, encoding, gates, measured, kinds, word):
             qml.BasisState(np.arange(n) % 2, wires=range(n))
         place = 0
         for gate, count, wires, batched in gates:
-            angles = private[place : place + count] if batched and batch else shared[place : place + count]
+            angles = (
+                private[place : place + count]
+                if batched and batch
+                else shared[place : place + count]
+            )
             place += count
             gate(*angles, wires=wires)
         made = {
@@ -215,7 +221,9 @@ def _leaves(results):
 
 
 @pytest.mark.parametrize("wrap", ["plain", "adjoint", "controlled"])
-@pytest.mark.parametrize("gate", [*ONE, *FIXED, *TWO, *PAIRS, qml.Toffoli, qml.PauliRot, qml.SingleExcitation])
+@pytest.mark.parametrize(
+    "gate", [*ONE, *FIXED, *TWO, *PAIRS, qml.Toffoli, qml.PauliRot, qml.SingleExcitation]
+)
 def test_every_gate_agrees_with_default_qubit(gate, wrap):
     count = 1 if gate is qml.PauliRot else gate.num_params
     wires = [2, 0, 3][: 2 if gate is qml.PauliRot else gate.num_wires]
@@ -232,7 +240,9 @@ def test_every_gate_agrees_with_default_qubit(gate, wrap):
 
     for batch in ((), (3,)):
         numbers = [_uniform(*batch, 32), _uniform(count, *batch, seed=1)]
-        expected, grads = _values_and_gradients(qml.device("default.qubit", wires=5), function, numbers)
+        expected, grads = _values_and_gradients(
+            qml.device("default.qubit", wires=5), function, numbers
+        )
         found, ours = _values_and_gradients(_device(5), function, numbers)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
         for mine, theirs in zip(ours, grads, strict=True):
@@ -498,9 +508,7 @@ def test_quadratic_form_agrees_with_the_circuit():
     weights = _uniform(8, seed=1)
     for features in (16, 11):
         x = _uniform(5, features).sub(0.5).detach().requires_grad_()
-        forms = observable_matrix(
-            qml.QNode(_amplitude, _device()), x, weights, features=features
-        )
+        forms = observable_matrix(qml.QNode(_amplitude, _device()), x, weights, features=features)
         assert forms.shape == (6, features, features)
         torch.testing.assert_close(forms, forms.transpose(1, 2))
         found = quadratic_form(forms, x / x.norm(dim=1, keepdim=True))
@@ -521,14 +529,21 @@ def test_quadratic_form_agrees_with_the_circuit():
 
 
 def test_the_device_takes_quadratic_forms_by_itself_where_they_are_cheaper(monkeypatch):
+    def function(inputs, weights):
+        qml.AmplitudeEmbedding(inputs, wires=range(6), normalize=True)
+        for layer in weights.reshape(-1, 6):
+            for wire in range(6):
+                qml.RY(layer[wire], wires=wire)
+            for wire in range(6):
+                qml.CRX(layer[wire], wires=(wire, (wire + 1) % 6))
+        return qml.expval(qml.X(0))
+
     taken = []
     original = device_module.quadratic_form
-    monkeypatch.setattr(
-        device_module, "quadratic_form", lambda *a: taken.append(1) or original(*a)
-    )
-    numbers = [_uniform(4000, 16), _uniform(40, seed=1)]
-    expected, grads = _values_and_gradients(qml.device("default.qubit", wires=4), _amplitude, numbers)
-    found, ours = _values_and_gradients(_device(), _amplitude, numbers)
+    monkeypatch.setattr(device_module, "quadratic_form", lambda *a: taken.append(1) or original(*a))
+    numbers = [_uniform(2000, 64), _uniform(24, seed=1)]
+    expected, grads = _values_and_gradients(qml.device("default.qubit", wires=6), function, numbers)
+    found, ours = _values_and_gradients(_device(6), function, numbers)
     assert taken
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
     for mine, theirs in zip(ours, grads, strict=True):
@@ -651,15 +666,15 @@ def test_samples_need_shots():
 @pytest.mark.parametrize("function", [_ring, _amplitude, _reuploading])
 def test_the_gpu_agrees(function):
     numbers = [_uniform(40, 4), _uniform(8, seed=1)]
-    expected, grads = _values_and_gradients(qml.device("default.qubit", wires=4), lambda *a: list(_values(function(*a))), numbers)
+    expected, grads = _values_and_gradients(
+        qml.device("default.qubit", wires=4), function, numbers
+    )
     moved = [t.detach().cuda().requires_grad_() for t in numbers]
     for node in (qml.QNode(function, _device()), compile_qnode(qml.QNode(function, _device()))):
         found = _leaves(node(*moved))
         torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-10)
         weights = torch.cos(torch.arange(len(found), dtype=torch.float64, device="cuda"))
-        for mine, theirs in zip(torch.autograd.grad((found * weights).sum(), moved), grads, strict=True):
+        for mine, theirs in zip(
+            torch.autograd.grad((found * weights).sum(), moved), grads, strict=True
+        ):
             torch.testing.assert_close(mine.cpu(), theirs, rtol=0, atol=1e-10)
-
-
-def _values(results):
-    return results.values() if isinstance(results, dict) else results

@@ -1,7 +1,7 @@
 """A fast batched statevector simulator, as a PennyLane device that torch differentiates.
 
-`StatevectorDevice` is ``qml.device("qmlbook.statevector", wires=n)``; `compile_qnode` takes the cost
-of building operations out of training loops; `observable_matrix` and `quadratic_form` are
+`StatevectorDevice` is ``qml.device("qmlbook.statevector", wires=n)``; `compile_qnode` takes the
+cost of building operations out of training loops; `observable_matrix` and `quadratic_form` are
 amplitude-encoded measurements as mathematics; `dephase` forgets the phases of wires.
 """
 

@@ -128,7 +128,10 @@ class _Record:
             reads.append(read(tape, self.place))
             probes.append([leaf for leaf in probe if _varies(leaf)])
         _same_structure(tapes, reads, self.place)
-        reads, probes = reads[:2], probes[:2]  # the given numbers may hold equal ones: not for origins
+        reads, probes = (
+            reads[:2],
+            probes[:2],
+        )  # the given numbers may hold equal ones: not for origins
         self.tape: QuantumScript = tapes[0]
         self.batch = reads[0].batch
         self._sizes = [leaf.numel() for leaf in variable]
@@ -152,7 +155,8 @@ class _Record:
             else (vectors, np.zeros(0, int))
         )
         self._dense = [
-            _whole(found, probes, "a matrix") for found in zip(*(r.dense for r in reads), strict=True)
+            _whole(found, probes, "a matrix")
+            for found in zip(*(r.dense for r in reads), strict=True)
         ]
         self._first = None
         if reads[0].first is not None:
@@ -186,9 +190,7 @@ class _Record:
         total = sum(self._sizes)
         self._constant = None
         if self._constants:
-            self._constant = torch.tensor(
-                self._constants, dtype=self.program.real, device=self.on
-            )
+            self._constant = torch.tensor(self._constants, dtype=self.program.real, device=self.on)
         # only the arguments that gates take are laid end to end
         starts = np.cumsum([0, *self._sizes])
         needed = [

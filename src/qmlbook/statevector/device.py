@@ -84,13 +84,13 @@ def refuse(tape: QuantumScript) -> None:
     for mp in tape.measurements:
         if not tape.shots and not accepted_analytic_measurement(mp):
             raise CircuitError(
-                f"Measurement {mp} is not exact, and device {NAME} was given no shots; set them "
-                "with qml.set_shots."
+                f"Measurement {mp} is not accepted for analytic simulation on {NAME}; give it "
+                "shots with qml.set_shots, or use default.qubit."
             )
         if tape.shots and not accepted_sample_measurement(mp):
             raise CircuitError(
-                f"Measurement {mp} cannot be sampled on {NAME}; remove the shots, or use "
-                "default.qubit."
+                f"Measurement {mp} is not accepted with finite shots on {NAME}; remove the shots, "
+                "or use default.qubit."
             )
 
 
@@ -159,13 +159,12 @@ class StatevectorDevice(Device):
             return True
         if execution_config.gradient_method not in ("backprop", "best"):
             return False
-        if execution_config.interface not in (
-            qml.math.Interface.TORCH,
-            qml.math.Interface.AUTO,
-            qml.math.Interface.NUMPY,
-        ):
+        interface = execution_config.interface
+        if interface == qml.math.Interface.NUMPY:
+            return circuit is not None and not circuit.shots  # nothing will be differentiated
+        if interface not in (qml.math.Interface.TORCH, qml.math.Interface.AUTO):
             return False
-        return circuit is None or not circuit.shots
+        return circuit is None or not (circuit.shots or any(map(_is_sparse, circuit.measurements)))
 
     def setup_execution_config(
         self, config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
@@ -187,7 +186,7 @@ class StatevectorDevice(Device):
         return replace(
             config,
             gradient_method=gradient,
-            use_device_gradient=back if config.use_device_gradient is None else back,
+            use_device_gradient=back,
             use_device_jacobian_product=bool(config.use_device_jacobian_product),
             grad_on_execution=bool(config.grad_on_execution),
             mcm_config=replace(config.mcm_config, mcm_method="deferred"),
@@ -281,7 +280,7 @@ class StatevectorDevice(Device):
     def planned(
         self, tape: QuantumScript, place: dict, found: Read, batch: int | None = None
     ) -> tuple[Program, Readout]:
-        """Return the plan of a tape; ``batch`` states side by side, by default those of the tape."""
+        """Return the plan of a tape for ``batch`` states, by default those of the tape."""
         batch = batch or found.batch or 1
         device = self.torch_device or _device(found)
         try:
@@ -392,6 +391,10 @@ def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
     return tapes[0]
 
 
+def _is_sparse(mp: MeasurementProcess) -> bool:
+    return isinstance(mp.obs, qml.SparseHamiltonian)
+
+
 def _is_torch(found: Read) -> bool:
     everything = (*found.scalars, *found.vectors, *found.dense, found.first)
     for value in everything:
@@ -453,5 +456,7 @@ def amplitudes(rows: Tensor, dtype: torch.dtype) -> Tensor:
     if not bool(good.all()):
         row = int((~good).nonzero()[0])
         what = "all zero" if norms[row] == 0 else "not finite"
-        raise CircuitError(f"Amplitude encoding needs vectors with a length; vector {row} is {what}.")
+        raise CircuitError(
+            f"Amplitude encoding needs vectors with a length; vector {row} is {what}."
+        )
     return columns

@@ -109,7 +109,7 @@ class _Evolve(torch.autograd.Function):
     """All moves as one function with the adjoint sweep as its gradient."""
 
     @staticmethod
-    def forward(ctx, moves, unitary, state, *stacks):  # noqa: ANN001, ANN206, D102
+    def forward(ctx, moves, unitary, state, *stacks):
         steps = sum(move.kind in ("matrix", "batched") for move in moves)
         batch = max([state.shape[-1], *(s.shape[-1] for s in stacks if s.dim() == 4)])
         size = steps * state.shape[0] * batch * state.element_size()
@@ -120,7 +120,7 @@ class _Evolve(torch.autograd.Function):
         return final
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN206, D102
+    def backward(ctx, gradient):
         first, final, *stacks = ctx.saved_tensors
         wanted = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():  # a second derivative is wanted: ordinary operations
@@ -225,7 +225,5 @@ def _outer_batched(carried: Tensor, state: Tensor, shape: tuple[int, ...]) -> Te
     before, d = shape
     left = carried.view(before, d, -1, carried.shape[-1])
     right = state.view(before, d, -1, state.shape[-1])
-    products = [
-        (left[:, i] * right[:, j]).sum((0, 1)) for i in range(d) for j in range(d)
-    ]
+    products = [(left[:, i] * right[:, j]).sum((0, 1)) for i in range(d) for j in range(d)]
     return torch.stack(products).view(d, d, -1)

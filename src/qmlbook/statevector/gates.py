@@ -91,8 +91,19 @@ def _global_phase(wires: int) -> Factor:
 def factors(op: Operator) -> list[Factor] | None:
     """Return the factors of an operation, first applied first; ``None`` if it has no such form.
 
-    Only operations with parameters have one, on at most two wires.
+    Only operations with parameters have one, on at most two wires. It is remembered by structure.
     """
+    key = structure(op)
+    if key not in _FACTORS:
+        _FACTORS[key] = _factors(op)
+    return _FACTORS[key]
+
+
+_FACTORS: dict[tuple, list[Factor] | None] = {}
+_STATIC: dict[tuple, np.ndarray | Monomial | None] = {}
+
+
+def _factors(op: Operator) -> list[Factor] | None:
     if op.num_params == 0 or len(op.wires) > 2:
         return None
     if isinstance(op, Adjoint):
@@ -137,6 +148,13 @@ def static(op: Operator) -> np.ndarray | Monomial | None:
     """Return the matrix of an operation without parameters, as a `Monomial` where it is one."""
     if op.num_params:
         return None
+    key = structure(op)
+    if key not in _STATIC:
+        _STATIC[key] = _static(op)
+    return _STATIC[key]
+
+
+def _static(op: Operator) -> np.ndarray | Monomial | None:
     if isinstance(op, Controlled):
         inner = static(op.base)
         if isinstance(inner, Monomial):

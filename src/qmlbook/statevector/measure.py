@@ -160,9 +160,7 @@ class Readout:
                         signs *= 1 - 2 * ((states >> shift[wire]) & 1)
                     if letter == "Y":
                         signs *= -1j
-                table = tables.setdefault(
-                    flips, np.zeros((len(self._rows), len(states)), complex)
-                )
+                table = tables.setdefault(flips, np.zeros((len(self._rows), len(states)), complex))
                 table[row] += signs
         made = []
         for flips, table in tables.items():
@@ -221,7 +219,7 @@ def _squared(words: dict) -> dict:
     return {tuple(sorted(word.items())): complex(c) for word, c in (total @ total).items()}
 
 
-def _variance(readout, state, mp, moments, batched) -> Tensor:  # noqa: ANN001
+def _variance(readout, state, mp, moments, batched) -> Tensor:
     value = moments[1] - moments[0] ** 2
     return value if batched else value[0]
 
@@ -229,7 +227,7 @@ def _variance(readout, state, mp, moments, batched) -> Tensor:  # noqa: ANN001
 _variance.rows = 2
 
 
-def _hermitian(readout: Readout, state, mp, moments, batched) -> Tensor:  # noqa: ANN001
+def _hermitian(readout: Readout, state, mp, moments, batched) -> Tensor:
     """Expectation or variance of a Hermitian matrix on few wires."""
     axes = [readout.order.index(readout.place[wire]) for wire in mp.obs.wires]
     rest = [axis for axis in range(readout.n) if axis not in axes]
@@ -243,7 +241,7 @@ def _hermitian(readout: Readout, state, mp, moments, batched) -> Tensor:  # noqa
     return value if batched else value[0]
 
 
-def _probabilities(readout: Readout, state, mp, moments, batched) -> Tensor:  # noqa: ANN001
+def _probabilities(readout: Readout, state, mp, moments, batched) -> Tensor:
     wires = [readout.place[wire] for wire in mp.wires]
     held = [wire for wire in readout.order if wire in wires]
     rest = [i for i, wire in enumerate(readout.order) if wire not in wires]
@@ -255,15 +253,21 @@ def _probabilities(readout: Readout, state, mp, moments, batched) -> Tensor:  # 
     return found if batched else found[0]
 
 
-def _state(readout: Readout, state, mp, moments, batched) -> Tensor:  # noqa: ANN001
+def _state(readout: Readout, state, mp, moments, batched) -> Tensor:
     found = readout.standard(state).reshape(state.shape[-1], -1)
     return found if batched else found[0]
 
 
-def _by_pennylane(readout: Readout, state, mp, moments, batched) -> Tensor:  # noqa: ANN001
-    found = readout.standard(state)
+def _by_pennylane(readout: Readout, state, mp, moments, batched) -> Tensor:
+    found = readout.standard(state) if batched else readout.standard(state)[0]
     mapped = mp.map_wires(readout.place)
-    return qml.devices.qubit.measure(mapped, found if batched else found[0], batched)
+    if state.requires_grad or (
+        mp.obs is not None and any(map(qml.math.requires_grad, mp.obs.data))
+    ):
+        return qml.devices.qubit.measure(mapped, found, batched)
+    # without a gradient numpy will do, and is all that some measurements know
+    found = qml.devices.qubit.measure(mapped, found.detach().cpu().numpy(), batched)
+    return torch.as_tensor(found, device=state.device)
 
 
 def diagonal(state: Tensor, signs: Tensor) -> Tensor:
@@ -282,12 +286,12 @@ class _Diagonal(torch.autograd.Function):
     """`_diagonal` with a gradient that never makes a weight per amplitude complex."""
 
     @staticmethod
-    def forward(ctx, state, signs):  # noqa: ANN001, ANN206, D102
+    def forward(ctx, state, signs):
         ctx.save_for_backward(state, signs)
         return _diagonal(state, signs)
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN206, D102
+    def backward(ctx, gradient):
         state, signs = ctx.saved_tensors
         weights = signs.t() @ (2 * gradient).repeat_interleave(2, 1)
         real = torch.view_as_real(state) * weights.view(*state.shape, 2)

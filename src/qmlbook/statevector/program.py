@@ -381,7 +381,9 @@ class Program:
         else:
             parts = np.stack([flat.real, flat.imag], -1).reshape(len(flat), TERMS, -1)
         made = torch.from_numpy(np.ascontiguousarray(parts)).to(self.device, self.real)
-        return _Table(made, torch.from_numpy(rows.reshape(-1)).to(self.device), slots, len(items), d)
+        return _Table(
+            made, torch.from_numpy(rows.reshape(-1)).to(self.device), slots, len(items), d
+        )
 
     def _rows(self) -> None:
         """Split the parameters of batched tables into scalars and vectors."""
@@ -512,7 +514,9 @@ def _outer_pairs(states: Tensor) -> Tensor:
         return states[0]
     half = m // 2
     paired = states[: 2 * half].view(half, 2, d, batch)
-    made = _outer_pairs((paired[:, 0].unsqueeze(2) * paired[:, 1].unsqueeze(1)).view(half, -1, batch))
+    made = _outer_pairs(
+        (paired[:, 0].unsqueeze(2) * paired[:, 1].unsqueeze(1)).view(half, -1, batch)
+    )
     if m % 2:
         made = (made.unsqueeze(1) * states[-1]).view(-1, batch)
     return made

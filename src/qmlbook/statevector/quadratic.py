@@ -76,13 +76,13 @@ class _Form(torch.autograd.Function):
     """(Q, D, D) and (B, D) to (B, Q), using in the backward pass that A is symmetric."""
 
     @staticmethod
-    def forward(ctx, matrices, x):  # noqa: ANN001, ANN206, D102
+    def forward(ctx, matrices, x):
         products = _products(matrices, x)
         ctx.save_for_backward(matrices, x, products)
         return torch.bmm(products, x.unsqueeze(2)).squeeze(2)
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN206, D102
+    def backward(ctx, gradient):
         matrices, x, products = ctx.saved_tensors
         if torch.is_grad_enabled():
             products = _products(matrices, x)
@@ -101,7 +101,9 @@ def _products(matrices: Tensor, x: Tensor) -> Tensor:
     return (x @ wide).view(len(x), *matrices.shape[:2])
 
 
-def tape_matrices(device: StatevectorDevice, tape: QuantumScript, features: int | None = None) -> Tensor:
+def tape_matrices(
+    device: StatevectorDevice, tape: QuantumScript, features: int | None = None
+) -> Tensor:
     """Return the matrices of a prepared tape."""
     from .tape import read
 
@@ -181,9 +183,7 @@ def row_count(measurements: Sequence[MeasurementProcess]) -> int | None:
     """Return how many matrices measurements need; ``None`` if they are no quadratic forms."""
     if not all(_is_quadratic(mp) for mp in measurements):
         return None
-    return sum(
-        1 if isinstance(mp, ExpectationMP) else 2 ** len(mp.wires) for mp in measurements
-    )
+    return sum(1 if isinstance(mp, ExpectationMP) else 2 ** len(mp.wires) for mp in measurements)
 
 
 def split(values: Tensor, measurements: Sequence[MeasurementProcess]) -> tuple[Tensor, ...]:
@@ -198,4 +198,3 @@ def split(values: Tensor, measurements: Sequence[MeasurementProcess]) -> tuple[T
             results.append(values[:, row : row + count])
             row += count
     return tuple(results)
-

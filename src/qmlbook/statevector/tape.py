@@ -12,7 +12,7 @@ from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 
 from .errors import NAME, CircuitError, WrongWires
-from .gates import Monomial, factors, simplest, static, structure
+from .gates import WIDEST_DENSE, Monomial, factors, simplest, static, structure
 from .plan import Gate, Ref
 from .program import Circuit
 
@@ -55,18 +55,17 @@ def supports(op: Operator, first: bool = False) -> bool:
         return True
     if isinstance(op, StatePrepBase):
         return first
-    if isinstance(op, qml.PhaseFlip):
+    if isinstance(op, qml.PhaseFlip) or (op.num_params and factors(op) is not None):
         return True
     if isinstance(op, qml.QubitUnitary) and not qml.math.is_abstract(op.data[0]):
         return not isinstance(op.data[0], (list, tuple)) and not _is_sparse(op.data[0])
-    if isinstance(op, qml.Projector) or not isinstance(op, qml.operation.Operation):
-        if not isinstance(op, qml.ops.op_math.SymbolicOp):
-            return False
+    if not isinstance(op, (qml.operation.Operation, qml.ops.op_math.SymbolicOp)):
+        return False
     if op.num_params == 0:
         return static(op) is not None
     if type(op).__name__.startswith("Pow") and any(map(qml.math.requires_grad, op.data)):
         return False
-    return factors(op) is not None or (len(op.wires) <= 4 and bool(op.wires) and op.has_matrix)
+    return 0 < len(op.wires) <= WIDEST_DENSE and op.has_matrix
 
 
 def _is_sparse(value: Any) -> bool:

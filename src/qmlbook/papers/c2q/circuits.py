@@ -225,5 +225,5 @@ def qcnn(features, params, ansatz_index=10, pooling="general", encoding="amplitu
 
 
 def qcnn_qnode(device="default.qubit"):
-    """Return `qcnn` as a QNode that torch differentiates, on any PennyLane device."""
-    return qml.QNode(qcnn, qml.device(device, wires=WIRES))
+    """Return `qcnn` as a QNode that torch differentiates; ``device`` is a name or a device."""
+    return qml.QNode(qcnn, qml.device(device, wires=WIRES) if isinstance(device, str) else device)

@@ -131,16 +131,16 @@ def probabilities(angles, params, **options):
     return qml.probs(wires=range(angles.shape[-1]))
 
 
-def qnode(function=features, device="default.qubit", wires=None, shots=None, **options):
+def qnode(function=features, device="default.qubit", wires=None, **options):
     """Return a QNode of ``(angles, params)`` that torch differentiates, on any PennyLane device.
 
     Args:
         function: `features`, `state` or `probabilities`.
-        device: name of the device. With ``partial_measurement_half`` leave ``wires`` open, since
-            every thrown-away result needs one.
-        wires: number of wires of the device; some devices must know it.
-        shots: bit strings drawn per circuit, all outputs from the same ones; ``None`` is exact.
+        device: name of a device, or a device (one with a seed for shots, for instance).
+        wires: number of wires of a named device; some must know it. With
+            ``partial_measurement_half`` leave it open: every thrown-away result needs a wire.
         **options: ``ansatz``, ``layers``, ``sweeps`` and ``activation`` of `network`.
     """
-    node = qml.QNode(partial(function, **options), qml.device(device, wires=wires))
-    return qml.set_shots(node, shots=shots) if shots else node
+    if isinstance(device, str):
+        device = qml.device(device, wires=wires)
+    return qml.QNode(partial(function, **options), device)

@@ -27,7 +27,7 @@ def _run(
     activation: str | None = None,
 ) -> Tensor:
     """Run the circuit of a case; several outputs become the last axis."""
-    activation = activation or inputs.get("activation", "null")
+    activation = activation or inputs.get("activation") or "null"
     if activation == "partial_measurement_half":  # exact without a wire per measurement
         activation = "partial_dephasing_half"
     node = circuits.qnode(

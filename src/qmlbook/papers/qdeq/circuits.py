@@ -1,0 +1,118 @@
+"""The QDEQ circuits as PennyLane quantum functions (martaskrt/qdeq at a668197, qdeq_model.py).
+
+Wire 0 is the most significant bit; n wires stand for D = n^2 features.
+"""
+
+from functools import cache
+
+import numpy as np
+import pennylane as qml
+
+SEED, LENGTH = 1111, 50  # of the random layer
+ENCODERS = ("amplitude", "angle")
+GATES = {
+    "RX": qml.RX,
+    "RY": qml.RY,
+    "RZ": qml.RZ,
+    "CRX": qml.CRX,
+    "CNOT": qml.CNOT,
+    "H": qml.Hadamard,
+    "SX": qml.SX,
+}
+TURNING = ("RX", "RY", "RZ", "CRX")  # the gates with an angle
+ANGLE_AXES = ("RY", "RX", "RZ")  # of ten wires in turn, as released
+
+Gate = tuple[str, tuple[int, ...]]  # name, wires (control first)
+
+
+@cache
+def random_layer(n_wires: int, seed: int = SEED) -> tuple[Gate, ...]:
+    """Return the fixed list of 50 gates that the released code draws.
+
+    The draws follow numpy's legacy stream, which is frozen; ``choice`` consumes it differently
+    with and without its weights.
+    """
+    draw = np.random.RandomState(seed)
+    gates = []
+    for _ in range(LENGTH):
+        name = ("RX", "RY", "RZ", "CNOT")[draw.choice(4, p=[0.25] * 4)]
+        wires = draw.permutation(n_wires)[: 2 if name == "CNOT" else 1]
+        gates.append((name, tuple(wires.tolist())))
+    return tuple(gates)
+
+
+@cache
+def tail(n_wires: int) -> tuple[Gate, ...]:
+    """Return the gates after the random layer; the released code never trains their angles."""
+    gates: list[Gate] = []
+    blocks = range(0, n_wires - 2, 2)
+    for i in blocks:
+        gates += [("RX", (i,)), ("RY", (i + 1,)), ("RZ", (i + 3,)), ("CRX", (i, i + 2))]
+    for i in blocks:
+        gates += [("H", (i + 3,)), ("SX", (i + 2,)), ("CNOT", (i + 3, i))]
+    return tuple(gates)
+
+
+def count_angles(gates: tuple[Gate, ...]) -> int:
+    """Return how many of the gates turn by an angle."""
+    return sum(name in TURNING for name, _ in gates)
+
+
+def encode(v, n_wires, encoder):
+    """Prepare the state of data v (..., D), from |0...0>.
+
+    ``amplitude`` puts v / |v| on the first D basis states. ``angle`` rotates: on four wires RY, RZ,
+    RX, RY with four features each; on ten wires feature i turns wire i // 10 about one axis, so
+    that the ten features of an image row merge into one angle (the released layout).
+    """
+    if encoder == "amplitude":
+        qml.AmplitudeEmbedding(v, wires=range(n_wires), pad_with=0.0, normalize=True)
+    elif n_wires == 4:
+        for group, axis in enumerate(("RY", "RZ", "RX", "RY")):
+            for wire in range(4):
+                GATES[axis](v[..., 4 * group + wire], wires=wire)
+    else:
+        for i in range(n_wires**2):
+            wire = i // n_wires
+            GATES[ANGLE_AXES[wire % 3]](v[..., i], wires=wire)
+
+
+def transform(theta, phi, n_wires):
+    """Apply the random layer with angles theta and the tail with angles phi (radians)."""
+    for gates, angles in ((random_layer(n_wires), theta), (tail(n_wires), phi)):
+        remaining = iter(angles)
+        for name, wires in gates:
+            turn = [next(remaining)] if name in TURNING else []
+            GATES[name](*turn, wires=wires)
+
+
+def layer(v, theta, phi, n_wires, encoder="amplitude"):
+    """Return <Z> of every wire after encoding v = z + u and the transformation.
+
+    Args:
+        v: (..., D) data plus fed-back state.
+        theta: angles of the random layer, (35,) for 4 wires and (40,) for 10.
+        phi: angles of the tail, (4,) or (16,).
+        n_wires: 4 or 10.
+        encoder: ``amplitude`` or ``angle``.
+    """
+    encode(v, n_wires, encoder)
+    transform(theta, phi, n_wires)
+    return [qml.expval(qml.Z(wire)) for wire in range(n_wires)]
+
+
+def evolved(states, theta, phi, n_wires):
+    """Return the transformation of given states (..., 2^n): its columns, if they are basis states."""
+    qml.StatePrep(states, wires=range(n_wires), validate_norm=False)
+    transform(theta, phi, n_wires)
+    return qml.state()
+
+
+def qnode(circuit, n_wires: int, device="default.qubit") -> qml.QNode:
+    """Return a circuit of this module as a QNode that torch differentiates.
+
+    ``device`` is the name of a PennyLane device, or the device itself.
+    """
+    if isinstance(device, str):
+        device = qml.device(device, wires=n_wires)
+    return qml.QNode(circuit, device, interface="torch")

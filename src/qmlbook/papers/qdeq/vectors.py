@@ -1,0 +1,355 @@
+"""Recompute every kind of reference vector that belongs to this paper.
+
+Each function takes the inputs of a case and returns what the file calls ``expected``.
+"""
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...fixed_point import Solution, anderson, broyden, find_root, implicit
+from . import circuits
+from .features import features
+from .layer import Layer, expand, spectra
+
+Inputs = Mapping[str, Any]
+
+
+def _tensor(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _angles(inputs: Inputs) -> tuple[Tensor, Tensor]:
+    return _tensor(inputs["theta"]).requires_grad_(), _tensor(inputs["phi"]).requires_grad_()
+
+
+def _layer(inputs: Inputs, theta: Tensor, phi: Tensor) -> Layer:
+    return Layer.of(theta, phi, inputs["n_wires"], inputs["encoder"])
+
+
+def _root(layer: Layer, u: Tensor) -> Tensor:
+    """Return the root's expectations (B, n), with the gradient of the root."""
+    f = layer.reduced(u)
+    start = torch.zeros(len(u), layer.n_wires, dtype=torch.float64)
+    return implicit(f, find_root(f, start))
+
+
+def gate_list(inputs: Inputs) -> dict[str, Any]:
+    """List the gates of the random layer and of the tail."""
+    n_wires = inputs["n_wires"]
+    gates = circuits.random_layer(n_wires, inputs["seed"]) + circuits.tail(n_wires)
+    return {"gates": [[name, *wires] for name, wires in gates]}
+
+
+def forward(inputs: Inputs) -> dict[str, Any]:
+    """Simulate the circuit gate by gate; the quadratic form must agree with it to 1e-10."""
+    n_wires, encoder = inputs["n_wires"], inputs["encoder"]
+    theta, phi = (angles.detach() for angles in _angles(inputs))
+    v = _tensor(inputs["z"]) + _tensor(inputs["u"])
+    simulated = circuits.qnode(circuits.layer, n_wires)(v, theta, phi, n_wires, encoder)
+    simulated = torch.stack(simulated, dim=-1)
+    form = _layer(inputs, theta, phi).expectations(v)
+    if not torch.allclose(simulated, form, rtol=0, atol=1e-10):
+        raise ArithmeticError("the quadratic form and the simulated circuit disagree.")
+    return {"expectations": simulated}
+
+
+def equilibrium(inputs: Inputs) -> dict[str, Any]:
+    """Find the root, differentiate it, and look at the layer's slopes and iterates there."""
+    theta, phi = _angles(inputs)
+    u, weights = _tensor(inputs["u"]).requires_grad_(), _tensor(inputs["W"])
+    layer = _layer(inputs, theta, phi)
+    root = _root(layer, u)
+    loss = (expand(root) @ weights).sum()
+    gradients = torch.autograd.grad(loss, [theta, phi, u], retain_graph=True)
+    one_step = (expand(layer.reduced(u)(root.detach())) @ weights).sum()
+    (one_step_gradient,) = torch.autograd.grad(one_step, theta, retain_graph=True)
+    found = spectra(layer.slopes(expand(root.detach()), u.detach()))
+    return {
+        "z_star_expectations": root,
+        "loss": loss,
+        **dict(zip(("grad_theta", "grad_phi", "grad_u"), gradients, strict=True)),
+        "one_step_grad_theta": one_step_gradient,
+        "spectral_radius": found["radius"],
+        "spectral_norm": found["norm"],
+        "frobenius_sq": found["frobenius_sq"],
+        "jac_loss_expectation": found["frobenius_sq"].sum() / u.numel(),
+        **_plain_iteration(layer, u, root),
+    }
+
+
+@torch.no_grad()
+def _plain_iteration(layer: Layer, u: Tensor, root: Tensor, steps: int = 2000) -> dict[str, Any]:
+    f, stretch = layer.reduced(u), layer.n_wires**0.5  # |R m| = stretch |m|
+    m = torch.zeros_like(root)
+    for _ in range(steps):
+        m = f(m)
+    return {
+        f"plain_iteration_residual_after_{steps}": stretch * (f(m) - m).norm(dim=1),
+        "plain_iteration_distance_to_root": stretch * (m - root).norm(dim=1),
+    }
+
+
+def unrolled(inputs: Inputs) -> dict[str, Any]:
+    """Stack the layer and differentiate through all copies."""
+    theta, phi = _angles(inputs)
+    f = _layer(inputs, theta, phi).reduced(_tensor(inputs["u"]))
+    m = torch.zeros(len(inputs["u"]), inputs["n_wires"], dtype=torch.float64)
+    stages = []
+    for _ in range(inputs["layers"]):
+        m = f(m)
+        stages.append(m)
+    loss = (expand(m) @ _tensor(inputs["W"])).sum()
+    grad_theta, grad_phi = torch.autograd.grad(loss, [theta, phi])
+    return {
+        "expectations_after_each_layer": torch.stack(stages),
+        "loss": loss,
+        "grad_theta": grad_theta,
+        "grad_phi": grad_phi,
+    }
+
+
+def solver_trace(inputs: Inputs) -> dict[str, Any]:
+    """Follow a solver step by step, in all D dimensions as released."""
+    with torch.no_grad():
+        layer, u = _layer(inputs, *_angles(inputs)), _tensor(inputs["u"])
+    solver, surplus = {"broyden": (broyden, 1), "anderson": (anderson, -2)}[inputs["solver"]]
+    threshold = inputs["threshold"]
+    found: Solution = solver(
+        lambda z: layer(z, u), torch.zeros_like(u), threshold, inputs["eps"], inputs["stop_mode"]
+    )
+    abs_trace, rel_trace = found.padded(threshold + surplus)
+    value = layer(found.z, u)
+    residual = value - found.z
+    return {
+        "function_evaluations": found.evaluations,
+        "best_step": found.step,
+        "lowest": found.lowest,
+        "abs_trace": abs_trace,
+        "rel_trace": rel_trace,
+        "result_expectations": found.z[:, :: layer.n_wires],
+        "residual_batch_relative": residual.norm() / value.norm(),
+        "residual_as_logged_by_authors": (residual.abs() / (found.z.abs() + 1e-9)).mean(),
+    }
+
+
+def _classify(layer: Layer, inputs: Inputs, W: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return root (B, n), logits (B, classes) and mean cross-entropy."""
+    root = _root(layer, _tensor(inputs["u"]))
+    logits = expand(root).relu() @ W.T + b
+    return root, logits, F.cross_entropy(logits, torch.tensor(inputs["y"]))
+
+
+def classifier(inputs: Inputs) -> dict[str, Any]:
+    """Classify by the root and differentiate through it."""
+    theta, phi = _angles(inputs)
+    W, b = (_tensor(inputs[name]).requires_grad_() for name in ("W", "b"))
+    root, logits, loss = _classify(_layer(inputs, theta, phi), inputs, W, b)
+    gradients = torch.autograd.grad(loss, [W, b, theta, phi])
+    hits = logits.argmax(1) == torch.tensor(inputs["y"])
+    return {
+        "z_star_expectations": root,
+        "logits": logits,
+        "cross_entropy": loss,
+        "accuracy": hits.double().mean(),
+        **dict(zip(("grad_W", "grad_b", "grad_theta", "grad_phi"), gradients, strict=True)),
+    }
+
+
+def jacobian_regulariser(inputs: Inputs) -> dict[str, Any]:
+    """Penalise the slopes at the root: one random direction, and their exact mean square."""
+    theta, phi = _angles(inputs)
+    u, direction = _tensor(inputs["u"]), _tensor(inputs["v"])
+    layer = _layer(inputs, theta, phi)
+    root = _root(layer, u).detach()
+    slopes = layer.slopes(expand(root), u, create_graph=True)
+    # v^T J = (R^T v)^T slopes, since row j of J is row j // n of the slopes.
+    pulled = direction.unflatten(1, (layer.n_wires, -1)).sum(2)[:, None] @ slopes
+    sampled = pulled.square().sum() / u.numel()
+    exact = layer.n_wires * slopes.square().sum() / u.numel()
+    (sampled_gradient,) = torch.autograd.grad(sampled, theta, retain_graph=True)
+    (exact_gradient,) = torch.autograd.grad(exact, theta)
+    return {
+        "z_star_expectations": root,
+        "hutchinson_value_for_v": sampled,
+        "exact_expectation": exact,
+        "hutchinson_grad_theta": sampled_gradient,
+        "exact_grad_theta": exact_gradient,
+    }
+
+
+def training(inputs: Inputs) -> dict[str, Any]:
+    """Train theta, W and b with Adam for ``steps`` full batches, gradients through exact roots."""
+    settings = _optimiser(inputs["optimiser"])
+    theta, phi = _angles(inputs)
+    phi.requires_grad_(False)
+    W, b = (_tensor(inputs[name]).requires_grad_() for name in ("W", "b"))
+    moving = [theta, W, b]
+    clip = settings.pop("clip")
+    optimiser = torch.optim.Adam(moving, **settings)
+    losses, norms = [], []
+    for _ in range(inputs["steps"]):
+        optimiser.zero_grad()
+        *_, loss = _classify(_layer(inputs, theta, phi), inputs, W, b)
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(moving, clip).item())
+        losses.append(loss.item())
+        optimiser.step()
+    return {
+        "losses": losses,
+        "grad_norm_before_clip": norms,
+        "theta_after": theta,
+        "W_after": W,
+        "b_after": b,
+    }
+
+
+def _optimiser(text: str) -> dict[str, Any]:
+    """Read Adam's settings out of a sentence; the released ones where it is silent."""
+
+    def number(words: str, otherwise: float) -> float:
+        found = re.search(rf"(?:{words})\D{{0,24}}?({_NUMBER})", text, re.IGNORECASE)
+        return float(found[1]) if found else otherwise
+
+    betas = re.search(rf"betas?\D{{0,12}}?({_NUMBER})\s*(?:,|and)\s*({_NUMBER})", text, re.I)
+    return {
+        "lr": number(r"\blr\b|learning[ _-]rate|step size", 0.005),
+        "betas": (float(betas[1]), float(betas[2])) if betas else (0.9, 0.999),
+        "eps": number(r"\beps\b|\bepsilon\b", 1e-8),
+        "clip": number(r"clip|max[ _-]norm", 0.25),
+    }
+
+
+_NUMBER = r"\d+\.?\d*(?:e[+-]?\d+)?|\.\d+"
+
+
+def preprocess(inputs: Inputs) -> dict[str, Any]:
+    """Draw the image of a formula and pool it for both sizes."""
+    row, column = np.mgrid[:28, :28]
+    image = np.broadcast_to(formula(inputs["image_formula"], {"r": row, "c": column}), (28, 28))
+    pixels = torch.from_numpy(image.astype(np.float64))[None]
+    return {
+        "image_sum": int(image.sum()) if float(image.sum()).is_integer() else float(image.sum()),
+        "features_4x4": features(pixels, 4)[0],
+        "features_10x10": features(pixels, 10)[0],
+    }
+
+
+_OPERATORS: dict[type, Callable] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+}
+_FUNCTIONS: dict[str, Callable] = {
+    "abs": np.abs,
+    "floor": np.floor,
+    "round": np.round,
+    "int": np.trunc,
+    "sqrt": np.sqrt,
+    "sin": np.sin,
+    "cos": np.cos,
+    "exp": np.exp,
+    "min": np.minimum,
+    "max": np.maximum,
+}
+
+
+def formula(text: str, names: Mapping[str, np.ndarray]) -> Any:
+    """Evaluate arithmetic on named arrays; nothing else is understood.
+
+    What stands before a sign of equality is a title. ``mod`` is %, ``^`` a power.
+
+    Raises:
+        ValueError: if the text holds anything but arithmetic on the names.
+    """
+    expression = re.sub(r"\bmod\b", "%", re.split(r"(?<![<>=])=(?!=)", text)[-1])
+    expression = expression.replace("^", "**").strip()
+    try:
+        return _value(ast.parse(expression, mode="eval").body, {"pi": math.pi, **names})
+    except SyntaxError:
+        raise ValueError(f"cannot read the formula {text!r}.") from None
+
+
+def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    def value(part: ast.expr) -> Any:
+        return _value(part, names)
+
+    match node:
+        case ast.Constant(value=int(number) | float(number)):
+            return number
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](value(operand))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](value(left), value(right))
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](value(left), value(right)) * 1
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            return np.where(value(test), value(body), value(orelse))
+        case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*map(value, args))
+    raise ValueError(f"cannot evaluate {ast.unparse(node)!r} in a formula.")
+
+
+KINDS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
+    function.__name__: function
+    for function in (
+        gate_list,
+        forward,
+        equilibrium,
+        unrolled,
+        solver_trace,
+        classifier,
+        preprocess,
+        jacobian_regulariser,
+        training,
+    )
+}
+
+REFUSED: set[str] = set()
+
+# Kinds whose number of steps is the length of a list of results: it becomes the input ``steps``.
+STEPS = {"training": "losses"}
+
+# Largest absolute error allowed, by the last part of a field's name; 1e-8 where none is given.
+_GRADIENTS = {name: 1e-7 for name in ("grad_theta", "grad_phi", "grad_u", "grad_W", "grad_b")}
+TOLERANCES = {
+    "equilibrium": {
+        **_GRADIENTS,
+        **{
+            name: 1e-7
+            for name in (
+                "one_step_grad_theta",
+                "spectral_radius",
+                "spectral_norm",
+                "frobenius_sq",
+                "jac_loss_expectation",
+            )
+        },
+        "plain_iteration_residual_after_2000": 1e-6,
+        "plain_iteration_distance_to_root": 1e-6,
+    },
+    "unrolled": _GRADIENTS,
+    "classifier": _GRADIENTS,
+    "jacobian_regulariser": {"hutchinson_grad_theta": 1e-7, "exact_grad_theta": 1e-7},
+    "training": {"": 1e-7},
+}
