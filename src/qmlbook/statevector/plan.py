@@ -140,13 +140,18 @@ def cost(kind: str, wires: int, elements: int) -> float:
     return 2 * (4 + unit * 14)
 
 
-def schedule(cores: Sequence[Group], widest: int, elements: int) -> list[Group]:
-    """Order cores into groups; each time the one that absorbs most for its cost comes next."""
+def schedule(
+    cores: Sequence[Group], widest: int, elements: int, apart: bool = False
+) -> list[Group]:
+    """Order cores into groups; each time the one that absorbs most for its cost comes next.
+
+    With ``apart`` permutations wait until nothing else can come next, and windows take none in.
+    """
     waiting, groups = list(cores), []
     while waiting:
         best, taken = None, []
-        for kind, window in _candidates(waiting, widest):
-            absorbed = _absorb(waiting, kind, window)
+        for kind, window in _candidates(waiting, widest, apart):
+            absorbed = _absorb(waiting, kind, window, apart)
             work = sum(_weight(waiting[i]) for i in absorbed)
             rate = work / cost(kind, window.bit_count() if kind != "monomial" else 0, elements)
             if absorbed and (best is None or rate > best[0]):
@@ -161,7 +166,7 @@ def _weight(core: Group) -> float:
     return 1.0 if core.mask.bit_count() == 1 else 2.0
 
 
-def _absorb(waiting: Sequence[Group], kind: str, window: int) -> list[int]:
+def _absorb(waiting: Sequence[Group], kind: str, window: int, apart: bool) -> list[int]:
     """Return which cores a group on the wires ``window`` can take now."""
     absorbed, blocked = [], 0
     for i, core in enumerate(waiting):
@@ -169,7 +174,7 @@ def _absorb(waiting: Sequence[Group], kind: str, window: int) -> list[int]:
             core.kind == "monomial"
             if kind == "monomial"
             else core.mask | window == window
-            and (core.kind == kind or (kind == "matrix" and core.kind == "monomial"))
+            and (core.kind == kind or (kind, core.kind, apart) == ("matrix", "monomial", False))
         )
         if fits and not core.mask & blocked:
             absorbed.append(i)
@@ -182,28 +187,31 @@ def _absorb(waiting: Sequence[Group], kind: str, window: int) -> list[int]:
     return absorbed
 
 
-def _candidates(waiting: Sequence[Group], widest: int) -> Iterable[tuple[str, int]]:
+def _candidates(waiting: Sequence[Group], widest: int, apart: bool) -> Iterable[tuple[str, int]]:
     """Yield kinds and wires of groups that may come next."""
     blocked, ready = 0, []
     for core in waiting:
         if not core.mask & blocked:
             ready.append(core)
         blocked |= core.mask
-    if any(core.kind == "monomial" for core in ready):
+    monomials = [core for core in ready if core.kind == "monomial"]
+    if monomials and not (apart and len(monomials) < len(ready)):
         yield "monomial", blocked
     yield from (("batched", core.mask) for core in ready if core.kind == "batched")
     seen = set()
     for core in ready:
-        if core.kind == "batched" or (core.kind == "monomial" and len(core.wires) > widest):
+        if core.kind == "batched":
+            continue
+        if core.kind == "monomial" and (apart or len(core.wires) > widest):
             continue
         window = core.mask
         while window not in seen:
             seen.add(window)
             yield "matrix", window
-            window = _grown(waiting, window, widest)
+            window = _grown(waiting, window, widest, apart)
 
 
-def _grown(waiting: Sequence[Group], window: int, widest: int) -> int:
+def _grown(waiting: Sequence[Group], window: int, widest: int, apart: bool) -> int:
     """Return the window with the wires of one more core: the one that brings most per wire."""
     best, found = 0.0, window
     tried = set()
@@ -213,7 +221,7 @@ def _grown(waiting: Sequence[Group], window: int, widest: int) -> int:
         if core.kind == "batched" or wires > widest or wider == window or wider in tried:
             continue
         tried.add(wider)
-        work = sum(_weight(waiting[i]) for i in _absorb(waiting, "matrix", wider))
+        work = sum(_weight(waiting[i]) for i in _absorb(waiting, "matrix", wider, apart))
         rate = work / (wires - window.bit_count() + 1)
         if rate > best:
             best, found = rate, wider
@@ -318,10 +326,13 @@ def fuse(gates: Sequence[Gate], n: int, batch: int, start: Sequence[int] | None 
     """
     best = None
     elements = batch << n
-    for keep in (False, True) if any(g.monomial and len(g.wires) > 1 for g in gates) else (False,):
+    ways = [(False, False)]
+    if any(gate.monomial and len(gate.wires) > 1 for gate in gates):
+        ways += [(True, False), (True, True)]
+    for keep, apart in ways:
         cores = merge(gates, keep)
         for widest in range(min(2, n), min(WIDEST, n) + 1):
-            groups = schedule(cores, widest, elements)
+            groups = schedule(cores, widest, elements, apart)
             first, steps = lay_out(groups, n, batch, start)
             total = sum(cost(step.kind, len(step.axes), elements) for step in steps)
             total += sum(_build(group) for group in groups if group.kind == "matrix")

@@ -216,19 +216,21 @@ def _optimiser(text: str) -> dict[str, Any]:
     """Read Adam's settings out of a sentence; the released ones where it is silent."""
 
     def number(words: str, otherwise: float) -> float:
-        found = re.search(rf"(?:{words})\D{{0,24}}?({_NUMBER})", text, re.IGNORECASE)
+        found = re.search(rf"(?:{words})[^;]{{0,40}}?{_NUMBER}", text, re.IGNORECASE)
         return float(found[1]) if found else otherwise
 
-    betas = re.search(rf"betas?\D{{0,12}}?({_NUMBER})\s*(?:,|and)\s*({_NUMBER})", text, re.I)
+    betas = re.search(rf"betas?[^;]{{0,12}}?{_NUMBER}\s*(?:,|and)\s*{_NUMBER}", text, re.IGNORECASE)
+    unclipped = re.search(r"\b(?:no|without)\b[^,;]*clip", text, re.IGNORECASE)
     return {
-        "lr": number(r"\blr\b|learning[ _-]rate|step size", 0.005),
+        "lr": number(r"\blr\b|learning[ _-]rate|step size", number(r"\badam\b", 0.005)),
         "betas": (float(betas[1]), float(betas[2])) if betas else (0.9, 0.999),
         "eps": number(r"\beps\b|\bepsilon\b", 1e-8),
-        "clip": number(r"clip|max[ _-]norm", 0.25),
+        "clip": math.inf if unclipped else number(r"clip|max[ _-]norm", 0.25),
     }
 
 
-_NUMBER = r"\d+\.?\d*(?:e[+-]?\d+)?|\.\d+"
+# A number that is neither part of a word nor the 2 of "2-norm".
+_NUMBER = r"(?<![\w.])((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?![\w]|-norm)"
 
 
 def preprocess(inputs: Inputs) -> dict[str, Any]:
@@ -275,17 +277,28 @@ _FUNCTIONS: dict[str, Callable] = {
 def formula(text: str, names: Mapping[str, np.ndarray]) -> Any:
     """Evaluate arithmetic on named arrays; nothing else is understood.
 
-    What stands before a sign of equality is a title. ``mod`` is %, ``^`` a power.
+    A title before a sign of equality and remarks after a comma are left out. ``mod`` is %, ``^`` a
+    power.
 
     Raises:
         ValueError: if the text holds anything but arithmetic on the names.
     """
-    expression = re.sub(r"\bmod\b", "%", re.split(r"(?<![<>=])=(?!=)", text)[-1])
-    expression = expression.replace("^", "**").strip()
+    expression = re.split(r"(?<![<>=])=(?!=)", _without_remarks(text))[-1]
+    expression = re.sub(r"\bmod\b", "%", expression).replace("^", "**").strip()
     try:
         return _value(ast.parse(expression, mode="eval").body, {"pi": math.pi, **names})
     except SyntaxError:
         raise ValueError(f"cannot read the formula {text!r}.") from None
+
+
+def _without_remarks(text: str) -> str:
+    """Return the text up to the first comma or semicolon that stands in no bracket."""
+    depth = 0
+    for position, sign in enumerate(text):
+        depth += (sign in "([") - (sign in ")]")
+        if depth == 0 and sign in ",;":
+            return text[:position]
+    return text
 
 
 def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:

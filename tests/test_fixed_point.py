@@ -1,0 +1,242 @@
+"""Root solvers and the implicit gradient, against dense linear algebra and re-solved roots."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.fixed_point import Solution, anderson, broyden, find_root, implicit, jacobian
+from qmlbook.rng import stream
+
+
+def affine(seed, batch=3, size=5, radius=0.6):
+    """Return (matrices, shifts, map) of z -> M z + c with its own M in every row."""
+    draw = stream(seed, "affine")
+    matrices = draw.normal(size=(batch, size, size))
+    matrices *= radius / np.abs(np.linalg.eigvals(matrices)).max(1)[:, None, None]
+    matrices, shifts = map(torch.from_numpy, (matrices, draw.normal(size=(batch, size))))
+    return matrices, shifts, lambda z: (matrices @ z[..., None])[..., 0] + shifts
+
+
+def dense_root(matrices, shifts):
+    return torch.linalg.solve(torch.eye(shifts.shape[1]).double() - matrices, shifts)
+
+
+def curved(weights, z):
+    return torch.tanh(z @ weights) + 0.3 * weights.diagonal()
+
+
+@pytest.mark.parametrize("solver", [broyden, anderson])
+@pytest.mark.parametrize("stop", ["rel", "abs"])
+def test_solvers_find_the_root_of_affine_maps(solver, stop):
+    matrices, shifts, f = affine(1)
+    found = solver(f, torch.zeros_like(shifts), 60, eps=1e-10, stop=stop)
+    assert found.lowest < 1e-10
+    assert torch.allclose(found.z, dense_root(matrices, shifts), rtol=0, atol=1e-8)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 6))
+@settings(max_examples=25, deadline=None)
+def test_broyden_ends_on_affine_maps_within_twice_their_dimension(seed, batch, size):
+    # Gay (1979): good Broyden solves linear systems in at most 2 D steps, whatever the spectrum.
+    matrices, shifts, f = affine(seed, batch, size, radius=3.0)
+    if torch.linalg.cond(torch.eye(size).double() - matrices).max() > 50:
+        return
+    found = broyden(f, torch.zeros_like(shifts), 2 * size + 3, eps=1e-9, stop="abs")
+    assert torch.allclose(found.z, dense_root(matrices, shifts), rtol=0, atol=1e-6)
+
+
+def textbook_broyden(f, start, steps):
+    """Good Broyden with the inverse kept as a full matrix, for one row."""
+    z, inverse = start.copy(), -np.eye(len(start))
+    g, path = f(z) - z, []
+    for _ in range(steps):
+        dz = -inverse @ g
+        z, before = z + dz, g
+        g = f(z) - z
+        path.append((z, g))
+        dg = g - before
+        v = dz @ inverse
+        inverse = inverse + np.outer(dz - inverse @ dg, v) / (v @ dg)
+    return path
+
+
+@pytest.mark.parametrize("stop", ["rel", "abs"])
+def test_broyden_is_the_textbook_method(stop):
+    weights = stream(2, "w").normal(size=(4, 4))
+    f = partial(curved, torch.from_numpy(weights))
+    starts = stream(2, "z").normal(size=(3, 4))
+    paths = [
+        textbook_broyden(lambda z: f(torch.from_numpy(z)[None])[0].numpy(), row, 7)
+        for row in starts
+    ]
+    found = broyden(f, torch.from_numpy(starts), 7, eps=0.0, stop=stop)
+    zs, gs = (np.array([[step[k] for step in path] for path in paths]) for k in (0, 1))
+    absolute = np.linalg.norm(gs, axis=(0, 2))
+    relative = absolute / (np.linalg.norm(gs + zs, axis=(0, 2)) + 1e-9)
+    assert found.abs_trace == pytest.approx(absolute, abs=1e-10)
+    assert found.rel_trace == pytest.approx(relative, abs=1e-10)
+    criterion = relative if stop == "rel" else absolute
+    assert found.step == 1 + criterion.argmin()
+    assert found.lowest == pytest.approx(criterion.min(), abs=1e-10)
+    assert found.z.numpy() == pytest.approx(zs[:, criterion.argmin()], abs=1e-9)
+    assert found.evaluations == 8
+
+
+def textbook_anderson(f, rows, threshold, window=6, ridge=1e-4):
+    """Anderson acceleration with the weights from the normal equations, row by row."""
+    xs, fs = [rows, f(rows)], [f(rows), f(f(rows))]
+    kept = [(xs[0], fs[0]), (xs[1], fs[1])] + [None] * (window - 2)
+    path = []
+    for k in range(2, threshold):
+        pairs = kept[: min(k, window)]
+        new = np.empty_like(rows)
+        for b in range(len(rows)):
+            g = np.array([value[b] - point[b] for point, value in pairs])
+            weights = np.linalg.solve(g @ g.T + ridge * np.eye(len(g)), np.ones(len(g)))
+            weights /= weights.sum()  # the Lagrange condition: minimise with sum one
+            new[b] = sum(w * value[b] for w, (_, value) in zip(weights, pairs, strict=True))
+        kept[k % window] = (new, f(new))
+        path.append(kept[k % window])
+    return path
+
+
+def test_anderson_is_the_textbook_method():
+    weights = torch.from_numpy(stream(3, "w").normal(size=(4, 4)))
+    starts = stream(3, "z").normal(size=(2, 4))
+    path = textbook_anderson(
+        lambda z: curved(weights, torch.from_numpy(z)).numpy(), starts, threshold=12
+    )
+    found = anderson(partial(curved, weights), torch.from_numpy(starts), 12, eps=0.0, stop="rel")
+    absolute = np.array([np.linalg.norm(value - point) for point, value in path])
+    relative = absolute / (1e-5 + np.array([np.linalg.norm(value) for _, value in path]))
+    assert found.abs_trace == pytest.approx(absolute, abs=1e-9)
+    assert found.rel_trace == pytest.approx(relative, abs=1e-9)
+    assert found.step == 2 + relative.argmin()
+    assert found.z.numpy() == pytest.approx(path[relative.argmin()][0], abs=1e-9)
+    assert found.evaluations == 12
+
+
+@pytest.mark.parametrize("solver", [broyden, anderson])
+def test_evaluations_are_counted_and_traces_filled(solver):
+    calls = []
+    *_, f = affine(4)
+
+    def counted(z):
+        calls.append(1)
+        return f(z)
+
+    found = solver(counted, torch.zeros(3, 5).double(), 40, eps=1e-4)
+    assert found.evaluations == len(calls) < 40
+    steps = found.evaluations - (1 if solver is broyden else 2)
+    assert len(found.rel_trace) == len(found.abs_trace) == steps
+    absolute, relative = found.padded(50)
+    assert len(absolute) == len(relative) == 50
+    assert set(relative[steps:]) == {min(found.rel_trace)} == {found.lowest}
+    assert set(absolute[steps:]) == {min(found.abs_trace)}
+
+
+def test_broyden_survives_rows_that_have_arrived():
+    matrices, shifts, f = affine(5, batch=2)
+    matrices[0], shifts[0] = 0, 0  # this row starts at its root
+    found = broyden(f, torch.zeros_like(shifts), 40, eps=1e-10, stop="abs")
+    assert found.lowest < 1e-10
+    assert torch.equal(found.z[0], torch.zeros(5).double())
+
+
+def test_broyden_gives_up_when_it_diverges():
+    found = broyden(lambda z: 1e9 * z**3 + 1, torch.ones(1, 2).double(), 50, stop="abs")
+    assert found.evaluations < 10
+
+
+def test_broyden_gives_up_when_it_stalls():
+    # The residual is 2.5 eps everywhere: nothing can be gained.
+    found = broyden(lambda z: z + 2.5e-3, torch.zeros(1, 1).double(), 100, eps=1e-3, stop="abs")
+    assert found.evaluations == 32
+
+
+@pytest.mark.parametrize(
+    ("solver", "options", "message"),
+    [
+        (broyden, {"threshold": 0}, "threshold"),
+        (anderson, {"threshold": 2}, "threshold"),
+        (broyden, {"threshold": 5, "stop": "both"}, "rel, abs"),
+    ],
+)
+def test_bad_arguments_are_named(solver, options, message):
+    with pytest.raises(UsageError, match=message):
+        solver(lambda z: z, torch.zeros(1, 2).double(), **options)
+
+
+def test_find_root_says_when_there_is_none():
+    with pytest.raises(QmlbookError, match="1 of 1"):
+        find_root(lambda z: z + 1 + z**2, torch.zeros(1, 1).double(), iterations=20)
+
+
+def test_jacobian_of_known_maps():
+    matrices, shifts, f = affine(6)
+    assert torch.allclose(jacobian(f, shifts), matrices, rtol=0, atol=1e-14)
+    narrow = jacobian(lambda z: z[:, :2] ** 2, shifts)
+    assert torch.equal(narrow, torch.diag_embed(2 * shifts)[:, :2])
+
+
+SOLVERS = {
+    "exact": None,
+    "broyden": partial(broyden, threshold=60, eps=1e-12),
+    "anderson": partial(anderson, threshold=200, eps=1e-12),
+}
+
+
+@pytest.mark.parametrize("adjoint", SOLVERS.values(), ids=SOLVERS)
+def test_implicit_gradient_of_affine_maps_is_the_closed_form(adjoint):
+    matrices, shifts, _ = affine(7)
+    matrices.requires_grad_()
+    shifts.requires_grad_()
+
+    def f(z):
+        return (matrices @ z[..., None])[..., 0] + shifts
+
+    weights = torch.from_numpy(stream(7, "loss").normal(size=shifts.shape))
+    closed = dense_root(matrices, shifts)
+    expected = torch.autograd.grad((closed * weights).sum(), [matrices, shifts])
+    value = implicit(f, closed, adjoint)
+    assert torch.allclose(value, closed, rtol=0, atol=1e-12)
+    found = torch.autograd.grad((value * weights).sum(), [matrices, shifts])
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_implicit_gradient_is_the_slope_of_resolved_roots(seed):
+    draw = stream(seed, "curved")
+    weights, direction = (torch.from_numpy(draw.normal(size=(4, 4)) / 4) for _ in range(2))
+    start = torch.zeros(3, 4).double()
+
+    def loss(w):
+        return find_root(partial(curved, w), start).square().sum()
+
+    h = 1e-5
+    slope = (loss(weights + h * direction) - loss(weights - h * direction)) / (2 * h)
+    weights.requires_grad_()
+    f = partial(curved, weights)
+    implicit(f, find_root(f, start)).square().sum().backward()
+    assert (weights.grad * direction).sum().item() == pytest.approx(slope.item(), abs=1e-8)
+
+
+def test_without_gradients_the_root_is_only_evaluated():
+    calls = []
+    with torch.no_grad():
+        value = implicit(lambda z: calls.append(1) or z / 2, torch.zeros(1, 2).double())
+    assert not value.requires_grad
+    assert len(calls) == 1
+
+
+def test_padded_traces_ignore_what_is_not_a_number():
+    nan = float("nan")
+    found = Solution(torch.zeros(1, 1), 1, 0.5, [0.5, nan], [0.25, nan], 3)
+    assert [trace[2:] for trace in found.padded(4)] == [[0.5, 0.5], [0.25, 0.25]]
