@@ -249,6 +249,26 @@ def test_every_gate_agrees_with_default_qubit(gate, wrap):
             torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
 
 
+def test_global_phases():
+    def function(x):
+        qml.Hadamard(1)
+        qml.CNOT(wires=(1, 0))
+        qml.GlobalPhase(x[0])
+        qml.GlobalPhase(x[1], wires=(0, 1, 2))
+        qml.ctrl(qml.GlobalPhase(x[2]), control=1)
+        qml.adjoint(qml.GlobalPhase(x[1], wires=2))
+        qml.RX(x[0], wires=2)
+        return qml.state()
+
+    for device in (_device(3), _device(None)):
+        expected, grads = _values_and_gradients(
+            qml.device("default.qubit", wires=device.wires), function, [_uniform(3)]
+        )
+        found, ours = _values_and_gradients(device, function, [_uniform(3)])
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+        torch.testing.assert_close(ours[0], grads[0], rtol=0, atol=1e-10)
+
+
 def test_matrices_given_at_run_time():
     def function(matrix, other, x):
         qml.RX(x, wires=1)
@@ -414,6 +434,8 @@ def test_measurements_in_the_middle_are_deferred():
         return qml.expval(qml.Z(1)), qml.probs(wires=(0, 1)), qml.expval(outcome)
 
     x = _uniform(3)
+    found = qml.QNode(function, _device(3))(x)  # more wires than the circuit uses
+    torch.testing.assert_close(found[0], qml.QNode(function, qml.device("default.qubit"))(x)[0])
     expected, grads = _values_and_gradients(qml.device("default.qubit"), function, [x])
     found, ours = _values_and_gradients(_device(2), function, [x])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
@@ -642,6 +664,13 @@ def test_errors_name_what_is_wrong():
         qml.measure(0, postselect=1)
         return qml.expval(qml.Z(1))
 
+    def too_many():
+        for wire in range(3):
+            qml.X(wire)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(QmlbookError, match="Wire 2 is not on device"):
+        qml.QNode(too_many, _device(2))()
     with pytest.raises(QmlbookError, match="batch sizes 2, 3"):
         qml.QNode(batches, _device(2))(torch.zeros(2), torch.zeros(3))
     with pytest.raises(QmlbookError, match="7"):
@@ -666,9 +695,7 @@ def test_samples_need_shots():
 @pytest.mark.parametrize("function", [_ring, _amplitude, _reuploading])
 def test_the_gpu_agrees(function):
     numbers = [_uniform(40, 4), _uniform(8, seed=1)]
-    expected, grads = _values_and_gradients(
-        qml.device("default.qubit", wires=4), function, numbers
-    )
+    expected, grads = _values_and_gradients(qml.device("default.qubit", wires=4), function, numbers)
     moved = [t.detach().cuda().requires_grad_() for t in numbers]
     for node in (qml.QNode(function, _device()), compile_qnode(qml.QNode(function, _device()))):
         found = _leaves(node(*moved))

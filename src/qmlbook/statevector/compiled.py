@@ -128,10 +128,7 @@ class _Record:
             reads.append(read(tape, self.place))
             probes.append([leaf for leaf in probe if _varies(leaf)])
         _same_structure(tapes, reads, self.place)
-        reads, probes = (
-            reads[:2],
-            probes[:2],
-        )  # the given numbers may hold equal ones: not for origins
+        del reads[2], probes[2]  # equal numbers among those given would hide an origin
         self.tape: QuantumScript = tapes[0]
         self.batch = reads[0].batch
         self._sizes = [leaf.numel() for leaf in variable]
@@ -186,7 +183,7 @@ class _Record:
         self._form_size = 0
         self.program, self.readout = self._programmed(self.batch or 1)
         self._try_form()
-        used = [*self._unique, *self._vectors.reshape(-1)]
+        used = np.concatenate([self._unique, self._vectors.reshape(-1)])
         total = sum(self._sizes)
         self._constant = None
         if self._constants:
@@ -194,7 +191,8 @@ class _Record:
         # only the arguments that gates take are laid end to end
         starts = np.cumsum([0, *self._sizes])
         needed = [
-            any(starts[i] <= row < starts[i + 1] for row in used) for i in range(len(self._sizes))
+            bool(((used >= start) & (used < start + size)).any())
+            for start, size in zip(starts, self._sizes, strict=False)
         ]
         self._needed = [i for i, need in enumerate(needed) if need]
         shift = np.zeros(total + len(self._constants), int)

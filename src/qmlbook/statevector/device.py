@@ -48,6 +48,11 @@ def _first(results: Sequence[Any]) -> Any:
 @transform
 def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionConfig) -> Any:
     """Bring a tape into the form that the device runs; most tapes have it and pass untouched."""
+    if device.wires is not None:
+        known = device.place(QuantumScript())
+        for wire in tape.wires:
+            if wire not in known:
+                raise wrong_wire(wire, known)
     if device.runs(tape):
         return (tape,), _first
     refuse(tape)
@@ -223,16 +228,24 @@ class StatevectorDevice(Device):
             return False
         if tape.shots:
             return False
-        return all(is_direct(mp) and (mp.obs is not None or mp.wires) for mp in tape.measurements)
+        return all(
+            is_direct(mp)
+            if mp.obs is not None or len(mp.wires)
+            else type(mp) is StateMP and self.wires is not None
+            for mp in tape.measurements
+        )
 
     def place(self, tape: QuantumScript) -> dict[Any, int]:
         """Return the position of every wire."""
+        wires = tape.wires
         if self._place is None:
-            return {wire: i for i, wire in enumerate(tape.wires)}
-        if tape.num_wires > len(self._place):  # wires of deferred measurements come after ours
-            extra = [wire for wire in tape.wires if wire not in self._place]
-            return {**self._place, **{w: len(self._place) + i for i, w in enumerate(extra)}}
-        return self._place
+            numbered = set(wires) == set(range(len(wires)))
+            return {wire: i for i, wire in enumerate(range(len(wires)) if numbered else wires)}
+        extra = [wire for wire in wires if wire not in self._place]
+        if not extra:
+            return self._place
+        # wires of deferred measurements come after ours
+        return {**self._place, **{w: len(self._place) + i for i, w in enumerate(extra)}}
 
     def _run(self, tape: QuantumScript) -> Any:
         place = self.place(tape)
@@ -339,15 +352,11 @@ class StatevectorDevice(Device):
         device: torch.device,
     ) -> Any:
         """Sample with PennyLane's functions from the exact state."""
-        labels = Wires(range(len(place)))
-        everything = QuantumScript(tape.operations, [qml.state()])
-        structure = circuit(tape, place, len(labels), set(labels))
         key = ("state", found.key, len(place), (found.batch or 1).bit_length(), device)
         if key not in self._plans:
+            structure = circuit(tape, place, len(place), set(range(len(place))))
             program = Program(structure, found.batch or 1, self.dtype, device)
-            readout = Readout(
-                everything.measurements, place, structure.n, program.order, self.dtype, device
-            )
+            readout = Readout((), place, structure.n, program.order, self.dtype, device)
             self._plans[key] = (program, readout)
         program, readout = self._plans[key]
         with torch.no_grad():
@@ -356,7 +365,7 @@ class StatevectorDevice(Device):
             state = state.expand(found.batch, *state.shape[1:])
         state = state if found.batch is not None else state[0]
         state = state / torch.linalg.vector_norm(
-            state, dim=tuple(range(state.dim() - structure.n, state.dim())), keepdim=True
+            state, dim=tuple(range(state.dim() - program.n, state.dim())), keepdim=True
         )
         measurements = [self._on_labels(mp, place) for mp in tape.measurements]
         results = measure_with_samples(

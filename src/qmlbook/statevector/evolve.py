@@ -37,21 +37,21 @@ class Move(NamedTuple):
     inverse: Any = None
 
 
-def evolve(moves: Sequence[Move], state: Tensor, stacks: Sequence[Tensor], unitary: bool) -> Tensor:
+def evolve(moves: Sequence[Move], state: Tensor, stacks: Sequence[Tensor]) -> Tensor:
     """Return the state after all moves.
 
     Args:
         moves: the steps.
         state: (2^n, B or 1) complex; B appears with the first step that differs in the batch.
         stacks: (K, d, d) complex matrices, or (K, d, d, B) for those that differ in the batch.
-        unitary: whether every matrix is unitary, so that states may be recomputed backwards.
     """
     needed = torch.is_grad_enabled() and (
         state.requires_grad or any(stack.requires_grad for stack in stacks)
     )
     if not needed:
-        return _forward(moves, state, stacks, None)
-    return _Evolve.apply(moves, unitary, state, *stacks)
+        with torch.no_grad():
+            return _forward(moves, state, stacks, None)
+    return _Evolve.apply(moves, state, *stacks)
 
 
 def _forward(
@@ -96,24 +96,25 @@ def _batched(matrix: Tensor, shape: tuple[int, ...], state: Tensor) -> Tensor:
     before, d = shape
     batch = matrix.shape[-1]
     old = state.view(before, d, -1, state.shape[-1])
-    rows = []
+    if torch.is_grad_enabled():
+        return (old.unsqueeze(1) * matrix.unsqueeze(2)).sum(2).view(-1, batch)
+    new = old.new_empty(before, d, old.shape[2], batch)
     for i in range(d):
-        row = old[:, 0] * matrix[i, 0]
+        torch.mul(old[:, 0], matrix[i, 0], out=new[:, i])
         for j in range(1, d):
-            row = row + old[:, j] * matrix[i, j]
-        rows.append(row)
-    return torch.stack(rows, 1).view(-1, batch)
+            new[:, i].addcmul_(old[:, j], matrix[i, j])
+    return new.view(-1, batch)
 
 
 class _Evolve(torch.autograd.Function):
     """All moves as one function with the adjoint sweep as its gradient."""
 
     @staticmethod
-    def forward(ctx, moves, unitary, state, *stacks):
+    def forward(ctx, moves, state, *stacks):
         steps = sum(move.kind in ("matrix", "batched") for move in moves)
         batch = max([state.shape[-1], *(s.shape[-1] for s in stacks if s.dim() == 4)])
         size = steps * state.shape[0] * batch * state.element_size()
-        kept: list[Tensor] | None = [] if size <= KEEP or not unitary else None
+        kept: list[Tensor] | None = [] if size <= KEEP else None
         final = _forward(moves, state, stacks, kept)
         ctx.moves, ctx.kept = moves, kept
         ctx.save_for_backward(state, final if kept is None else None, *stacks)
@@ -122,7 +123,7 @@ class _Evolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         first, final, *stacks = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[2:]
+        wanted = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():  # a second derivative is wanted: ordinary operations
             inputs = [t for t, want in zip((first, *stacks), wanted, strict=True) if want]
             with torch.enable_grad():
@@ -130,9 +131,9 @@ class _Evolve(torch.autograd.Function):
             found = iter(
                 torch.autograd.grad(again, inputs, gradient, create_graph=True, allow_unused=True)
             )
-            return (None, None, *(next(found) if want else None for want in wanted))
+            return (None, *(next(found) if want else None for want in wanted))
         grads = _sweep(ctx.moves, stacks, gradient, ctx.kept, final, wanted, first.shape[-1])
-        return (None, None, *grads)
+        return (None, *grads)
 
 
 def _sweep(
@@ -168,7 +169,7 @@ def _sweep(
                 state = kept[place]
             if grads[stack] is not None:
                 outer = _outer if move.kind == "matrix" else _outer_batched
-                torch.conj_physical(outer(carried, state, move.shape), out=grads[stack][row])
+                grads[stack][row] = outer(carried, state, move.shape)
             if number <= last and not wanted[0]:
                 break
             if move.kind == "matrix":
@@ -180,11 +181,12 @@ def _sweep(
         else:
             carried = carried if move.phase is None else carried * move.phase
             carried = carried.index_select(0, move.inverse)
+    conjugated = [None if grad is None else grad.conj() for grad in grads]
     if not wanted[0]:
-        return [None, *grads]
+        return [None, *conjugated]
     if width < carried.shape[-1]:
         carried = carried.sum(-1, keepdim=True)
-    return [carried.conj().resolve_conj(), *grads]
+    return [carried.conj(), *conjugated]
 
 
 def _first_wanted(moves: Sequence[Move], wanted: Sequence[bool]) -> int:

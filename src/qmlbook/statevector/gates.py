@@ -91,7 +91,8 @@ def _global_phase(wires: int) -> Factor:
 def factors(op: Operator) -> list[Factor] | None:
     """Return the factors of an operation, first applied first; ``None`` if it has no such form.
 
-    Only operations with parameters have one, on at most two wires. It is remembered by structure.
+    Only operations with parameters have one, on at most two wires (a global phase on its first).
+    It is remembered by structure.
     """
     key = structure(op)
     if key not in _FACTORS:
@@ -104,6 +105,8 @@ _STATIC: dict[tuple, np.ndarray | Monomial | None] = {}
 
 
 def _factors(op: Operator) -> list[Factor] | None:
+    if op.name == "GlobalPhase":
+        return [_global_phase(min(len(op.wires), 1))]
     if op.num_params == 0 or len(op.wires) > 2:
         return None
     if isinstance(op, Adjoint):
@@ -122,8 +125,6 @@ def _factors(op: Operator) -> list[Factor] | None:
         return [_rotation("Z", 0), _rotation("Y", 1), _rotation("Z", 2)]
     if op.name == "U3":
         return [_phase(2), _rotation("Y", 0), _phase(1)]
-    if op.name == "GlobalPhase":
-        return [_global_phase(len(op.wires))]
     if op.name == "PauliRot":
         return [_rotation(op.hyperparameters["pauli_word"])]
     if op.name == "MultiRZ":

@@ -67,12 +67,11 @@ def structure(mp: MeasurementProcess, place: dict) -> tuple:
             return (kind, tuple(found.items()))
         if isinstance(obs, qml.Hermitian):
             return (kind, "Hermitian", tuple(place[w] for w in obs.wires))
-        return (kind, id(mp))  # read by PennyLane from the measurement itself
     if kind is ProbabilityMP and mp.obs is None and mp.eigvals() is None:
         return (kind, tuple(place[w] for w in mp.wires))
     if kind is StateMP:
         return (kind,)
-    return (kind, id(mp))
+    return (kind, type(mp.obs), tuple(place[w] for w in mp.wires))  # read by PennyLane
 
 
 _LETTERS = {qml.X: "X", qml.Y: "Y", qml.Z: "Z"}
@@ -181,17 +180,6 @@ class Readout:
                 part = real @ products.real
                 if imaginary is not None:
                     part = part - imaginary @ products.imag
-            total = part if total is None else total + part
-        return total  # type: ignore[return-value]
-
-    def apply(self, columns: Tensor) -> Tensor:
-        """Return (rows, 2^n, D): the observables applied to (2^n, D) columns."""
-        total = None
-        for index, real, imaginary in self.masks:
-            # row s of an observable holds its sign at the state s flipped
-            moved = columns if index is None else columns.index_select(0, index)
-            signs = real if imaginary is None else torch.complex(real, imaginary)
-            part = signs.unsqueeze(2) * moved
             total = part if total is None else total + part
         return total  # type: ignore[return-value]
 

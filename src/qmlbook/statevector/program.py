@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .build import Table, Windows, basis, batched_factors, product_state, window_matrices
 from .evolve import Move, evolve
 from .gates import TERMS, constant
 from .plan import CORE, Gate, Group, Ref, Step, embed, embedding, fuse, merge, spread
@@ -53,32 +54,6 @@ class Circuit:
     prepared: tuple[int, ...] = ()
     basis: tuple[int, ...] = ()
     measured: tuple[int, ...] = ()
-
-
-@dataclass
-class _Table:
-    """Products of factors, several at once: ``slots`` factors for each of ``items`` matrices."""
-
-    terms: Tensor  # shared: (slots * items, 5, 2 d d); batched: (slots * items, 2 d d, 5)
-    rows: Tensor
-    slots: int
-    items: int
-    d: int
-
-
-@dataclass
-class _Constants:
-    """Everything of a program that lives on one device in one precision."""
-
-    moves: list[Move]
-    pool: Tensor
-    cores: _Table | None
-    windows: list[tuple[Tensor, int, int, int]]  # index, slots, items, d
-    product: _Table | None
-    batched: list[_Table]
-    shared_rows: Tensor | None
-    vector_rows: Tensor | None
-    fixed: Tensor | None = field(default=None)
 
 
 def _light_cone(gates: Sequence[Gate], measured: Sequence[int]) -> list[Gate]:
@@ -227,7 +202,6 @@ class Program:
         self._product(leading, order)
         self._rows()
         self.fixed = None
-        self.prepared = len(circuit.prepared)
         if not circuit.prepared and not leading:
             self.fixed = torch.zeros(2**self.n, 1, dtype=self.dtype, device=self.device)
             bits = circuit.basis or (0,) * self.n
@@ -296,14 +270,8 @@ class Program:
         dense_batched: list[tuple[int, int]],
     ) -> None:
         d = 2 ** min(CORE, self.n)
-        self.pool = self._tensor(np.concatenate(self._pool))
-        self.cores = self._table(core_pairs, d, False) if core_pairs else None
         core_start = self._pool_size
         dense_start, end = {}, core_start + len(core_pairs) * d * d
-        sizes = {
-            wires: None for wires in ()
-        }  # sizes of matrices given at run time are known from their wires
-        del sizes
         widths = {
             place: len(wires)
             for rows in windows.values()
@@ -319,7 +287,7 @@ class Program:
             "core": lambda place: core_start + place * d * d,
             "dense": dense_start.get,
         }
-        self.windows = []
+        sets = []
         stack = {}
         for (width, slots), rows in windows.items():
             stack[(width, slots)] = len(stack)
@@ -336,7 +304,9 @@ class Program:
                     start = starts[kind](place)
                     index[stored[slot], item] = np.where(valid, start + entry, ZERO).reshape(-1)
             gather = torch.from_numpy(index.reshape(-1)).to(self.device)
-            self.windows.append((gather, slots, len(rows), 2**width))
+            sets.append((gather, slots, 2**width))
+        table = self._table(core_pairs, d, False) if core_pairs else None
+        self.windows = Windows(table, self._tensor(np.concatenate(self._pool)), sets)
         self.batched = []
         for size, rows in batched.items():
             stack[("batched", size)] = len(stack)
@@ -361,7 +331,7 @@ class Program:
             rows = [_pairs(leading.get(wire, ()), (wire,)) for wire in order]
             self.product = self._table(rows, 2, True)
 
-    def _table(self, items: list[list[Pair]], d: int, batched: bool) -> _Table:
+    def _table(self, items: list[list[Pair]], d: int, batched: bool) -> Table:
         slots = max(len(item) for item in items)
         slots = slots if batched else _power(slots)
         stored = range(slots) if batched else _reversed_bits(slots)
@@ -381,9 +351,7 @@ class Program:
         else:
             parts = np.stack([flat.real, flat.imag], -1).reshape(len(flat), TERMS, -1)
         made = torch.from_numpy(np.ascontiguousarray(parts)).to(self.device, self.real)
-        return _Table(
-            made, torch.from_numpy(rows.reshape(-1)).to(self.device), slots, len(items), d
-        )
+        return Table(made, torch.from_numpy(rows.reshape(-1)).to(self.device), slots, len(items), d)
 
     def _rows(self) -> None:
         """Split the parameters of batched tables into scalars and vectors."""
@@ -407,116 +375,48 @@ class Program:
 
     def run(self, values: Values) -> Tensor:
         """Return the final state, (2^n, B), its axes in the order `Program.order`."""
-        basis = self._batched_basis(values)
-        stacks = self._matrices(values)
-        stacks += [self._chain(table, basis) for table in self.batched]
-        stacks += [self._dense(values.dense[i], axes) for i, axes in self.dense_batched]
-        return evolve(self.moves, self._first(values, basis), stacks, unitary=True)
+        angles = self._angles(values)
+        dense = [values.dense[i] for i in self.dense_shared]
+        stacks = window_matrices(self.windows, values.scalars, dense) if self.windows.index else []
+        if self.batched:
+            weights = basis(angles)  # type: ignore[arg-type]
+            stacks += [_chain(table, weights) for table in self.batched]
+        stacks += [_last_batch(values.dense[i], axes) for i, axes in self.dense_batched]
+        return evolve(self.moves, self._first(values, angles), stacks)
 
-    def _first(self, values: Values, basis: Tensor | None) -> Tensor:
+    def _first(self, values: Values, angles: Tensor | None) -> Tensor:
         if self.fixed is not None:
             return self.fixed
-        if self.product is None:
-            first = values.first.to(self.dtype)  # type: ignore[union-attr]
-            rows = 2**self.n - len(first)
-            return (pad(first, (0, 0, 0, rows)) if rows else first).contiguous()
-        found = self._factors(self.product, basis)
-        columns = found[0, :, :, 0]
-        for factor in found[1:]:
-            columns = (factor * columns[:, None]).sum(2)
-        return _outer_product(columns)
+        if self.product is not None:
+            return product_state(self.product, angles)  # type: ignore[arg-type]
+        first = values.first.to(self.dtype)  # type: ignore[union-attr]
+        rows = 2**self.n - len(first)
+        return (pad(first, (0, 0, 0, rows)) if rows else first).contiguous()
 
-    def _matrices(self, values: Values) -> list[Tensor]:
-        if not self.windows:
-            return []
-        parts = [self.pool]
-        if self.cores:
-            table = self.cores
-            basis = _basis(values.scalars)
-            found = (basis.index_select(0, table.rows).unsqueeze(2) * table.terms).sum(1)
-            matrices = torch.view_as_complex(found.view(-1, table.d, table.d, 2))
-            parts.append(_tree(matrices, table.slots).reshape(-1))
-        parts += [values.dense[i].reshape(-1) for i in self.dense_shared]
-        pool = torch.cat(parts) if len(parts) > 1 else self.pool
-        return [
-            _tree(pool.index_select(0, index).view(-1, d, d), slots)
-            for index, slots, _, d in self.windows
-        ]
-
-    def _batched_basis(self, values: Values) -> Tensor | None:
-        """Return (R, 5, B) weights of all parameters that batched gates need."""
+    def _angles(self, values: Values) -> Tensor | None:
+        """Return (R, B) parameters of all gates that differ in the batch."""
         if not len(self.vector_rows):
             return None
         rows = values.vectors.index_select(0, self.vector_rows)  # type: ignore[union-attr]
         if len(self.scalar_rows):
             scalars = values.scalars.index_select(0, self.scalar_rows)  # type: ignore[union-attr]
             rows = torch.cat([rows, scalars[:, None].expand(-1, rows.shape[1])])
-        return _basis(rows)
-
-    def _factors(self, table: _Table, basis: Tensor | None) -> Tensor:
-        """Return (slots, items, d, d, B) complex matrices."""
-        found = torch.bmm(table.terms, basis.index_select(0, table.rows))  # type: ignore[union-attr]
-        real, imaginary = found.chunk(2, 1)
-        shape = (table.slots, table.items, table.d, table.d, -1)
-        return torch.complex(real, imaginary).view(shape)
-
-    def _chain(self, table: _Table, basis: Tensor | None) -> Tensor:
-        factors = self._factors(table, basis)
-        made = factors[0]
-        for factor in factors[1:]:
-            made = (factor.unsqueeze(3) * made.unsqueeze(1)).sum(2)
-        return made
-
-    def _dense(self, matrix: Tensor, axes: tuple[int, ...]) -> Tensor:
-        """Return a (B, d, d) matrix as (1, d, d, B), its wires in the order of the axes."""
-        k = len(axes)
-        matrix = matrix.reshape(-1, *(2,) * (2 * k))
-        order = np.argsort(axes).tolist()
-        permutation = [1 + i for i in order] + [1 + k + i for i in order] + [0]
-        return matrix.permute(permutation).reshape(1, 2**k, 2**k, -1)
+        return rows
 
 
-def _basis(angles: Tensor) -> Tensor:
-    """Return 1, cos(t/2), sin(t/2), cos(t), sin(t) along a new axis 1."""
-    half = angles * 0.5
-    cos, sin = half.cos(), half.sin()
-    return torch.stack([torch.ones_like(cos), cos, sin, cos * cos - sin * sin, 2 * sin * cos], 1)
-
-
-def _tree(matrices: Tensor, slots: int) -> Tensor:
-    """Multiply (slots * items, d, d) matrices along the slots, last times first."""
-    while slots > 1:
-        first, second = matrices.chunk(2)
-        matrices = torch.bmm(second, first)
-        slots //= 2
-    return matrices
-
-
-def _outer_product(columns: Tensor) -> Tensor:
-    """Return the (2^n, B) tensor product of (n, 2, B) one-wire states."""
-    n, _, batch = columns.shape
-    if n == 1:
-        return columns[0]
-    left, right = columns[0::2], columns[1::2]
-    if n % 2:
-        left, rest = left[:-1], columns[-1]
-    paired = (left.unsqueeze(2) * right.unsqueeze(1)).view(n // 2, 4, batch)
-    made = _outer_pairs(paired)
-    if n % 2:
-        made = (made.unsqueeze(1) * rest).view(-1, batch)
+def _chain(table: Table, weights: Tensor) -> Tensor:
+    """Return (items, d, d, B) products of the factors."""
+    factors = batched_factors(table, weights)
+    made = factors[0]
+    for factor in factors[1:]:
+        made = (factor.unsqueeze(3) * made.unsqueeze(1)).sum(2)
     return made
 
 
-def _outer_pairs(states: Tensor) -> Tensor:
-    """Return the tensor product of (m, d, B) states."""
-    m, d, batch = states.shape
-    if m == 1:
-        return states[0]
-    half = m // 2
-    paired = states[: 2 * half].view(half, 2, d, batch)
-    made = _outer_pairs(
-        (paired[:, 0].unsqueeze(2) * paired[:, 1].unsqueeze(1)).view(half, -1, batch)
-    )
-    if m % 2:
-        made = (made.unsqueeze(1) * states[-1]).view(-1, batch)
-    return made
+def _last_batch(matrix: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return a (B, d, d) matrix as (1, d, d, B), its wires in the order of the axes."""
+    k = len(axes)
+    matrix = matrix.reshape(-1, *(2,) * (2 * k))
+    order = np.argsort(axes).tolist()
+    permutation = [1 + i for i in order] + [1 + k + i for i in order] + [0]
+    return matrix.permute(permutation).reshape(1, 2**k, 2**k, -1)

@@ -34,7 +34,7 @@ def observable_matrix(
         qnode: on device `qmlbook.statevector`; starts with `qml.AmplitudeEmbedding` or
             `qml.StatePrep`, uses its data nowhere else, and measures expectation values of Pauli
             words, their sums, or probabilities.
-        *args: arguments of the QNode; the encoded data is only looked at for its shape.
+        *args: arguments of the QNode; the encoded data does not matter: a single vector will do.
         features: length of x where the encoding pads it; the amplitudes' length by default.
         **kwargs: keyword arguments of the QNode.
 
@@ -79,7 +79,7 @@ class _Form(torch.autograd.Function):
     def forward(ctx, matrices, x):
         products = _products(matrices, x)
         ctx.save_for_backward(matrices, x, products)
-        return torch.bmm(products, x.unsqueeze(2)).squeeze(2)
+        return (products * x.unsqueeze(1)).sum(2)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -136,12 +136,7 @@ def matrices(
     columns: Tensor, readout: Readout, measurements: Sequence[MeasurementProcess]
 ) -> Tensor:
     """Return (rows, D, D) from the columns (2^n, D) of the circuit's unitary."""
-    both = torch.cat([columns.real, columns.imag])
-    made = []
-    if readout.masks:
-        applied = readout.apply(columns)  # (rows, 2^n, D)
-        stacked = torch.cat([applied.real, applied.imag], 1)
-        made.append(_gram(both, stacked))
+    made = [_gram(columns, readout)] if readout.masks else []
     if all(isinstance(mp, ExpectationMP) for mp in measurements):
         return made[0]
     expectations, row, parts = made[0] if made else None, 0, []
@@ -156,11 +151,20 @@ def matrices(
     return torch.cat(parts)
 
 
-def _gram(both: Tensor, stacked: Tensor) -> Tensor:
-    """Return (rows, D, D) products of (2N, D) with (rows, 2N, D)."""
-    rows, _, d = stacked.shape
-    wide = stacked.transpose(0, 1).reshape(len(both), rows * d)
-    return (both.t() @ wide).view(d, rows, d).transpose(0, 1)
+def _gram(columns: Tensor, readout: Readout) -> Tensor:
+    """Return Re(W^dagger O W), (rows, D, D), for the columns W and all observables O."""
+    both = torch.cat([columns.real, columns.imag])  # (2 2^n, D)
+    applied = None  # (2 2^n, rows, D), the observables applied to the columns
+    for index, real, imaginary in readout.masks:
+        moved = columns if index is None else columns.index_select(0, index)
+        parts = both if index is None else torch.cat([moved.real, moved.imag])
+        part = parts.unsqueeze(1) * real.t().repeat(2, 1).unsqueeze(2)
+        if imaginary is not None:
+            turned = torch.cat([-moved.imag, moved.real])
+            part = part + turned.unsqueeze(1) * imaginary.t().repeat(2, 1).unsqueeze(2)
+        applied = part if applied is None else applied + part
+    _, rows, d = applied.shape  # type: ignore[union-attr]
+    return (both.t() @ applied.view(-1, rows * d)).view(d, rows, d).transpose(0, 1)  # type: ignore[union-attr]
 
 
 def pays(microseconds: float, once: float, n: int, size: int, rows: int, batch: int) -> bool:

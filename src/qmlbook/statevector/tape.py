@@ -214,9 +214,10 @@ def _gates(op: Operator, wires: tuple[int, ...], counts: dict[str, int]) -> Iter
     elif _has_scalars(op):
         refs = [_ref(value, counts) for value in op.data]
         pairs = tuple((f, refs[f.parameter]) for f in factors(op))  # type: ignore[union-attr]
-        if not wires:  # a global phase
+        width = len(pairs[0][0].terms[0]).bit_length() - 1
+        if not width:  # a phase of no wire in particular
             pairs = tuple((_widened(f), ref) for f, ref in pairs)
-            wires = (0,)
+        wires = wires[:width] or (0,)  # a global phase needs one wire of its many
         yield Gate(wires, factors=pairs, batched=any(ref.batched for ref in refs))
     else:
         counts["dense"] += 1

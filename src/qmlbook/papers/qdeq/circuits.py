@@ -102,7 +102,7 @@ def layer(v, theta, phi, n_wires, encoder="amplitude"):
 
 
 def evolved(states, theta, phi, n_wires):
-    """Return the transformation of given states (..., 2^n): its columns, if they are basis states."""
+    """Return what becomes of given states (..., 2^n); of basis states, the unitary's columns."""
     qml.StatePrep(states, wires=range(n_wires), validate_norm=False)
     transform(theta, phi, n_wires)
     return qml.state()

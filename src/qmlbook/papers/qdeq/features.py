@@ -1,4 +1,4 @@
-"""From a 28 x 28 image to the layer's data features (load_mnist.py 88-96, qdeq_model.py 109-124)."""
+"""From a 28 x 28 image to data features (load_mnist.py 88-96, qdeq_model.py 109-124)."""
 
 from torch import Tensor
 from torch.nn import functional as F

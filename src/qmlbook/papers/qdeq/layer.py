@@ -101,8 +101,9 @@ def encoded(v: Tensor, n_wires: int, encoder: str) -> Tensor:
         UsageError: if v has another length than n^2.
     """
     if v.shape[-1] != n_wires**2:
-        raise UsageError(f"v must have {n_wires**2} features for {n_wires} wires, not "
-                         f"{v.shape[-1]}.")
+        raise UsageError(
+            f"v must have {n_wires**2} features for {n_wires} wires, not {v.shape[-1]}."
+        )
     if encoder == "amplitude":
         return v / v.norm(dim=-1, keepdim=True)
     state = v.new_ones(len(v), 1, dtype=torch.complex128)

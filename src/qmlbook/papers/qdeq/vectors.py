@@ -338,8 +338,6 @@ KINDS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
     )
 }
 
-REFUSED: set[str] = set()
-
 # Kinds whose number of steps is the length of a list of results: it becomes the input ``steps``.
 STEPS = {"training": "losses"}
 
