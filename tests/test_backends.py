@@ -410,11 +410,9 @@ class Service:
         self.token = TOKEN
 
     def backend(self, name):
-        from qiskit_ibm_runtime.fake_provider import FakeParisV2
-
         if name != "ibm_test":
             raise LookupError(f"no backend {name} for {TOKEN}")
-        return FakeParisV2()
+        return backends._fake("FakeParisV2")
 
     def job(self, name):
         if name not in self.jobs:
@@ -426,7 +424,6 @@ class Service:
 def cloud(monkeypatch, capsys):
     """Real hardware without a network; `cloud.printed` is what stood there when it was sent."""
     import qiskit_ibm_runtime
-    from qiskit_aer import AerSimulator
     from qiskit_ibm_runtime import executor_sampler
 
     real = executor_sampler.Sampler
@@ -441,7 +438,7 @@ def cloud(monkeypatch, capsys):
 
         def run(self, pubs):
             seen.printed, seen.pubs = capsys.readouterr().out, pubs
-            mode = AerSimulator.from_backend(self.mode, max_parallel_experiments=0)
+            mode = backends._aer(self.mode)
             sent = real(mode=mode, options={"simulator": {"seed_simulator": 9}}).run(pubs)
             sent.tags = self.options.environment.job_tags
             Service.jobs[sent.job_id()] = sent
