@@ -132,11 +132,19 @@ def test_make_says_what_is_missing_and_stops_at_the_first_failure(tmp_path):
         ["ruff", "format"],
         ["python", "-m"],
         ["qmlbook", "vectors"],
+        ["qmlbook", "sweep"],
         ["qmlbook", "check"],
         ["qmlbook", "build"],
         ["python", "-m"],
     ]
-    for count, fail in [(7, ""), (2, "format"), (4, "vectors"), (5, "check"), (6, "build")]:
+    for count, fail in [
+        (8, ""),
+        (2, "format"),
+        (4, "vectors"),
+        (5, "sweep"),
+        (6, "check"),
+        (7, "build"),
+    ]:
         if fail == "check":
             (tmp_path / ".venv" / "bin" / "ruff").write_text('#!/bin/sh\necho "ruff $*"\n')
         done = make("test", FAIL=fail)

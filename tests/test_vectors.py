@@ -144,3 +144,39 @@ def test_lists_of_what_is_possible_must_be_equal(tmp_path, monkeypatch):
             (result,) = vectors.check_files([file])
             assert result.checked
             assert result.passed == (passed or not exact)
+
+
+@pytest.mark.parametrize("slip", [0.0, 1e-6])
+def test_lists_of_objects_are_compared_entry_by_entry(tmp_path, slip):
+    tokens = [{"i": 0, "link": []}, {"i": 1, "link": [[0]]}]
+    inputs = {"n": 2, "k": 2, "tokens": tokens, "outcomes": ["01", "10"]}
+    paths = [
+        {"valid": True, "joint": 0.5 + slip, "p1": [0.0, 0.5]},
+        {"valid": False, "joint": 0.0, "first_impossible": 0},
+    ]
+    broken = case("paths", inputs, {"paths": paths})
+    (result,) = vectors.check_files([write(tmp_path, broken, paper="contextuality")])
+    assert result.checked
+    assert result.passed == (slip == 0)
+    (short,) = vectors.check_files(
+        [write(tmp_path, case("paths", inputs, {"paths": paths[:1]}), paper="contextuality")]
+    )
+    assert not short.passed
+
+
+def test_as_many_steps_as_the_file_lists(tmp_path):
+    from qmlbook.papers.qdeq.vectors import training
+
+    inputs = {
+        "n_wires": 4, "encoder": "amplitude", "theta": [0.3] * 35, "phi": [0.2] * 4,
+        "u": [[0.1 * j for j in range(16)]], "y": [1],
+        "optimiser": "Adam, lr 0.05, clipped at 0.25",
+        "W": [[0.1 * j - 0.7 for j in range(16)], [0.05 * j for j in range(16)]], "b": [0.0, 0.1],
+    }  # fmt: skip
+    found = training({**inputs, "steps": 2})
+    expected = {"losses": found["losses"], "theta_after": found["theta_after"].tolist()}
+    (result,) = vectors.check_files(
+        [write(tmp_path, case("training", inputs, expected), paper="qdeq")]
+    )
+    assert result.checked, result.note
+    assert result.passed, result.note

@@ -59,6 +59,7 @@ def _check_file(file: Path) -> Iterator[CaseResult]:
     room = papers.module(paper, "vectors")
     kinds = room.KINDS if room else {}
     tolerances = room.TOLERANCES if room else {}
+    steps = getattr(room, "STEPS", {})  # kind -> the result that has one entry a step
     for case, kind, inputs, expected in cases:
         common = {"file": file.name, "paper": paper, "case": case, "kind": kind}
         if kind not in kinds:
@@ -67,6 +68,8 @@ def _check_file(file: Path) -> Iterator[CaseResult]:
         if kind in getattr(room, "REFUSED", ()):
             yield _check_refusal(common, kinds[kind], inputs)
             continue
+        if kind in steps and isinstance(expected.get(steps[kind]), list):
+            inputs = {"steps": len(expected[steps[kind]]), **inputs}
         exact = kind in getattr(room, "EXACT_KEYS", ())
         limits = tolerances.get(kind, {})
         yield _check_case(common, kinds[kind], inputs, expected, limits, exact)
@@ -137,11 +140,13 @@ _MISSING = object()
 def _leaves(
     expected: Any, ours: Any, path: tuple[str, ...], exact: bool
 ) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """Yield (path, expected, ours) for everything below objects.
+    """Yield (path, expected, ours) for everything below objects and equally long lists of objects.
 
     An object within ``expected`` may name fewer keys than ours has, unless ``exact``: then an
     object that lists what is possible is wrong if anything more is.
     """
+    if _are_objects(expected) and _are_objects(ours) and len(expected) == len(ours):
+        expected, ours = ({str(i): v for i, v in enumerate(x)} for x in (expected, ours))
     if not isinstance(expected, Mapping):
         yield path, expected, ours
         return
@@ -153,6 +158,10 @@ def _leaves(
             yield from _leaves(value, found, (*path, key), exact)
     if exact and path and (more := set(ours) - set(expected)):
         yield (*path, f"keys {sorted(more)[:3]}"), False, True
+
+
+def _are_objects(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, Mapping) for value in values)
 
 
 def _difference(want: Any, got: Any) -> float:
