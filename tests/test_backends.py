@@ -250,7 +250,7 @@ def test_equal_entries_of_a_batch_are_sampled_independently(backend, turn):
 
     @node
     def circuit(x):
-        qml.RX(np.pi / 2, wires=0)
+        qml.Hadamard(0)
         turn(x, wires=0)
         return qml.expval(qml.Z(0))
 
@@ -307,6 +307,17 @@ def test_pure_readout_noise_is_removed_and_has_the_devices_size(backend):
     assert (raw > 0.8).all()
     mended = flat(on(circuit, backend, shots=shots, mitigate=True)())
     np.testing.assert_allclose(mended, 1, atol=5 * np.sqrt(2 * 0.1 / shots) * 2)
+
+
+def test_mitigation_inverts_unequal_readout_errors_exactly():
+    """Three bits, each misread with its own two probabilities, as relaxation makes them unequal."""
+    misread = [(0.02, 0.20), (0.05, 0.10), (0.0, 0.3)]  # 0 read as 1, 1 read as 0
+    confusion = np.ones((1, 1))
+    for zero, one in misread:
+        confusion = np.kron(confusion, [[1 - zero, one], [zero, 1 - one]])
+    true = np.random.default_rng(0).dirichlet(np.ones(8), size=4)
+    found = backends._mitigated(true @ confusion.T, confusion[:, 0], confusion[:, -1])
+    np.testing.assert_allclose(found, true, atol=1e-12)
 
 
 @pytest.mark.parametrize("compact", [True, False])
