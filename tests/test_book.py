@@ -115,6 +115,15 @@ def test_every_plot_is_described_captioned_and_named(html, name):
             assert shown.get("figure", {}).get("name"), f"cell {number}: no name"
 
 
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_described_figure_was_drawn(html, name):
+    executed = ROOT / "_build" / "executed" / "quick" / f"{name}.ipynb"
+    for cell in nbformat.read(executed, as_version=4).cells:
+        if "image" in cell.metadata.get("mystnb", {}):
+            kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
+            assert "image/png" in kinds, cell.source
+
+
 def test_figures_are_numbered_and_captioned(pages):
     for page, soup in pages.items():
         numbers = []

@@ -102,6 +102,10 @@ def circuit(qnode: Callable, *arguments: object, **options: object) -> Figure:
     with mpl.rc_context({"figure.constrained_layout.use": False, "axes.grid": False}):
         draw = qml.draw_mpl(qnode, style="pennylane", show_all_wires=True, **options)
         fig, _ = draw(*arguments)
+        interactive = mpl.is_interactive()
+    # The first figure of a notebook turns interactive mode on; the context turned it off again,
+    # and no later figure would be shown.
+    mpl.interactive(interactive)
     return fig
 
 
