@@ -629,3 +629,16 @@ def test_a_missing_package_is_named_with_its_cure(monkeypatch):
     with pytest.raises(QmlbookError, match=r"qiskit_aer is missing.*pip install 'qmlbook\[hard"):
         on(node(ring), "aer")
     assert on(node(ring), "default.qubit") is not None
+
+
+def test_the_table_of_agreement_is_in_double_precision_whatever_the_interface():
+    @qml.qnode(qml.device("default.qubit", wires=2), interface="torch")
+    def circuit(x):
+        qml.RX(x, wires=0)
+        qml.CRY(x, wires=(0, 1))
+        return [qml.expval(qml.Z(0)), qml.expval(qml.Z(1))]
+
+    rows = backends.compare(circuit, np.array([0.3, 1.2]))
+    exact = {row["run"]: row["largest"] for row in rows if row["shots"] is None}
+    assert len(exact) == 3
+    assert max(exact.values()) < 1e-12

@@ -280,6 +280,8 @@ def compare(
         "aer, shots": {"backend": "aer", "shots": SHOTS},
         "aer, noise of ibmq_paris": {"backend": "aer-noise"},
     }
+    # Torch's interface would round what lightning.qubit returns to torch's default precision.
+    qnode = qnode.update(interface="auto")
     exact = _flat(qml.set_shots(on(qnode, "default.qubit"), None)(*args, **kwargs))
     rows = []
     for run, options in runs.items():
