@@ -7,7 +7,7 @@ A step is a forward and a backward pass in weights and, where the paper trains t
 import pennylane as qml
 import pytest
 import torch
-from circuits import c2q_qcnn, numbers, qdeq_layer, qssl_all_to_all, qssl_ring
+from circuits import COUNTS, c2q_qcnn, numbers, qdeq_layer, qssl_all_to_all, qssl_ring
 
 from qmlbook.statevector import compile_qnode, observable_matrix, quadratic_form
 
@@ -43,7 +43,7 @@ def _training(node, *given):
 @pytest.mark.parametrize("circuit", ["ring", "all-to-all"])
 def test_qssl(measure, circuit, batch, how):
     function = qssl_ring if circuit == "ring" else qssl_all_to_all
-    weights = numbers(*((2, 2, 8) if circuit == "ring" else (4, 8)), seed=1)
+    weights = numbers(COUNTS[circuit], seed=1)
     step = _training(_node(function, how, 8), numbers(batch, 8, seed=0), weights)
     letter = "a" if circuit == "ring" else "b"
     measure(f"({letter}) QSSL {circuit}, batch {batch}", how, step)
@@ -52,19 +52,19 @@ def test_qssl(measure, circuit, batch, how):
 @pytest.mark.parametrize("how", OURS + THEIRS)
 def test_c2q_training(measure, how):
     images = numbers(50, 256, seed=0).detach()
-    step = _training(_node(c2q_qcnn, how, 8), images, numbers(3, 15, seed=1), numbers(3, 6, seed=2))
+    step = _training(_node(c2q_qcnn, how, 8), images, numbers(COUNTS["c2q"], seed=1))
     measure("(c) C2Q QCNN, training step, batch 50", how, step)
 
 
 @pytest.mark.parametrize("how", OURS + THEIRS)
 def test_c2q_scoring(measure, how):
     images = numbers(2000, 256, seed=0).detach()
-    weights = [numbers(3, 15, seed=1).detach(), numbers(3, 6, seed=2).detach()]
+    weights = numbers(COUNTS["c2q"], seed=1).detach()
     node = _node(c2q_qcnn, how, 8)
 
     def step():
         with torch.no_grad():
-            node(images, *weights)
+            node(images, weights)
 
     measure("(c) C2Q QCNN, scoring 2000 images", how, step)
 
@@ -72,7 +72,7 @@ def test_c2q_scoring(measure, how):
 @pytest.mark.parametrize("how", [*OURS, "quadratic form", "default.qubit"])
 def test_qdeq(measure, how):
     v = numbers(256, 100, seed=0)
-    weights, tail = numbers(40, seed=1), numbers(4, 4, seed=2)
+    weights, tail = numbers(40, seed=1), numbers(16, seed=2)
     along = torch.ones(256, 10)
 
     def through_states():
@@ -101,10 +101,6 @@ def test_qdeq(measure, how):
 @pytest.mark.parametrize("how", OURS + THEIRS)
 @pytest.mark.parametrize("wires", [4, 8, 12, 16])
 def test_growth(measure, wires, how):
-    def circuit(inputs, weights):
-        return qssl_ring(inputs, weights, wires)
-
-    step = _training(
-        _node(circuit, how, wires), numbers(8, wires, seed=0), numbers(2, 2, wires, seed=1)
-    )
+    weights = numbers(4 * wires, seed=1)
+    step = _training(_node(qssl_ring, how, wires), numbers(8, wires, seed=0), weights)
     measure(f"(e) ring, {wires} qubits, batch 8", how, step)

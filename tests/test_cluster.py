@@ -193,6 +193,8 @@ def command(root):
         [sys.executable, "-m", "qmlbook.cli", *words],
         env={**os.environ, "PYTHONPATH": str(SOURCE), "QMLBOOK_ROOT": str(root)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # Jobs started in the background of a script ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The KL-SSL room: closed form, losses, the bank, training, what the specification says."""
+"""The KL-SSL room: closed form, losses, the bank, training, what short runs should do."""
 
 from dataclasses import replace
 
@@ -267,7 +267,7 @@ def test_untrained_draws_agree_with_untrained_networks():
     assert draws.std() == pytest.approx(np.std(networks), rel=0.25)
 
 
-def test_small_published_runs_behave_as_the_specification_expects():
+def test_small_published_runs_behave_as_the_full_ones_do():
     small = experiment.QUICK_PUBLISHED
     classical = [experiment.run(replace(small, classifier="classical"), s) for s in range(5)]
     assert sum(run["minority"] < 0.01 for run in classical) >= 4
