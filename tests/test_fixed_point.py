@@ -12,14 +12,7 @@ from qmlbook.errors import QmlbookError, UsageError
 from qmlbook.fixed_point import Solution, anderson, broyden, find_root, implicit, jacobian
 from qmlbook.rng import stream
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Keep small products on one core: on a busy machine, waiting for others takes most time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def affine(seed, batch=3, size=5, radius=0.6):

@@ -25,13 +25,7 @@ tensor = partial(torch.tensor, dtype=torch.float64)
 ANGLES = {4: (35, 4), 10: (40, 16)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Keep small products on one core: on a busy machine, waiting for others takes most time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(seed, n_wires, batch=3):
