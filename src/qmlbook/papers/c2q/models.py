@@ -1,0 +1,192 @@
+"""Source network, quantum head, and the classical heads it is compared with.
+
+Source: sky-born/QCNN_transfer_learning at 7e5a792, CQtransfer_FtoM_bench.py (source network),
+CCtransfer_FtoM.py 132-166 (classical heads), both in Keras; weights are Glorot-uniform and biases
+zero as Keras has them. Features are real tensors (B, F), images (B, 28, 28) in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import numpy as np
+import pennylane as qml
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import UsageError, choose
+from ...statevector import compile_qnode, observable_matrix
+from .circuits import ENCODINGS, POOLINGS, WIRES, qcnn
+
+CLASSICAL = ("1d", "2d", "dense")
+WIDTHS = {"amplitude": 2**WIRES, "angle": WIRES}  # features that an encoding takes
+
+
+class Source(nn.Module):
+    """The network that is trained on Fashion-MNIST; what lies before the last two layers is kept.
+
+    ``extract`` ends with batch normalisation, so that features have both signs; ``classify`` is
+    dropped by the transfer (layers[-3] of the released scripts). 212,500 parameters at width 256.
+
+    Batch normalisation is torch's: its running variance is the unbiased one, Keras' is not (a
+    factor of 32/31 at the released batch size).
+    """
+
+    def __init__(self, rng: np.random.Generator, width: int = 256, averaging: float = 0.01) -> None:
+        """Draw the weights, float64.
+
+        Args:
+            rng: stream of the initial weights.
+            width: number of features F.
+            averaging: weight of a new batch in the running statistics, 1 - Keras' momentum.
+        """
+        super().__init__()
+        self.extract = nn.Sequential(
+            nn.Unflatten(1, (1, 28)),
+            nn.Conv2d(1, 32, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(64, 64, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(576, width),
+            nn.ReLU(),
+            nn.BatchNorm1d(width, eps=1e-3, momentum=averaging),
+        )
+        self.classify = nn.Sequential(nn.Linear(width, 30), nn.ReLU(), nn.Linear(30, 10))
+        glorot_uniform(self, rng)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, 10)."""
+        return self.classify(self.extract(images))
+
+
+def glorot_uniform(network: nn.Module, rng: np.random.Generator) -> None:
+    """Set every layer's weights as Keras does by default, in float64."""
+    network.double()
+    for layer in network.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            field = layer.weight[0, 0].numel() if layer.weight.ndim > 2 else 1
+            bound = (6 / (field * sum(layer.weight.shape[:2]))) ** 0.5
+            drawn = rng.uniform(-bound, bound, tuple(layer.weight.shape))
+            with torch.no_grad():
+                layer.weight.copy_(torch.from_numpy(drawn))
+                layer.bias.zero_()
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Return images shrunk to 16x16 by averaging, (B, 256): no network at all."""
+    return F.adaptive_avg_pool2d(images, 16).flatten(1)
+
+
+@cache
+def head_qnode(ansatz: int, pooling: str, encoding: str) -> qml.QNode:
+    """Return the quantum network of one head as a QNode ``(features, params) -> (P0, P1)``."""
+    device = qml.device("qmlbook.statevector", wires=WIRES, dtype="complex128")
+    return qml.QNode(partial(qcnn, ansatz_index=ansatz, pooling=pooling, encoding=encoding), device)
+
+
+@cache
+def quantum(ansatz: int, pooling: str, encoding: str = "amplitude") -> Callable[..., Tensor]:
+    """Return the quantum head in its compiled form, for training.
+
+    Returns:
+        A function of features (B, 256 or 8) and angles (P,), both float64, that returns the
+        probabilities (B, 2) of labels 0 and 1.
+    """
+    return compile_qnode(head_qnode(ansatz, pooling, encoding))
+
+
+def form(params: Tensor, ansatz: int, pooling: str) -> Tensor:
+    """Return the symmetric matrices A (2, 256, 256) with P(label) = x'A[label]x / x'x."""
+    anything = torch.ones(2**WIRES, dtype=torch.float64)
+    return observable_matrix(head_qnode(ansatz, pooling, "amplitude"), anything, params)
+
+
+def classical(kind: str, rng: np.random.Generator) -> nn.Sequential:
+    """Return a classical head (B, 256) -> logits (B, 2): 64, 76 or 514 parameters.
+
+    Both convolutions slide over neighbouring features; the features of a dense layer have no
+    order, so their neighbours are neighbours by chance, as released.
+
+    Raises:
+        UsageError: if the kind is not known.
+    """
+    layers: dict[str, list[nn.Module]] = {
+        "1d": [
+            nn.Unflatten(1, (1, 256)),
+            nn.Conv1d(1, 1, 5, stride=3),
+            nn.ReLU(),
+            nn.MaxPool1d(3),
+            nn.Flatten(),
+            nn.Linear(28, 2),
+        ],
+        "2d": [
+            nn.Unflatten(1, (1, 16, 16)),
+            nn.Conv2d(1, 2, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(2, 2, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(8, 2),
+        ],
+        "dense": [nn.Linear(256, 2)],
+    }
+    if kind not in layers:
+        raise choose("kind", kind, layers)
+    head = nn.Sequential(*layers[kind])
+    glorot_uniform(head, rng)
+    return head
+
+
+class Linear(nn.Module):
+    """A threshold on n - 1 fixed random projections: a linear classifier of n parameters.
+
+    The projections keep lengths on average, as random projections usually do; they are not
+    trained.
+    """
+
+    projection: Tensor
+
+    def __init__(self, rng: np.random.Generator, parameters: int, features: int = 256) -> None:
+        """Draw the projection and the output's weights.
+
+        Raises:
+            UsageError: if there is no parameter left for a projection.
+        """
+        super().__init__()
+        if parameters < 2:
+            raise UsageError(f"parameters must be 2 or more for a linear head, not {parameters}.")
+        size = parameters - 1
+        drawn = rng.normal(size=(features, size)) / size**0.5
+        self.register_buffer("projection", torch.from_numpy(drawn))
+        self.output = nn.Linear(size, 1)
+        glorot_uniform(self.output, rng)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (B, 2), the first always 0."""
+        return F.pad(self.output(features @ self.projection), (1, 0))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def check(pooling: str, encoding: str) -> None:
+    """Refuse poolings and encodings that do not exist.
+
+    Raises:
+        UsageError: naming the argument.
+    """
+    if pooling not in POOLINGS:
+        raise choose("pooling", pooling, POOLINGS)
+    if encoding not in ENCODINGS:
+        raise choose("encoding", encoding, ENCODINGS)
