@@ -1,5 +1,8 @@
 """Fixtures that several test files share."""
 
+import os
+import shutil
+
 import pytest
 
 
@@ -12,3 +15,23 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Return a browser; without one the tests are skipped, but not where changes are checked."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if not program:
+        tell = pytest.fail if os.environ.get("CI") else pytest.skip
+        tell("the tests of the pages need chromium or google-chrome on the path")
+    from playwright.sync_api import sync_playwright
+
+    options = "no-sandbox disable-gpu disable-quic no-first-run disable-sync"
+    options += " disable-background-networking disable-component-update"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[f"--{option}" for option in options.split()]
+        )
+        yield browser
+        browser.close()

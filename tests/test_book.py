@@ -2,8 +2,6 @@
 
 import functools
 import http.server
-import os
-import shutil
 import threading
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -159,26 +157,6 @@ def site(html):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Return a browser; without one the tests are skipped, but not where changes are checked."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if not program:
-        tell = pytest.fail if os.environ.get("CI") else pytest.skip
-        tell("the tests of the pages need chromium or google-chrome on the path")
-    from playwright.sync_api import sync_playwright
-
-    options = "no-sandbox disable-gpu disable-quic no-first-run disable-sync"
-    options += " disable-background-networking disable-component-update"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=[f"--{option}" for option in options.split()]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=WIDTHS)

@@ -4,6 +4,7 @@ A map takes (B, D) to (B, D), each row for itself. The solvers follow Bai, Koltu
 and the QDEQ release: one stopping decision for the whole batch, but steps of each row's own.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Solution:
         abs_trace: |f(z) - z| over the batch, per recorded iterate.
         rel_trace: the same divided by |f(z)| (and a small constant).
         evaluations: how often f was called.
+        converged: whether the lowest criterion is below the tolerance asked for.
     """
 
     z: Tensor
@@ -37,6 +39,7 @@ class Solution:
     abs_trace: list[float]
     rel_trace: list[float]
     evaluations: int
+    converged: bool = False
 
     def padded(self, length: int) -> tuple[list[float], list[float]]:
         """Return both traces, filled up to ``length`` with the lowest value of each."""
@@ -75,8 +78,14 @@ class _Search:
         return self.criteria[-1]
 
     def solution(self, evaluations: int) -> Solution:
+        if self.step == 0 and not math.isfinite(self.criteria[-1]):
+            raise QmlbookError(
+                "the map gave numbers that are not finite from the start: check its data and "
+                "parameters for NaN, infinity and vectors of length 0."
+            )
         traces = self.trace["abs"], self.trace["rel"]
-        return Solution(self.best, self.step, self.lowest, *traces, evaluations)
+        converged = self.lowest < self.eps
+        return Solution(self.best, self.step, self.lowest, *traces, evaluations, converged)
 
 
 @torch.no_grad()
@@ -98,6 +107,7 @@ def broyden(
 
     Raises:
         UsageError: if ``stop`` or ``threshold`` is out of range.
+        QmlbookError: if f gives no finite numbers.
     """
     if threshold < 1:
         raise UsageError(f"threshold must be 1 or more for Broyden, not {threshold}.")
@@ -163,6 +173,7 @@ def anderson(
 
     Raises:
         UsageError: if ``stop`` or ``threshold`` is out of range.
+        QmlbookError: if f gives no finite numbers.
     """
     if threshold < 3:
         raise UsageError(f"threshold must be 3 or more for Anderson, not {threshold}.")
@@ -241,18 +252,26 @@ def find_root(f: Map, start: Tensor, tolerance: float = 1e-13, iterations: int =
 
 
 def implicit(
-    f: Map, root: Tensor, adjoint: Callable[[Map, Tensor], Solution] | None = None
+    f: Map,
+    root: Tensor,
+    adjoint: Callable[[Map, Tensor], Solution] | None = None,
+    slopes: Map | None = None,
 ) -> Tensor:
     """Return f(root) with the gradient of the fixed point itself, by the implicit function theorem.
 
     Going backward, the incoming gradient g becomes y = g + J^T y, with J the Jacobian of f at the
-    root, before it enters f's own parameters. f is evaluated once, whatever led to the root.
+    root, before it enters f's own parameters. f is evaluated once, whatever led to the root. At a
+    point that is no root the gradient belongs to none: look at `Solution.converged`.
 
     Args:
         f: (B, D) -> (B, D); everything else it depends on receives gradients.
         root: (B, D) fixed point of f.
         adjoint: solver of the equation for y, called with its map and a start, for instance
             ``partial(broyden, threshold=10)``; by default the equation is solved exactly.
+        slopes: root -> J (B, D, D), where a formula is known; D backward passes by default.
+
+    Raises:
+        QmlbookError: in the backward pass, if the equation for y has no finite solution.
     """
     if not torch.is_grad_enabled():
         return f(root)
@@ -261,14 +280,26 @@ def implicit(
 
     def through_the_root(gradient: Tensor) -> Tensor:
         if adjoint is None:
-            identity = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-            return torch.linalg.solve(identity - _rows(value, z).mT, gradient)
-
-        def pulled(y: Tensor) -> Tensor:
-            return torch.autograd.grad(value, z, y, retain_graph=True)[0] + gradient
-
-        return adjoint(pulled, torch.zeros_like(gradient)).z
+            y = _solved(_rows(value, z) if slopes is None else slopes(z.detach()), gradient)
+        else:
+            y = adjoint(lambda y: _pulled(value, z, y) + gradient, torch.zeros_like(gradient)).z
+        if not y.isfinite().all():
+            raise QmlbookError("the implicit gradient is not finite: 1 - J cannot be inverted.")
+        return y
 
     result = value.view_as(value)  # its hook must not fire again inside the hook
-    result.register_hook(through_the_root)
+    if result.requires_grad:
+        result.register_hook(through_the_root)
     return result
+
+
+def _pulled(value: Tensor, z: Tensor, y: Tensor) -> Tensor:
+    return torch.autograd.grad(value, z, y, retain_graph=True)[0]
+
+
+@torch.no_grad()
+def _solved(slopes: Tensor, gradient: Tensor) -> Tensor:
+    """Return y with (1 - J)^T y = gradient; not finite where 1 - J is singular."""
+    identity = torch.eye(slopes.shape[1], dtype=slopes.dtype, device=slopes.device)
+    y, failed = torch.linalg.solve_ex(identity - slopes.mT, gradient)
+    return torch.where(failed[:, None] == 0, y, torch.nan)

@@ -227,3 +227,44 @@ def qcnn(features, params, ansatz_index=10, pooling="general", encoding="amplitu
 def qcnn_qnode(device="default.qubit"):
     """Return `qcnn` as a QNode that torch differentiates; ``device`` is a name or a device."""
     return qml.QNode(qcnn, qml.device(device, wires=WIRES) if isinstance(device, str) else device)
+
+
+class Block(qml.operation.Operation):
+    """A named two-wire box that stands for a block in a drawing."""
+
+    num_wires = 2
+    num_params = 0
+
+    def __init__(self, name, wires):
+        """Remember the name that is drawn."""
+        super().__init__(wires=wires)
+        self.hyperparameters["name"] = name
+
+    def label(self, decimals=None, base_label=None, cache=None):
+        """Return the name."""
+        return self.hyperparameters["name"]
+
+
+def layout():
+    """Place the blocks of `network` as boxes, for drawing: U convolves, V pools, by layer."""
+    for layer, (conv_pairs, pool_pairs) in enumerate(LAYERS, start=1):
+        for pair in conv_pairs:
+            Block(f"U{layer}", wires=pair)
+        for pair in pool_pairs:
+            Block(f"V{layer}", wires=pair)
+    return qml.probs(wires=MEASURED)
+
+
+def layout_qnode():
+    """Return `layout` as a QNode; it can be drawn, not executed."""
+    return qml.QNode(layout, qml.device("default.qubit", wires=WIRES))
+
+
+def sketch(block):
+    """Return one block as a quantum function of its angles on wires a and b, for drawing.
+
+    Args:
+        block: number of a convolution, or name of a pooling (a is discarded, b kept).
+    """
+    apply = (CONVOLUTIONS[block] if block in CONVOLUTIONS else POOLINGS[block])[-1]
+    return lambda params: apply(params, "a", "b")

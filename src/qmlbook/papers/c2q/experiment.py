@@ -76,7 +76,8 @@ class Config:
         models.check(self.pooling, self.encoding)
         if self.encoding == "angle" and (self.head != "quantum" or self.features == "pixels"):
             raise UsageError(
-                "encoding 'angle' takes 8 features: a quantum head on a source network."
+                "encoding 'angle' takes 8 features of a source network to a quantum head; "
+                f"head is {self.head!r} and features is {self.features!r}."
             )
         if self.steps < 0 or self.batch_size < 1:
             raise UsageError(

@@ -77,9 +77,9 @@ def encode(v, n_wires, encoder):
             GATES[ANGLE_AXES[wire % 3]](v[..., i], wires=wire)
 
 
-def transform(theta, phi, n_wires):
+def transform(theta, phi, n_wires, seed=SEED):
     """Apply the random layer with angles theta and the tail with angles phi (radians)."""
-    for gates, angles in ((random_layer(n_wires), theta), (tail(n_wires), phi)):
+    for gates, angles in ((random_layer(n_wires, seed), theta), (tail(n_wires), phi)):
         remaining = iter(angles)
         for name, wires in gates:
             turn = [next(remaining)] if name in TURNING else []
@@ -101,10 +101,13 @@ def layer(v, theta, phi, n_wires, encoder="amplitude"):
     return [qml.expval(qml.Z(wire)) for wire in range(n_wires)]
 
 
-def evolved(states, theta, phi, n_wires):
-    """Return what becomes of given states (..., 2^n); of basis states, the unitary's columns."""
+def evolved(states, theta, phi, n_wires, seed=SEED):
+    """Return what becomes of given states (..., 2^n); of basis states, the unitary's columns.
+
+    ``seed`` draws the gates of the random layer.
+    """
     qml.StatePrep(states, wires=range(n_wires), validate_norm=False)
-    transform(theta, phi, n_wires)
+    transform(theta, phi, n_wires, seed)
     return qml.state()
 
 

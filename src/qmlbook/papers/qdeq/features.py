@@ -28,3 +28,16 @@ def features(images: Tensor, n_wires: int) -> Tensor:
     window, stride, padding = POOLING[n_wires]
     normalised = (images / 255 - MEAN) / DEVIATION
     return F.avg_pool2d(normalised[:, None], window, stride, padding).flatten(1)
+
+
+def grey(images: Tensor) -> Tensor:
+    """Return images (B, 28, 28), grey values 0..255.
+
+    Colour images (B, 32, 32, 3) become grey by the usual weights of red, green and blue and are
+    shrunk by bilinear interpolation (load_cifar.py 87-96). Normalising afterwards gives the same.
+    """
+    if images.ndim == 3:
+        return images
+    weights = images.new_tensor([0.2989, 0.587, 0.114])  # torchvision's
+    shades = (images @ weights)[:, None]
+    return F.interpolate(shades, size=(28, 28), mode="bilinear", align_corners=False)[:, 0]

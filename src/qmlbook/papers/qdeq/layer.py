@@ -2,23 +2,28 @@
 
 The circuit after the encoder does the same to all data, so <Z_q> = s^H A_q s with the encoded state
 s and A_q = U^H Z_q U. The A_q are made once per step of an optimiser; a solver's iterations are
-small matrix products.
+small matrix products: f(z) = R q(z + u) repeats n numbers, so that the fixed point is one of the
+n-dimensional map m -> q(R m + u), and with the amplitude encoder that map is a ratio of quadratic
+forms in m alone. As |R m| = sqrt(n) |m|, relative residuals are the same in both spaces.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from itertools import product
 
 import pennylane as qml
 import torch
 from torch import Tensor
 
 from ...errors import UsageError, choose
-from ...fixed_point import Map, jacobian
+from ...fixed_point import jacobian
+from ...statevector import compile_qnode
 from . import circuits
 
 SIZES = (4, 10)
+COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,18 @@ class Layer:
         phi: Tensor,
         n_wires: int,
         encoder: str = "amplitude",
-        device: str | qml.devices.Device = "default.qubit",
+        device: str = "default.qubit",
+        seed: int = circuits.SEED,
     ) -> Layer:
         """Simulate the transformation once, differentiable in its angles.
 
         Args:
-            theta, phi: angles of the random layer and of the tail, float64.
+            theta, phi: angles of the random layer and of the tail, float64 or float32.
             n_wires: 4 or 10.
             encoder: ``amplitude`` or ``angle``.
-            device: PennyLane device that simulates, in double precision; a name or the device.
+            device: name of the PennyLane device that simulates; ``qmlbook.statevector`` is
+                compiled, for training.
+            seed: of the random layer's gates.
 
         Raises:
             UsageError: if size or encoder is not known.
@@ -58,11 +66,10 @@ class Layer:
             raise choose("n_wires", n_wires, SIZES)
         if encoder not in circuits.ENCODERS:
             raise choose("encoder", encoder, circuits.ENCODERS)
-        basis = _basis(n_wires, encoder)
-        columns = circuits.qnode(circuits.evolved, n_wires, device)(basis, theta, phi, n_wires)
-        signed = _signs(n_wires)[:, None] * columns.conj()
-        matrices = signed @ columns.T
-        return cls(matrices.real if encoder == "amplitude" else matrices, encoder)
+        basis = _basis(n_wires, encoder, COMPLEX[theta.dtype])
+        columns = _evolution(n_wires, device, theta.dtype)(basis, theta, phi, n_wires, seed)
+        forms = _real_forms if encoder == "amplitude" else _complex_forms
+        return cls(forms(columns, n_wires), encoder)
 
     @property
     def n_wires(self) -> int:
@@ -80,13 +87,123 @@ class Layer:
         """Return f(z; u) (B, D): every expectation repeated n times."""
         return expand(self.expectations(z + u))
 
-    def reduced(self, u: Tensor) -> Map:
+    def reduced(self, u: Tensor) -> Reduced:
         """Return the map m -> q(Rm + u) on (B, n), whose fixed points are those of f."""
-        return lambda m: self.expectations(expand(m) + u)
+        if self.encoder == "amplitude":
+            return Quotient(self, u)
+        return (Bloch if self.n_wires == 4 else Reduced)(self, u)
 
     def slopes(self, z: Tensor, u: Tensor, create_graph: bool = False) -> Tensor:
         """Return dm/dv (B, n, D) at v = z + u; the Jacobian of f is its rows, each n times."""
         return jacobian(lambda x: self.expectations(x + u), z, create_graph)
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """The map m -> q(Rm + u) on (B, n) for data u (B, D)."""
+
+    layer: Layer
+    u: Tensor
+
+    def __call__(self, m: Tensor) -> Tensor:
+        """Return the expectations after m (B, n) was fed back."""
+        return self.layer.expectations(expand(m) + self.u)
+
+    def jacobian(self, m: Tensor) -> Tensor:
+        """Return dq/dm (B, n, n)."""
+        return jacobian(self, m)
+
+    def pulled(self, m: Tensor, g: Tensor) -> Tensor:
+        """Return g^T dq/dv (B, D) for g (B, n), m held constant; differentiable in the angles."""
+        v = (expand(m.detach()) + self.u).requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(self.layer.expectations(v), v, g, create_graph=True)[0]
+
+
+@dataclass(frozen=True)
+class Quotient(Reduced):
+    """The same with the amplitude encoder, as a ratio of quadratic forms in m.
+
+    (Rm + u)^T A_q (Rm + u) = m^T R^T A_q R m + 2 m^T R^T A_q u + u^T A_q u, over |Rm + u|^2.
+    """
+
+    def __post_init__(self) -> None:
+        """Make the coefficients now: later, inside a solver, they would get no gradient."""
+        matrices, n, u = self.layer.matrices, self.layer.n_wires, self.u
+        images = (u @ matrices.flatten(0, 1).T).unflatten(1, matrices.shape[:2])
+        mixed = matrices.unflatten(2, (n, n)).sum(3)
+        coefficients = {
+            "images": images,  # A_q u, (B, n, D)
+            "mixed": mixed,  # A_q R, (n, D, n)
+            "square": mixed.unflatten(1, (n, n)).sum(2).movedim(1, 0).flatten(1),  # R^T A_q R
+            "linear": images.unflatten(2, (n, n)).sum(3),  # R^T A_q u, (B, n, n)
+            "constant": (images @ u[:, :, None])[:, :, 0],  # u^T A_q u, (B, n)
+            "sums": u.unflatten(1, (n, n)).sum(2),  # R^T u, (B, n)
+            "length_sq": u.square().sum(1, keepdim=True),  # |u|^2, (B, 1)
+        }
+        self.__dict__.update(coefficients)
+
+    def _lengths_sq(self, m: Tensor) -> Tensor:
+        """Return |Rm + u|^2 (B, 1)."""
+        n = self.layer.n_wires
+        return (m * (n * m + 2 * self.sums)).sum(1, keepdim=True) + self.length_sq
+
+    def _half_slopes(self, m: Tensor) -> Tensor:
+        """Return R^T A_q (Rm + u), (B, n, n)."""
+        return (m @ self.square).view_as(self.linear) + self.linear
+
+    def _values(self, m: Tensor, half: Tensor, lengths_sq: Tensor) -> Tensor:
+        top = ((half + self.linear) @ m[:, :, None])[:, :, 0] + self.constant
+        return top / lengths_sq
+
+    def __call__(self, m: Tensor) -> Tensor:
+        """Return the expectations after m (B, n) was fed back."""
+        return self._values(m, self._half_slopes(m), self._lengths_sq(m))
+
+    def jacobian(self, m: Tensor) -> Tensor:
+        """Return dq/dm (B, n, n)."""
+        half, lengths_sq = self._half_slopes(m), self._lengths_sq(m)
+        value = self._values(m, half, lengths_sq)
+        turned = value[:, :, None] * (self.layer.n_wires * m + self.sums)[:, None]
+        return 2 * (half - turned) / lengths_sq[:, :, None]
+
+    def pulled(self, m: Tensor, g: Tensor) -> Tensor:
+        """Return g^T dq/dv (B, D) for g (B, n), m held constant; differentiable in the angles.
+
+        dq_q/dv = 2 (A_q v - q_q v) / |v|^2.
+        """
+        m = m.detach()
+        returned = m @ self.mixed.movedim(2, 0).flatten(1)  # A_q R m, (B, n D)
+        images = (g[:, None] @ (self.images + returned.view_as(self.images)))[:, 0]
+        height = (g * self(m)).sum(1, keepdim=True)
+        return 2 * (images - height * (expand(m) + self.u)) / self._lengths_sq(m)
+
+
+@dataclass(frozen=True)
+class Bloch(Reduced):
+    """The same with the angle encoder on four wires, by the Bloch vectors of the encoded qubits.
+
+    Every wire's state is (1 + x X + y Y + z Z) / 2, so that <Z_q> is linear in each of the four
+    vectors (1, x, y, z), with coefficients tr(A_q P) / 16 for the 256 Pauli words P.
+    """
+
+    def __post_init__(self) -> None:
+        """Make the coefficients now: later, inside a solver, they would get no gradient."""
+        matrices = self.layer.matrices
+        words = (matrices.flatten(1) @ _words(matrices.dtype)).real / 16  # (q, 256)
+        self.__dict__["words"] = words.unflatten(1, (16, 16)).movedim(1, 0).flatten(1)
+
+    def __call__(self, m: Tensor) -> Tensor:
+        """Return the expectations after m (B, n) was fed back."""
+        angles = m[:, :, None] + self.u.unflatten(1, (4, 4))  # (B, gate, wire)
+        (s1, s2, s3, s4), (c1, c2, c3, c4) = angles.sin().unbind(1), angles.cos().unbind(1)
+        x, y, z = s1 * c2, s1 * s2, c1  # RY, RZ
+        y, z = y * c3 - z * s3, y * s3 + z * c3  # RX
+        x, z = x * c4 + z * s4, z * c4 - x * s4  # RY
+        a, b, c, d = torch.stack([torch.ones_like(x), x, y, z], 2).unbind(1)
+        left = (a[:, :, None] * b[:, None]).flatten(1)
+        right = (c[:, :, None] * d[:, None]).flatten(1)
+        return ((left @ self.words).unflatten(1, (4, 16)) @ right[:, :, None])[:, :, 0]
 
 
 def expand(m: Tensor) -> Tensor:
@@ -106,7 +223,7 @@ def encoded(v: Tensor, n_wires: int, encoder: str) -> Tensor:
         )
     if encoder == "amplitude":
         return v / v.norm(dim=-1, keepdim=True)
-    state = v.new_ones(len(v), 1, dtype=torch.complex128)
+    state = v.new_ones(len(v), 1, dtype=COMPLEX[v.dtype])
     for qubit in _qubits(v, n_wires):
         state = (state[:, :, None] * qubit[:, None, :]).flatten(1)
     return state
@@ -127,17 +244,54 @@ def spectra(slopes: Tensor) -> dict[str, Tensor]:
     }
 
 
+def _real_forms(columns: Tensor, n_wires: int) -> Tensor:
+    """Return Re(U^H Z_q U) (n, K, K) from columns (K, 2^n) of U.
+
+    The sign of Z_q depends on one half of the wires: the Gram matrices of the rows that agree on a
+    half, (2^(n/2), K, K), serve all observables of that half.
+    """
+    half = n_wires // 2
+    rows = torch.view_as_real(columns).unflatten(1, (2**half, 2**half))
+    signs = _signs(half).to(rows.dtype)
+    forms = []
+    for order in ((1, 2, 3, 0), (2, 1, 3, 0)):
+        groups = rows.permute(order).flatten(1, 2)  # (2^half, 2 2^half, K)
+        forms.append(signs @ _Gram.apply(groups).flatten(1))
+    return torch.cat(forms).unflatten(1, (len(columns), len(columns)))
+
+
+class _Gram(torch.autograd.Function):
+    """X (..., M, K) to X^T X, with one product in the backward pass instead of two."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.mT @ x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return x @ (gradient + gradient.mT)
+
+
+def _complex_forms(columns: Tensor, n_wires: int) -> Tensor:
+    """Return U^H Z_q U (n, K, K) from columns (K, 2^n) of U."""
+    signed = _signs(n_wires).to(columns.dtype)[:, None] * columns.conj()
+    return signed @ columns.T
+
+
 def _qubits(v: Tensor, n_wires: int) -> list[Tensor]:
     """Return the single-qubit states (B, 2) of the angle encoder that are not always |0>."""
     if n_wires == 4:
-        y1, z, x, y2 = v.to(torch.complex128).unflatten(1, (4, 4)).unbind(1)  # (B, wire) each
+        y1, z, x, y2 = v.to(COMPLEX[v.dtype]).unflatten(1, (4, 4)).unbind(1)  # (B, wire) each
         up, down = (y1 / 2).cos() * (-0.5j * z).exp(), (y1 / 2).sin() * (0.5j * z).exp()
         c, s = (x / 2).cos(), -1j * (x / 2).sin()
         up, down = c * up + s * down, s * up + c * down
         c, s = (y2 / 2).cos(), (y2 / 2).sin()
         up, down = c * up - s * down, s * up + c * down
         return list(torch.stack([up, down], -1).unbind(1))
-    half = v.to(torch.complex128).unflatten(1, (n_wires, n_wires)).sum(2) / 2
+    half = v.to(COMPLEX[v.dtype]).unflatten(1, (n_wires, n_wires)).sum(2) / 2
     phases = {"RY": 1, "RX": -1j}
     return [
         torch.stack([half[:, wire].cos(), phases[axis] * half[:, wire].sin()], -1)
@@ -152,9 +306,19 @@ def _turned(n_wires: int) -> list[tuple[int, str]]:
 
 
 @cache
-def _basis(n_wires: int, encoder: str) -> Tensor:
+def _evolution(n_wires: int, device: str, dtype: torch.dtype):
+    """Return `circuits.evolved` on a device."""
+    if device != "qmlbook.statevector":
+        return circuits.qnode(circuits.evolved, n_wires, device)
+    precision = str(COMPLEX[dtype]).removeprefix("torch.")
+    ours = qml.device(device, wires=n_wires, dtype=precision)
+    return compile_qnode(circuits.qnode(circuits.evolved, n_wires, ours))
+
+
+@cache
+def _basis(n_wires: int, encoder: str, dtype: torch.dtype) -> Tensor:
     """Return the basis states (K, 2^n) that the encoder reaches."""
-    every = torch.eye(2**n_wires, dtype=torch.complex128)
+    every = torch.eye(2**n_wires, dtype=dtype)
     if encoder == "amplitude":
         return every[: n_wires**2]
     if n_wires == 4:
@@ -163,6 +327,15 @@ def _basis(n_wires: int, encoder: str) -> Tensor:
     still = set(range(n_wires)) - {wire for wire, _ in _turned(n_wires)}
     mask = sum(1 << (n_wires - 1 - wire) for wire in still)
     return every[(index & mask) == 0]
+
+
+@cache
+def _words(dtype: torch.dtype) -> Tensor:
+    """Return the matrices of all words of four letters 1, X, Y, Z, transposed, as (256, 256)."""
+    letters = [[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]]
+    paulis = torch.tensor(letters, dtype=dtype)
+    words = [reduce(torch.kron, word).T.flatten() for word in product(paulis, repeat=4)]
+    return torch.stack(words, dim=1)
 
 
 @cache

@@ -1,0 +1,106 @@
+"""Figures that react, in a page without a server: everything travels inside the output."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Hidden until the script runs: without scripts the last frame is a plain picture.
+PAGE = """\
+<div class="qmlbook-slider" id="{key}">
+{frames}
+<p hidden><label>{label} <input type="range" min="0" max="{last}" value="{last}" step="1"></label>
+<output aria-live="polite">{words}</output></p>
+<script>
+(() => {{
+  const box = document.getElementById("{key}"), captions = {captions};
+  const frames = box.querySelectorAll("img"), control = box.querySelector("input");
+  const show = () => {{
+    frames.forEach((frame, i) => {{ frame.hidden = i !== +control.value; }});
+    box.querySelector("output").textContent = captions[control.value];
+    control.setAttribute("aria-valuetext", captions[control.value]);
+  }};
+  box.querySelector("p").hidden = false;
+  control.addEventListener("input", show);
+  show();
+}})();
+</script>
+</div>"""
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A row of pictures, one at a time, chosen by a slider.
+
+    Shown in a notebook or a page it needs no server and no other file, and works by keyboard; where
+    scripts do not run, or in print, the last picture is shown.
+
+    Attributes:
+        label: what the slider chooses.
+        frames: PNG files, one per position.
+        captions: a sentence for each; shown, read out, and the picture's alternative text.
+    """
+
+    label: str
+    frames: tuple[bytes, ...]
+    captions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, label: str, figures: Sequence[Figure], captions: Sequence[str]) -> Slider:
+        """Return a slider over matplotlib figures, which are closed.
+
+        Raises:
+            UsageError: if there is no figure, or not one caption for each.
+        """
+        import matplotlib.pyplot as plt
+
+        if not figures or len(figures) != len(captions):
+            raise UsageError(
+                "captions must hold one sentence for each of at least one figure; there are "
+                f"{len(captions)} for {len(figures)}."
+            )
+        frames = []
+        for figure in figures:
+            file = BytesIO()
+            figure.savefig(file, format="png", metadata={"Software": None})
+            plt.close(figure)
+            frames.append(file.getvalue())
+        return cls(label, tuple(frames), tuple(captions))
+
+    def html(self) -> str:
+        """Return the page's part."""
+        key = f"slider-{hashlib.sha256(b''.join(self.frames)).hexdigest()[:12]}"
+        last = len(self.frames) - 1
+        images = "\n".join(
+            f'<img src="data:image/png;base64,{base64.b64encode(frame).decode()}" '
+            f'alt="{escape(words)}"{" hidden" * (index < last)}>'
+            for index, (frame, words) in enumerate(zip(self.frames, self.captions, strict=True))
+        )
+        # "</" must not end the script.
+        captions = json.dumps(self.captions).replace("</", "<\\/")
+        return PAGE.format(
+            key=key,
+            frames=images,
+            label=escape(self.label),
+            last=last,
+            words=escape(self.captions[last]),
+            captions=captions,
+        )
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {
+            "text/html": self.html(),
+            "image/png": base64.b64encode(self.frames[-1]).decode(),
+            "text/plain": f"{self.label}: {self.captions[-1]}",
+        }

@@ -1,0 +1,270 @@
+"""What a computation decides: memory, fixed points of random circuits, properties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...errors import choose
+from ...fixed_point import broyden, find_root, implicit
+from ...rng import stream
+from . import circuits
+from .layer import Layer, encoded, expand, spectra
+from .learning import load_split
+from .models import DEVICE, EQUILIBRIUM
+
+DIGITS = (0, 3, 6, 9)
+METHODS = ("plain", "broyden")
+
+
+def angles(seed: int, n_wires: int) -> tuple[Tensor, Tensor]:
+    """Return random angles of the layer and of its tail, uniform in (-pi, pi), float64."""
+    rng = stream(seed, "angles")
+    return tuple(
+        torch.from_numpy(rng.uniform(-np.pi, np.pi, circuits.count_angles(gates)))
+        for gates in (circuits.random_layer(n_wires), circuits.tail(n_wires))
+    )
+
+
+def random_layer(seed: int, n_wires: int, encoder: str = "amplitude") -> Layer:
+    """Return the layer at random angles."""
+    return Layer.of(*angles(seed, n_wires), n_wires, encoder, DEVICE)
+
+
+# --- memory ---
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One training step, every gate simulated by PennyLane's default.qubit in single precision."""
+
+    n_wires: int = 4
+    layers: int = EQUILIBRIUM  # stacked, or the equilibrium
+    encoder: str = "amplitude"
+    batch_size: int = 256
+    threshold: int = 10  # solver steps, all of which are made
+
+
+def saved_bytes(config: Memory, seed: int) -> int:
+    """Return how many bytes torch keeps for the backward pass of one training step.
+
+    Every piece of memory counts once, however many saved tensors share it. The data are random:
+    the count depends on shapes alone.
+    """
+    n, rng = config.n_wires, stream(seed, "memory")
+    theta, phi = (x.float() for x in angles(seed, n))
+    theta.requires_grad_()
+    u = torch.from_numpy(rng.uniform(-0.4, 2.8, (config.batch_size, n * n))).float()
+    labels = torch.from_numpy(rng.integers(n, size=config.batch_size))
+    classifier = torch.from_numpy(rng.normal(size=(n, n * n)) / n).float().requires_grad_()
+    node = circuits.qnode(circuits.layer, n)
+
+    def f(z: Tensor) -> Tensor:
+        found = node(z + u, theta, phi, n, config.encoder)
+        return expand(torch.stack(list(found), dim=-1).float())
+
+    kept: dict[int, torch.UntypedStorage] = {}  # holding them keeps every address unique
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        z = torch.zeros_like(u)
+        if config.layers == EQUILIBRIUM:
+            z = implicit(f, broyden(f, z, config.threshold, eps=0.0).z)
+        for _ in range(config.layers):
+            z = f(z)
+        loss = F.cross_entropy(F.relu(z) @ classifier.T, labels)
+    total = sum(storage.nbytes() for storage in kept.values())
+    loss.backward()  # what was counted is what this pass uses
+    return total
+
+
+def run_memory(config: Memory, seed: int) -> dict[str, float]:
+    """Return ``saved_mb``, millions of bytes kept for the backward pass."""
+    return {"saved_mb": saved_bytes(config, seed) / 1e6}
+
+
+# --- fixed points of random circuits ---
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Iterate from 0 on real images, image by image."""
+
+    method: str = "plain"  # or broyden
+    images: int = 400
+    steps: int = 300
+    tolerance: float = 1e-6  # of |f(z) - z|
+
+    def __post_init__(self) -> None:
+        """Refuse unknown methods."""
+        if self.method not in METHODS:
+            raise choose("method", self.method, METHODS)
+
+
+@torch.no_grad()
+def run_roots(config: Roots, seed: int) -> dict[str, float]:
+    """Return ``converged``, the share of images whose iteration reached its fixed point."""
+    layer = random_layer(seed, 4)
+    u = load_split("mnist", DIGITS, "test", config.images).u
+    f, m = layer.reduced(u), torch.zeros(len(u), 4, dtype=u.dtype)
+    goal = config.tolerance / 2  # |z| = sqrt(n) |m|
+    if config.method == "plain":
+        for _ in range(config.steps):
+            m = f(m)
+        arrived = (f(m) - m).norm(dim=1) < goal
+        return {"converged": arrived.double().mean().item()}
+    found = [
+        broyden(layer.reduced(row), start, config.steps, goal, "abs").converged
+        for row, start in zip(u.split(1), m.split(1), strict=True)
+    ]
+    return {"converged": float(np.mean(found))}
+
+
+# --- properties ---
+
+
+@dataclass(frozen=True)
+class Property:
+    """A statement that one computation decides."""
+
+    name: str = "memory-flat"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown statements."""
+        if self.name not in PROPERTIES:
+            raise choose("property", self.name, PROPERTIES)
+
+
+def run_property(config: Property, seed: int) -> dict[str, float]:
+    """Return ``holds``, 1 or 0, and ``checked``, the number of cases."""
+    cases = PROPERTIES[config.name](seed)
+    return {"holds": float(all(cases)), "checked": len(cases)}
+
+
+def memory_fraction(seed: int) -> list[bool]:
+    """Compare the equilibrium with a quarter of five layers (four qubits)."""
+    return [saved_bytes(Memory(), seed) < saved_bytes(Memory(layers=5), seed) / 4]
+
+
+def memory_flat(seed: int) -> list[bool]:
+    """Compare solver budgets of 5, 10, 20 and 40 steps: within 2 %."""
+    kept = [saved_bytes(Memory(threshold=steps), seed) for steps in (5, 10, 20, 40)]
+    return [abs(amount / kept[0] - 1) < 0.02 for amount in kept[1:]]
+
+
+def memory_linear(seed: int) -> list[bool]:
+    """Compare 2, 5, 10 and 20 layers with as many times one: within 5 %."""
+    one = saved_bytes(Memory(layers=1), seed)
+    return [
+        abs(saved_bytes(Memory(layers=layers), seed) / (layers * one) - 1) < 0.05
+        for layers in (2, 5, 10, 20)
+    ]
+
+
+def overlap_bound(seed: int, pairs: int = 3000) -> list[bool]:
+    """Compare |<v|w>|^2 of one angle-encoded qubit with 1 - sin(d), d = |v - w|^2 <= pi / 2."""
+    rng = stream(seed, "overlap")
+    v, step = rng.uniform(-np.pi, np.pi, (pairs, 4)), rng.normal(size=(pairs, 4))
+    d = rng.uniform(0, np.pi / 2, pairs)
+    step *= np.sqrt(d)[:, None] / np.linalg.norm(step, axis=1, keepdims=True)
+
+    def qubit(features: np.ndarray) -> Tensor:
+        """Encode four features on the first wire; the others stay |0>."""
+        wide = np.zeros((pairs, 4, 4))
+        wide[:, :, 0] = features
+        return encoded(torch.from_numpy(wide).flatten(1), 4, "angle")
+
+    overlap = (qubit(v).conj() * qubit(v + step)).sum(1).abs().square().numpy()
+    return (overlap >= 1 - np.sin(d) - 1e-12).tolist()
+
+
+def implicit_gradient(seed: int, images: int = 8) -> list[bool]:
+    """Compare implicit gradients with central differences of re-solved roots: within 1e-8.
+
+    Both encoders, every angle and the first image, in a random weighted sum of the roots.
+    """
+    rng, u = stream(seed, "implicit"), load_split("mnist", DIGITS, "test", images).u
+    weights = torch.from_numpy(rng.normal(size=(images, 4)))
+    cases = []
+    for encoder in circuits.ENCODERS:
+        inputs = [*angles(seed, 4), u]
+
+        def root(inputs: list[Tensor], encoder: str = encoder) -> tuple[Callable, Tensor]:
+            f = Layer.of(inputs[0], inputs[1], 4, encoder, DEVICE).reduced(inputs[2])
+            with torch.no_grad():
+                return f, find_root(f, torch.zeros(images, 4, dtype=u.dtype))
+
+        moving = [x.clone().requires_grad_() for x in inputs]
+        f, found = root(moving)
+        value = implicit(f, found, slopes=f.jacobian)
+        gradients = torch.autograd.grad((value * weights).sum(), moving)
+        for k, size in enumerate((len(inputs[0]), len(inputs[1]), 16)):
+            for entry in range(size):
+                slope = _slope(lambda x: (root(x)[1] * weights).sum(), inputs, k, entry)
+                cases.append(bool(abs(gradients[k].flatten()[entry] - slope) < 1e-8))
+    return cases
+
+
+def _slope(loss: Callable, inputs: list[Tensor], k: int, entry: int, h: float = 1e-3) -> float:
+    """Return the derivative by one entry of one input, from four points (error of order h^4)."""
+
+    def at(steps: int) -> Tensor:
+        moved = [x.clone() for x in inputs]
+        moved[k].view(-1)[entry] += steps * h
+        return loss(moved)
+
+    return (8 * (at(1) - at(-1)) - (at(2) - at(-2))).item() / (12 * h)
+
+
+def contraction_bound(seed: int) -> list[bool]:
+    """Compare the Jacobian's norm with its bound: real images, random circuits and states z."""
+    cases = []
+    for n, classes, some in ((4, DIGITS, 20), (10, tuple(range(10)), 3)):
+        u = load_split("mnist", classes, "test", 200).u
+        for circuit in range(some):
+            rng = stream(seed, "bound", n, circuit)
+            layer = random_layer(seed + 1 + circuit, n)
+            z = expand(torch.from_numpy(rng.uniform(-1, 1, (len(u), n))))
+            m = layer.expectations(z + u)
+            rest = (1 - m.square()).sum(1).sqrt()
+            bound = 2 * n**0.5 * rest / (z + u).norm(dim=1)
+            norm = spectra(layer.slopes(z, u))["norm"]
+            cases += (norm <= bound * (1 + 1e-12)).tolist()
+    return cases
+
+
+def angle10(seed: int, images: int = 20) -> list[bool]:
+    """See what the ten-qubit angle encoder passes on: slopes by pixel, (10, 10, 10) an image.
+
+    Within a row all pixels have the same slope (only their sum counts), in rows 2, 5 and 8 none,
+    and in the seven others not zero.
+    """
+    layer = random_layer(seed, 10, "angle")
+    u = load_split("mnist", tuple(range(10)), "test", images).u
+    slopes = layer.slopes(torch.zeros_like(u), u).unflatten(2, (10, 10))  # (B, m, row, pixel)
+    alike = (slopes - slopes[..., :1]).abs().amax((1, 2, 3)) < 1e-12
+    by_row = slopes[..., 0].abs().amax(1)
+    lost = [2, 5, 8]
+    kept = [row for row in range(10) if row not in lost]
+    silent, heard = by_row[:, lost].amax(1) < 1e-12, by_row[:, kept].amin(1) > 1e-9
+    return (alike & silent & heard).tolist()
+
+
+PROPERTIES: dict[str, Callable[[int], list[bool]]] = {
+    "memory-fraction": memory_fraction,
+    "memory-flat": memory_flat,
+    "memory-linear": memory_linear,
+    "overlap-bound": overlap_bound,
+    "implicit-gradient": implicit_gradient,
+    "contraction-bound": contraction_bound,
+    "angle10": angle10,
+}

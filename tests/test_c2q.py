@@ -1,0 +1,327 @@
+"""The C2Q room: source network, heads, training, exact statements, stored weights."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from qmlbook import paths
+from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.papers.c2q import __main__ as command
+from qmlbook.papers.c2q import circuits, experiment, learning, models, weights
+from qmlbook.rng import stream
+
+TINY = replace(
+    experiment.QUICK, n_train=200, n_test=100, source_images=320, steps=60, ansatz=4, pooling="zx"
+)
+
+
+def network(width=256, seed=0):
+    return models.Source(stream(seed, "test"), width)
+
+
+# --- networks ---
+
+
+@pytest.mark.parametrize(("width", "total", "trained"), [(256, 212500, 211988), (8, 60972, 60956)])
+def test_source_networks_have_the_released_sizes(width, total, trained):
+    made = network(width)
+    running = made.extract[-1].running_mean.numel() + made.extract[-1].running_var.numel()
+    assert models.count_parameters(made) == trained
+    assert models.count_parameters(made) + running == total
+
+
+def test_features_end_with_batch_normalisation_and_have_both_signs():
+    made = network(8)
+    made.train()(torch.rand(64, 28, 28, dtype=torch.float64))
+    features = made.eval().extract(torch.rand(20, 28, 28, dtype=torch.float64))
+    assert features.shape == (20, 8)
+    assert (features < 0).any()
+    assert (features > 0).any()
+
+
+def test_weights_are_glorot_uniform_and_biases_zero():
+    conv, dense = network().extract[4], network().extract[10]
+    for layer, fans in ((conv, 9 * (32 + 64)), (dense, 576 + 256)):
+        bound = (6 / fans) ** 0.5
+        assert 0.98 * bound < layer.weight.abs().max() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(("kind", "size"), [("1d", 64), ("2d", 76), ("dense", 514)])
+def test_classical_heads_have_the_released_sizes(kind, size):
+    head = models.classical(kind, stream(0, "test"))
+    assert models.count_parameters(head) == size
+    assert head(torch.randn(3, 256, dtype=torch.float64)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("size", experiment.LINEAR)
+def test_linear_heads_have_as_many_parameters_as_a_quantum_head(size):
+    head = models.Linear(stream(0, "test"), size)
+    assert models.count_parameters(head) == size
+    assert size in {circuits.count_params(*head) for head in experiment.HEADS.values()}
+    x = torch.randn(7, 256, dtype=torch.float64)
+    assert torch.allclose(head(2 * x) - head(x), head(x) - head(0 * x))  # affine
+
+
+def test_every_quantum_head_has_a_linear_one_of_its_size():
+    sizes = {circuits.count_params(*head) for head in experiment.HEADS.values()}
+    assert sizes == set(experiment.LINEAR)
+
+
+def test_projections_keep_lengths_on_average():
+    x = torch.randn(200, 256, dtype=torch.float64)
+    projected = x @ models.Linear(stream(0, "test"), 63).projection
+    assert (projected.norm(dim=1) / x.norm(dim=1)).mean().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: models.classical("3d", stream(0, "t")), "kind .*3d.*1d, 2d, dense"),
+        (lambda: models.Linear(stream(0, "t"), 1), "parameters must be 2 or more"),
+        (lambda: replace(experiment.PUBLISHED, pair=(1, 7)), "pair"),
+        (lambda: replace(experiment.PUBLISHED, head="3d"), "head .*3d"),
+        (lambda: replace(experiment.PUBLISHED, ansatz=12), "ansatz.*12"),
+        (lambda: replace(experiment.PUBLISHED, pooling="max"), "pooling .*max"),
+        (lambda: replace(experiment.PUBLISHED, encoding="basis"), "encoding .*basis"),
+        (lambda: replace(experiment.PUBLISHED, features="random"), "features .*random"),
+        (lambda: replace(experiment.PUBLISHED, optimiser="sgd"), "optimiser .*sgd"),
+        (lambda: replace(experiment.PUBLISHED, encoding="angle", head="1d"), "angle.*'1d'"),
+        (lambda: replace(experiment.PUBLISHED, encoding="angle", features="pixels"), "pixels"),
+        (lambda: replace(experiment.PUBLISHED, batch_size=0), "batch_size 1 or more, not 200 and"),
+    ],
+)
+def test_what_does_not_exist_is_refused_in_one_sentence(make, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+# --- data ---
+
+
+def test_labels_are_one_for_the_smaller_digit():
+    found = learning.digits((8, 9), "test", 40)
+    assert found.labels.sum() == 20
+    assert found.values.shape == (40, 28, 28)
+    eight = found.values[found.labels == 1][0]
+    assert eight.max() <= 1
+    again = learning.digits((8, 9), "test", 2)
+    assert torch.equal(again.values[again.labels == 1][0], eight)
+
+
+def test_pixels_are_averages():
+    images = torch.rand(3, 28, 28, dtype=torch.float64)
+    shrunk = models.pixels(images)
+    assert shrunk.shape == (3, 256)
+    assert torch.allclose(models.pixels(torch.ones_like(images)), torch.ones_like(shrunk))
+
+
+def test_all_sorts_of_features_fit_the_encodings():
+    for changes in ({}, {"features": "untrained"}, {"features": "pixels"}, {"encoding": "angle"}):
+        config = replace(TINY, **changes)
+        split = learning.features(config, 0)
+        assert split.train.values.shape == (200, models.WIDTHS[config.encoding])
+        assert len(split.test) == 100
+
+
+def test_seeds_have_source_networks_of_their_own_unless_one_is_named():
+    own = replace(TINY, features="untrained", source_seed=None)
+    shared = replace(own, source_seed=0)
+    first, second = (learning.features(own, seed).test.values for seed in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(learning.features(shared, 1).test.values, first)
+
+
+# --- quantum heads ---
+
+
+@pytest.mark.parametrize("head", list(experiment.HEADS.values()))
+def test_a_head_is_a_quadratic_form(head):
+    assert experiment.is_quadratic_form(*head, seed=1, images=5)
+
+
+def test_the_form_gives_both_probabilities():
+    size = circuits.count_params(10, "general")
+    params = torch.from_numpy(stream(3, "test").normal(size=size))
+    forms = models.form(params, 10, "general")
+    x = torch.from_numpy(stream(4, "test").normal(size=(6, 256)))
+    values = torch.einsum("bi,lij,bj->bl", x, forms, x) / (x * x).sum(1, keepdim=True)
+    simulated = models.quantum(10, "general")(x, params)
+    assert torch.allclose(values, simulated, atol=1e-12)
+    assert torch.allclose(forms.sum(0), torch.eye(256, dtype=torch.float64), atol=1e-12)
+    assert forms[1].trace().item() == pytest.approx(128)
+
+
+def test_poolings_agree_at_zero():
+    assert experiment.poolings_agree(seed=5, images=8)
+
+
+@pytest.mark.parametrize(
+    ("ansatz", "pooling", "effective"),
+    [(1, "zx", 5), (1, "general", 14), (4, "zx", 17), (7, "general", 29), (11, "none", 24)],
+)
+def test_effective_parameters(ansatz, pooling, effective):
+    assert experiment.effective_parameters(ansatz, pooling, seed=2) == effective
+
+
+def test_convolution_one_with_zero_pooling_reads_one_bit():
+    x = torch.from_numpy(stream(6, "test").normal(size=(4, 256)))
+    zero = torch.zeros(6, dtype=torch.float64)
+    bit = (torch.arange(256) >> 3) & 1
+    share = (x[:, bit == 0] ** 2).sum(1) / (x**2).sum(1)
+    assert torch.allclose(models.quantum(1, "zx")(x, zero)[:, 0], share, atol=1e-12)
+    few = torch.from_numpy(stream(7, "test").normal(size=(4, 8)))
+    cosine = (few[:, 4] / 2).cos() ** 2
+    assert torch.allclose(models.quantum(1, "zx", "angle")(few, zero)[:, 0], cosine, atol=1e-12)
+
+
+def test_drawings_show_every_block():
+    tape = circuits.layout_qnode().construct((), {})
+    names = [op.label() for op in tape.operations]
+    assert [names.count(name) for name in ("U1", "U2", "U3", "V1", "V2", "V3")] == [
+        8,
+        4,
+        1,
+        4,
+        2,
+        1,
+    ]
+    assert tape.measurements[0].wires.tolist() == [circuits.MEASURED]
+
+
+# --- training ---
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "nesterov"])
+def test_quantum_heads_learn(optimiser):
+    config = replace(TINY, features="pixels", optimiser=optimiser, stepsize=0.03)
+    split = learning.features(config, 0)
+    before = learning.train(replace(config, steps=0), 0, split.train)
+    after = learning.train(config, 0, split.train)
+    assert len(after.costs) == 60
+    assert after.costs[-10:].mean() < 0.9 * after.costs[:10].mean()
+    assert after.accuracy(split.test) > before.accuracy(split.test) + 5
+    assert torch.equal(
+        learning.train(config, 0, split.train).params, after.params
+    )  # the same seed, the same run
+
+
+@pytest.mark.parametrize("kind", ["1d", "dense", "linear"])
+def test_classical_heads_learn(kind):
+    config = replace(TINY, head=kind, features="pixels", stepsize=0.02)
+    split = learning.features(config, 1)
+    after = learning.train(config, 1, split.train)
+    assert after.accuracy(split.test) > 70
+    assert torch.allclose(after.scores(split.test.values).sum(1), torch.ones(100).double())
+
+
+def test_untrained_heads_keep_the_initial_angles_of_their_seed():
+    config = replace(TINY, steps=0)
+    split = learning.features(config, 0)
+    start = learning.train(config, 0, split.train).params
+    trained = learning.train(replace(config, steps=1), 0, split.train).params
+    assert (start - trained).abs().max().item() == pytest.approx(0.01, rel=1e-3)  # Adam's first
+    other = learning.train(config, 1, split.train).params
+    assert not torch.allclose(start, other)
+
+
+def test_batches_of_classical_heads_cover_the_first_images_once():
+    config = replace(experiment.CLASSICAL, head="1d", first=150, batch_size=50, steps=3)
+    seen = torch.cat(list(learning._classical_batches(config, 0, 400)))
+    assert sorted(seen.tolist()) == list(range(150))
+    longer = list(learning._classical_batches(replace(config, steps=5), 0, 120))
+    assert [len(batch) for batch in longer] == [50, 50, 20, 50, 50]
+
+
+def test_sources_learn_and_are_the_same_every_time():
+    recipe = replace(TINY.recipe, n_train=640, epochs=2)
+    made = [learning.train_source(network(8, 0), replace(recipe, width=8), 0) for _ in range(2)]
+    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+    learnt = network(8, 0)
+    learnt.load_state_dict(made[0])
+    assert learning.source_accuracy(learnt.eval(), 300) > 30
+
+
+def test_a_run_has_the_promised_metric():
+    result = experiment.run(replace(TINY, features="pixels", steps=5), 0)
+    assert list(result) == ["accuracy"]
+    assert 0 <= result["accuracy"] <= 100
+
+
+# --- experiments and stored weights ---
+
+
+def test_the_grid_is_the_charts():
+    variants = experiment.EXPERIMENTS["grid"].variants["full"]
+    assert len(variants) == 22 * 3 * 2
+    assert len(experiment.EXPERIMENTS["angle"].variants["full"]) == 18
+    config = variants["11-trivial-8v9-nesterov"]
+    assert (config.ansatz, config.pooling, config.pair) == (11, "none", (8, 9))
+    assert config.optimiser == "nesterov"
+    steps = {
+        name: {c.stepsize for c in experiment.EXPERIMENTS[name].variants["full"].values()}
+        for name in ("grid", "classical", "equal-step", "small-step")
+    }
+    assert steps == {
+        "grid": {0.01},
+        "classical": {0.001},
+        "equal-step": {0.01},
+        "small-step": {0.001},
+    }
+
+
+def test_stored_networks_are_the_ones_that_were_trained():
+    sums = weights._checksums()
+    files = sorted(path.name for path in weights.folder().glob("*.safetensors"))
+    assert files == sorted(sums)
+    assert files == sorted(f"source-{w}-{s}.safetensors" for w in (256, 8) for s in range(10))
+    for width in (256, 8):
+        made = learning.source(learning.Recipe(width), 3)
+        assert learning.source_accuracy(made, 1000) > 85
+
+
+def test_damaged_weights_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "data_root", lambda: tmp_path)
+    monkeypatch.setattr(weights, "data_root", lambda: tmp_path)
+    state = weights.rounded(network(8))
+    file = weights.save(state, 8, 0)
+    loaded = weights.load(8, 0)
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+    assert weights.load(8, 1) is None
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(QmlbookError, match="checksum"):
+        weights.load(8, 0)
+
+
+def test_weights_are_kept_in_half_precision_only_if_they_are_stored():
+    state = weights.rounded(network(8))
+    floats = [value for value in state.values() if value.is_floating_point()]
+    assert {value.dtype for value in floats} == {torch.float16}
+    assert weights.rounded(network(8), "float64")["extract.1.weight"].dtype == torch.float64
+
+
+def test_the_command_says_what_is_wrong(capsys):
+    assert command.main(["--seeds", "0"]) == 2
+    assert "seeds must be 1 or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        command.main(["--width", "7"])
+    assert caught.value.code == 2
+
+
+def test_the_command_leaves_stored_networks_alone(capsys):
+    before = weights.path(8, 0).read_bytes()
+    assert command.main(["--width", "8", "--seeds", "1"]) == 0
+    assert "width 8, seed 0: stored, test accuracy" in capsys.readouterr().out
+    assert weights.path(8, 0).read_bytes() == before
+
+
+def test_properties_hold_as_recorded():
+    found = experiment.run_properties(experiment.Properties(images=3, inputs=80), seed=0)
+    assert found["quadratic_form"] == found["poolings_agree"] == found["fewer_effective"] == 1
+    sizes = [circuits.count_params(*head) for head in experiment.HEADS.values()]
+    assert np.all(np.array(found["effective"]) < sizes)
+    assert found["checked"] == 22
