@@ -151,7 +151,7 @@ def run_source(config: Network, seed: int) -> dict[str, float]:
     )
     found = learning.source(recipe, seed)
     digits = learning.digits(PAIRS["2v3"], "test", 1000)
-    spread = found.extract(digits.values).std(0)
+    spread = found.extract(digits.values.to(getattr(torch, recipe.dtype))).std(0)
     return {
         "accuracy": learning.source_accuracy(found, config.n_test),
         "dead": int((spread < 1e-9).sum()),

@@ -78,7 +78,7 @@ def _clothes(split: str, n: int | None) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=4)
 def source(recipe: Recipe, seed: int) -> models.Source:
-    """Return a source network, stored or trained now, ready to extract features in float64.
+    """Return a source network, stored or trained now, ready to extract features.
 
     Raises:
         QmlbookError: if stored weights are damaged, or images are missing.
@@ -89,7 +89,7 @@ def source(recipe: Recipe, seed: int) -> models.Source:
     if recipe.epochs:
         stored = weights.load(recipe.width, seed) if recipe == Recipe(recipe.width) else None
         network.load_state_dict(stored or train_source(network, recipe, seed))
-    return network.double().eval().requires_grad_(False)
+    return network.to(getattr(torch, recipe.dtype)).eval().requires_grad_(False)
 
 
 def train_source(network: models.Source, recipe: Recipe, seed: int) -> dict[str, Tensor]:
@@ -119,7 +119,8 @@ def train_source(network: models.Source, recipe: Recipe, seed: int) -> dict[str,
 def source_accuracy(network: models.Source, n: int | None = None) -> float:
     """Return the accuracy in % on Fashion-MNIST's test images."""
     images, labels = _clothes("test", n)
-    parts = [network(part.double()).argmax(1) for part in images.split(500)]
+    dtype = network.extract[1].weight.dtype
+    parts = [network(part.to(dtype)).argmax(1) for part in images.split(500)]
     return 100 * (torch.cat(parts) == labels).double().mean().item()
 
 
@@ -128,10 +129,11 @@ def _features(
     kind: str, recipe: Recipe, seed: int, pair: tuple[int, int], split: str, n: int | None
 ) -> Digits:
     found = digits(pair, split, n)
-    extract = models.pixels if kind == "pixels" else source(recipe, seed).extract
-    # One by one, batches are as large as their place in a matrix product allows: the same size
-    # everywhere, so that the same image gets the same features.
-    return Digits(torch.cat([extract(part) for part in found.values.split(500)]), found.labels)
+    if kind == "pixels":
+        return Digits(models.pixels(found.values), found.labels)
+    network, dtype = source(recipe, seed), getattr(torch, recipe.dtype)
+    parts = [network.extract(part.to(dtype)) for part in found.values.split(500)]
+    return Digits(torch.cat(parts).double(), found.labels)
 
 
 def features(config: Config, seed: int) -> Split:
@@ -162,7 +164,10 @@ class Trained:
         if self.head is not None:
             return self.head(values).softmax(-1)
         circuit = models.quantum(self.config.ansatz, self.config.pooling, self.config.encoding)
-        return torch.cat([circuit(part, self.params) for part in values.split(1000)])
+        size = self.config.batch_size  # the batches of the training: nothing is compiled anew
+        padded = torch.cat([values, values[:1].expand(-len(values) % size, -1)])
+        parts = [circuit(part, self.params) for part in padded.split(size)]
+        return torch.cat(parts)[: len(values)]
 
     def predict(self, values: Tensor) -> Tensor:
         """Return the likelier label (B,)."""
