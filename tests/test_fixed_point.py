@@ -183,6 +183,107 @@ def test_find_root_says_when_there_is_none():
         find_root(lambda z: z + 1 + z**2, torch.zeros(1, 1).double(), iterations=20)
 
 
+# --- failures ---
+
+
+@pytest.mark.parametrize("solver", [broyden, anderson])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_maps_that_give_no_numbers_are_refused(solver, value):
+    with pytest.raises(QmlbookError, match="not finite"):
+        solver(lambda z: z + value, torch.ones(2, 3).double(), 10)
+
+
+@pytest.mark.parametrize("solver", [broyden, anderson])
+def test_one_row_that_is_no_number_is_refused(solver):
+    # Norms run over the whole batch: one such row would spoil every decision.
+    _, shifts, f = affine(9)
+    shifts[1, 2] = torch.nan
+    with pytest.raises(QmlbookError, match="not finite"):
+        solver(f, torch.zeros_like(shifts), 10)
+
+
+@pytest.mark.parametrize("solver", [broyden, anderson])
+def test_solutions_say_whether_they_arrived(solver):
+    _, shifts, f = affine(10)
+    start = torch.zeros_like(shifts)
+    few, many = solver(f, start, 4, eps=1e-9), solver(f, start, 200, eps=1e-9)
+    assert not few.converged
+    assert many.converged
+    assert few.lowest >= 1e-9 > many.lowest
+
+
+@pytest.mark.parametrize("solver", [broyden, anderson])
+def test_numbers_lost_on_the_way_leave_the_best_iterate(solver):
+    calls = []
+
+    def f(z):
+        calls.append(1)
+        return torch.cos(z) if len(calls) < 5 else z * torch.nan
+
+    found = solver(f, torch.zeros(1, 2).double(), 10, eps=1e-12)
+    assert not found.converged
+    assert found.z.isfinite().all()
+    assert found.lowest == np.nanmin(found.rel_trace)
+
+
+def test_a_singular_equation_for_the_gradient_is_refused():
+    shift = torch.ones(1, 2).double().requires_grad_()
+    value = implicit(lambda z: z + 0 * shift, torch.zeros(1, 2).double())  # every point is a root
+    with pytest.raises(QmlbookError, match="cannot be inverted"):
+        value.sum().backward()
+
+
+def test_known_slopes_replace_backward_passes():
+    weights = torch.from_numpy(stream(11, "w").normal(size=(4, 4)) / 4)
+    found = []
+    for known in (False, True):
+        w = weights.clone().requires_grad_()
+        f = partial(curved, w)
+        root = find_root(f, torch.zeros(3, 4).double()).detach()
+
+        def slopes(z, w=weights):  # of tanh(z w), by hand
+            return (1 - torch.tanh(z @ w).square())[:, :, None] * w.T
+
+        implicit(f, root, slopes=slopes if known else None).square().sum().backward()
+        found.append(w.grad)
+    assert torch.allclose(found[0], found[1], rtol=0, atol=1e-12)
+
+
+# --- another implementation ---
+
+
+@pytest.fixture
+def torchdeq():
+    """The library of the method's authors; it is not needed to use this project."""
+    return pytest.importorskip("torchdeq", reason="torchdeq is not installed")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
+@pytest.mark.parametrize("solver", ["broyden", "anderson"])
+def test_roots_and_gradients_are_those_of_torchdeq(torchdeq, solver):
+    weights = torch.from_numpy(stream(12, "w").normal(size=(6, 6)) / 4)
+    start, target = (
+        torch.zeros(5, 6).double(),
+        torch.from_numpy(stream(12, "t").normal(size=(5, 6))),
+    )
+    theirs = weights.clone().requires_grad_()
+    deq = torchdeq.get_deq(
+        ift=True, f_solver=solver, b_solver=solver, f_max_iter=200, b_max_iter=200,
+        f_tol=1e-12, b_tol=1e-12, f_stop_mode="abs", b_stop_mode="abs",
+    )  # fmt: skip
+    (z,), _ = deq(partial(curved, theirs), start)
+    ((z - target) ** 2).sum().backward()
+    ours = weights.clone().requires_grad_()
+    f = partial(curved, ours)
+    own = {"broyden": broyden, "anderson": anderson}[solver]
+    found = own(f, start, 200, eps=1e-12, stop="abs")
+    value = implicit(f, found.z, partial(own, threshold=200, eps=1e-12))
+    ((value - target) ** 2).sum().backward()
+    assert found.converged
+    assert torch.allclose(value, z, rtol=0, atol=1e-9)
+    assert torch.allclose(ours.grad, theirs.grad, rtol=0, atol=1e-9)
+
+
 def test_jacobian_of_known_maps():
     matrices, shifts, f = affine(6)
     assert torch.allclose(jacobian(f, shifts), matrices, rtol=0, atol=1e-14)

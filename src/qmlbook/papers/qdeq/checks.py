@@ -14,7 +14,7 @@ from ...errors import choose
 from ...fixed_point import broyden, find_root, implicit
 from ...rng import stream
 from . import circuits
-from .layer import Layer, encoded, expand, spectra
+from .layer import Layer, Reduced, encoded, expand, spectra
 from .learning import load_split
 from .models import DEVICE, EQUILIBRIUM
 
@@ -196,20 +196,24 @@ def implicit_gradient(seed: int, images: int = 8) -> list[bool]:
     weights = torch.from_numpy(rng.normal(size=(images, 4)))
     cases = []
     for encoder in circuits.ENCODERS:
+
+        def reduced(inputs: list[Tensor], encoder: str = encoder) -> Reduced:
+            return Layer.of(inputs[0], inputs[1], 4, encoder, DEVICE).reduced(inputs[2])
+
         inputs = [*angles(seed, 4), u]
-
-        def root(inputs: list[Tensor], encoder: str = encoder) -> tuple[Callable, Tensor]:
-            f = Layer.of(inputs[0], inputs[1], 4, encoder, DEVICE).reduced(inputs[2])
-            with torch.no_grad():
-                return f, find_root(f, torch.zeros(images, 4, dtype=u.dtype))
-
         moving = [x.clone().requires_grad_() for x in inputs]
-        f, found = root(moving)
-        value = implicit(f, found, slopes=f.jacobian)
+        f = reduced(moving)
+        root = find_root(f, torch.zeros(images, 4, dtype=u.dtype)).detach()
+        value = implicit(f, root, slopes=f.jacobian)
         gradients = torch.autograd.grad((value * weights).sum(), moving)
+
+        @torch.no_grad()
+        def loss(inputs: list[Tensor], root: Tensor = root, reduced: Callable = reduced) -> Tensor:
+            return (find_root(reduced(inputs), root) * weights).sum()  # lest it is another root
+
         for k, size in enumerate((len(inputs[0]), len(inputs[1]), 16)):
             for entry in range(size):
-                slope = _slope(lambda x: (root(x)[1] * weights).sum(), inputs, k, entry)
+                slope = _slope(loss, inputs, k, entry)
                 cases.append(bool(abs(gradients[k].flatten()[entry] - slope) < 1e-8))
     return cases
 

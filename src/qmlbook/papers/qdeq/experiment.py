@@ -299,9 +299,11 @@ PROPERTIES = {name: checks.Property(name) for name in checks.PROPERTIES}
 
 # --- experiments ---
 
-# Other processors round differently, and a solver that stops one step earlier makes a difference
-# of the size of its goal: a stored accuracy is met within a few images in a thousand.
-TRAINED_TOLERANCE = 0.02
+# Training at the equilibrium amplifies rounding: while some images have no attracting root, ten
+# steps of a solver end where they end. Between instruction sets of one machine, 20 epochs on
+# MNIST-4 differed by up to 0.01 in accuracy and 0.03 in other metrics; stacked layers and ten
+# qubits by nothing visible.
+TRAINED_TOLERANCE = 0.05
 
 
 def _experiment(name: str, about: str, full: Mapping, quick: Mapping, **options: Any) -> Experiment:

@@ -126,10 +126,11 @@ def _step(
     loss = F.cross_entropy(logits, batch.labels)
     optimiser.zero_grad()
     (loss + config.gamma * penalty).backward()
-    if config.clip is not None:
-        norm = nn.utils.clip_grad_norm_(moving, config.clip)
-        if not norm.isfinite():
-            raise QmlbookError(f"the gradient is not finite at step {model.tally.steps}.")
+    most = math.inf if config.clip is None else config.clip
+    if not nn.utils.clip_grad_norm_(moving, most).isfinite():
+        raise QmlbookError(
+            f"the gradient is not finite at step {model.tally.steps}: check the images for NaN."
+        )
     optimiser.step()
     model.tally.steps += 1
     return loss.item()

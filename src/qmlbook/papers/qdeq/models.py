@@ -100,8 +100,8 @@ class QDEQ(nn.Module):
 
         The equilibrium is searched with the released rules (rel < 1e-3 over the batch, at most
         ``threshold`` steps, up to ``delta`` fewer in training). Its gradient is the implicit one:
-        the linear equation for it has n unknowns and is solved exactly, where the release runs
-        Broyden's method again (``adjoint="broyden"``).
+        the linear equation for it has n unknowns and is solved exactly; with ``adjoint="solver"``
+        the solver's method is used again, as released (there with n^2 unknowns).
         """
         m = f.u.new_zeros(len(f.u), self.config.n_wires)
         if depth == EQUILIBRIUM:

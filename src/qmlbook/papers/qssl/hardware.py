@@ -1,0 +1,118 @@
+"""Unseen images through a trained circuit: exact, under a device's noise, on a real machine.
+
+Source: abstract of the paper; bjader/QSSL at f3eeba7, results/confusion_matrix_plot.py (900 images,
+tables of answers). Shots, compilation and error mitigation on ibmq_paris are not available; here
+the circuit is compiled for the stored noise model of that machine, and run with 1,000 shots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pennylane as qml
+import torch
+from torch import Tensor
+
+from ... import backends
+from . import circuits
+from .learning import Probe
+from .weights import Encoded
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a network says of images.
+
+    Attributes:
+        features: (n, W) outputs of the representation network.
+        predictions: (n,) labels named.
+        labels: (n,) true labels.
+    """
+
+    features: Tensor
+    predictions: Tensor
+    labels: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Return the accuracy in %."""
+        return 100 * (self.predictions == self.labels).double().mean().item()
+
+    def table(self, classes: int = 5) -> np.ndarray:
+        """Return how often each answer was given, rows true, columns named, (classes, classes)."""
+        places = self.labels * classes + self.predictions
+        return np.bincount(places.numpy(), minlength=classes**2).reshape(classes, classes)
+
+
+def circuit(ansatz: str = "ring", layers: int = 2, width: int = 8) -> qml.QNode:
+    """Return the circuit that `qmlbook.backends.on` brings to another backend."""
+    return circuits.qnode(wires=width, ansatz=ansatz, layers=layers)
+
+
+def run(
+    encoded: Encoded,
+    backend: str = "aer-noise",
+    *,
+    images: int | None = None,
+    ansatz: str = "ring",
+    layers: int = 2,
+    **options,
+) -> Answers:
+    """Send encoded images through the trained circuit on any backend, all in one job.
+
+    Args:
+        encoded: images, circuit angles and probe.
+        backend: of `qmlbook.backends.on`; by default Aer with the noise of ibmq_paris.
+        images: only the first so many.
+        ansatz: ``ring`` or ``all-to-all``.
+        layers: of the circuit.
+        **options: further options of `qmlbook.backends.on`: ``shots``, ``seed``, ``mitigate`` (undo
+            readout errors), ``device``; for a real machine ``backend="ibm"``, ``hardware=True`` and
+            its name as ``device``.
+
+    Raises:
+        UsageError: for an unknown backend or machine, or if a real machine is asked for and no
+            account is saved; the sentence says what to do.
+        QmlbookError: if a package is missing, or the service fails.
+    """
+    angles, params = _numbers(encoded, images)
+    node = circuit(ansatz, layers, angles.shape[1])
+    outputs = backends.on(node, backend, **options)(angles, params)
+    features = torch.from_numpy(np.stack([np.asarray(output) for output in outputs], axis=-1))
+    return answers(encoded, features)
+
+
+def answers(encoded: Encoded, features: Tensor) -> Answers:
+    """Return what the stored probe says of features (n, W) of the first n images."""
+    features = features.to(encoded.weight.dtype)
+    predictions = Probe(0.0, encoded.weight, encoded.bias).predict(features)
+    return Answers(features, predictions, encoded.labels[: len(features)])
+
+
+def sizes(
+    encoded: Encoded, backends_: Mapping[str, dict] | None = None, **options
+) -> dict[str, backends.Description]:
+    """Return the size of the circuit as written and as compiled, by name of a compilation.
+
+    Args:
+        encoded: whose first image is described; all have the same gates.
+        backends_: name -> options of `qmlbook.backends.describe`; by default an ideal simulator,
+            the connected part of ibmq_paris that the simulation uses, and the whole machine.
+        **options: of `circuit`.
+    """
+    angles, params = _numbers(encoded, 1)
+    node = circuit(width=angles.shape[1], **options)
+    chosen = backends_ or {
+        "every pair of qubits connected": {"backend": "aer"},
+        "part of ibmq_paris": {"backend": "aer-noise"},
+        "whole ibmq_paris": {"backend": "aer-noise", "options": {"compact": False}},
+    }
+    return {
+        name: backends.describe(node, angles[0], params, **given) for name, given in chosen.items()
+    }
+
+
+def _numbers(encoded: Encoded, images: int | None) -> tuple[np.ndarray, np.ndarray]:
+    return encoded.angles[:images].double().numpy(), encoded.network["params"].double().numpy()

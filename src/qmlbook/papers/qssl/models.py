@@ -1,0 +1,331 @@
+"""Encoder, representation networks, projection head.
+
+Sources: bjader/QSSL at f3eeba7, hybrid_resnet.py (encoder, classical network) and moco/builder.py
+202-211 (head); bjader/quantum-neural-network at 3f23e14, qnet.py and gradient_calculator.py
+(circuit and its derivatives). Images are (B, 3, 32, 32) or (B, 1, 8, 8), angles and features
+(B, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pennylane as qml
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...rng import stream
+from ...statevector import compile_qnode
+from . import circuits
+
+if TYPE_CHECKING:
+    from .experiment import Config
+
+NETWORKS = (*circuits.ANSATZE, "classical", "identity", "cosine")
+BENDS = {"leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh}
+DTYPES = {"float32": "complex64", "float64": "complex128"}  # of numbers -> of amplitudes
+ROWS = 4096  # circuits side by side; fewer where dephasing makes states larger
+
+# Shift of an angle and weight of the circuit's outputs there; the sum is a derivative. Two shifts
+# serve rotations, whose outputs have one frequency; controlled rotations have two, 1/2 and 1.
+TWO_TERM = ((torch.pi / 2, 0.5), (-torch.pi / 2, -0.5))
+_ROOT = 2**0.5
+FOUR_TERM = (
+    (torch.pi / 2, (_ROOT + 1) / (4 * _ROOT)),
+    (-torch.pi / 2, -(_ROOT + 1) / (4 * _ROOT)),
+    (3 * torch.pi / 2, -(_ROOT - 1) / (4 * _ROOT)),
+    (-3 * torch.pi / 2, (_ROOT - 1) / (4 * _ROOT)),
+)
+
+
+# --- encoder ---
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a way around them (torchvision's BasicBlock)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.around: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.around = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps, ``stride`` times smaller."""
+        return F.relu(self.body(x) + self.around(x), inplace=True)
+
+
+def resnet18(channels: tuple[int, ...] = (64, 128, 256, 512)) -> nn.Sequential:
+    """Return ResNet-18 up to its global average pool, images (B, 3, s, s) -> (B, channels[-1]).
+
+    Layer by layer torchvision's, its first layers for large images included (hybrid_resnet.py
+    76-88), so that an image of 32x32 pixels is 8x8 in the first block and 1x1 in the last; only the
+    last layer, to 1,000 classes, is left out. 11,176,512 parameters.
+    """
+    inputs = channels[0]
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, inputs, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    ]
+    for stage, outputs in enumerate(channels):
+        layers += [Block(inputs, outputs, 2 if stage else 1), Block(outputs, outputs, 1)]
+        inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def three_layers(channels: tuple[int, ...] = (16, 32, 64)) -> nn.Sequential:
+    """Return the small encoder of grey 8x8 images: (B, 1, 8, 8) -> (B, channels[-1])."""
+    layers: list[nn.Module] = []
+    inputs = 1
+    for stage, outputs in enumerate(channels):
+        layers += [
+            nn.Conv2d(inputs, outputs, 3, 2 if stage else 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
+        inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Encoder(nn.Module):
+    """Images to W angles: convolutions, a linear squeeze, ``pi * sigmoid`` (L155-163)."""
+
+    def __init__(self, trunk: nn.Sequential, width: int, features: int) -> None:
+        super().__init__()
+        self.trunk, self.squeeze = trunk, nn.Linear(features, width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return angles (B, W) from 0 to pi."""
+        return torch.pi * torch.sigmoid(self.squeeze(self.trunk(images)))
+
+
+# --- representation networks: angles (B, W) -> features (B, W) ---
+
+
+class Cosine(nn.Module):
+    """What the encoding alone gives: <Z> of a qubit that was rotated by its angle."""
+
+    def forward(self, angles: Tensor) -> Tensor:
+        """Return cos(angles)."""
+        return angles.cos()
+
+
+def classical(width: int, layers: int, bend: str, bend_last: bool) -> nn.Sequential:
+    """Return the network in the circuit's place: linear layers, each followed by ``bend``."""
+    made: list[nn.Module] = []
+    for _ in range(layers):
+        made += [nn.Linear(width, width), BENDS[bend]()]
+    return nn.Sequential(*made[: None if bend_last else -1])
+
+
+@cache
+def compiled(function: Callable, dtype: str = "float32", **options) -> Callable:
+    """Return a circuit in its compiled form, a function of angles (B, W) and parameters (P,).
+
+    Args:
+        function: `circuits.features`, `circuits.state` or `circuits.probabilities`.
+        dtype: float32 or float64.
+        **options: of `circuits.network`; dephasing instead of measurements whose results are
+            thrown away, which is the same map.
+    """
+    if options.get("activation") == "partial_measurement_half":
+        options["activation"] = "partial_dephasing_half"
+    device = qml.device("qmlbook.statevector", dtype=DTYPES[dtype])
+    return compile_qnode(circuits.qnode(function, device, **options))
+
+
+def controlled(ansatz: str, n_qubits: int, layers: int) -> np.ndarray:
+    """Return for every trainable angle whether it belongs to a controlled rotation, (P,) bool."""
+    params = np.zeros(circuits.count_params(ansatz, n_qubits, layers))
+    tape = qml.tape.make_qscript(circuits.network)(np.zeros(n_qubits), params, ansatz, layers)
+    return np.array([len(op.wires) == 2 for op in tape.operations[n_qubits:] if op.num_params])
+
+
+@cache
+def signs(n_qubits: int, dtype: torch.dtype) -> Tensor:
+    """Return (2^n, n): the value of Z, 1 or -1, of every qubit in every bit string."""
+    bits = torch.arange(2**n_qubits)[:, None] >> torch.arange(n_qubits - 1, -1, -1)
+    return 1 - 2 * (bits & 1).to(dtype)
+
+
+def sample(probabilities: Tensor, shots: int, rng: np.random.Generator) -> Tensor:
+    """Return <Z> of every qubit estimated from bit strings, as quantum computers do.
+
+    Every shot reads all qubits at once, so that the outputs of a circuit are correlated.
+
+    Args:
+        probabilities: (B, 2^n) of the bit strings, qubit 0 first; float32 or float64.
+        shots: number of bit strings drawn for each row.
+        rng: stream of the draws.
+
+    Returns:
+        (B, n) means of +1 and -1.
+    """
+    edges = probabilities.cumsum(-1)[:, :-1].contiguous()
+    kind = np.float32 if edges.dtype == torch.float32 else np.float64
+    drawn = torch.from_numpy(rng.random((len(edges), shots), dtype=kind))
+    outcomes = torch.searchsorted(edges, drawn, right=True, out_int32=True)
+    n_qubits = probabilities.shape[1].bit_length() - 1
+    return F.embedding_bag(outcomes, signs(n_qubits, edges.dtype), mode="mean")
+
+
+class Circuit(nn.Module):
+    """A circuit with trainable angles, exact or sampled, with exact or shifted gradients."""
+
+    def __init__(self, config: Config, rng: np.random.Generator, shots: np.random.Generator):
+        """Draw the initial angles, normal with standard deviation 1/sqrt(W) (qnet.py 120).
+
+        Args:
+            config: settings of the run.
+            rng: stream of the initial angles.
+            shots: stream of the samples.
+        """
+        super().__init__()
+        self.width, self.shots, self.stream = config.width, config.shots, shots
+        options = {
+            "ansatz": config.network,
+            "layers": config.layers,
+            "activation": config.activation,
+            "dtype": config.dtype,
+        }
+        self.exact = compiled(circuits.features, **options)
+        self.probable = compiled(circuits.probabilities, **options)
+        self.rows = ROWS if config.activation == "null" else ROWS // 16
+        self.shifted = config.shots is not None or config.gradient == "two-term"
+        mask = controlled(config.network, config.width, config.layers)
+        four = mask & (config.gradient == "exact")
+        self.rules = [FOUR_TERM if more else TWO_TERM for more in four]
+        drawn = rng.normal(0, config.width**-0.5, len(self.rules))
+        self.params = nn.Parameter(torch.from_numpy(drawn), requires_grad=config.trained)
+
+    def forward(self, angles: Tensor) -> Tensor:
+        """Return <Z> of every qubit, (B, W)."""
+        if self.shifted:
+            return _Shifted.apply(self, angles, self.params)
+        return torch.stack(self.exact(angles, self.params), dim=-1)
+
+    def probabilities(self, angles: Tensor) -> Tensor:
+        """Return the probabilities of all bit strings, (B, 2^W), without gradient."""
+        with torch.no_grad():
+            return torch.cat([self.probable(a, self.params) for a in angles.split(self.rows)])
+
+    def measure(self, angles: Tensor, params: Tensor) -> Tensor:
+        """Return <Z>, (B, W), as the circuit would be run: from shots, if it has any."""
+        found = []
+        for part in angles.split(self.rows):
+            if self.shots is None:
+                found.append(torch.stack(self.exact(part, params), dim=-1))
+            else:
+                found.append(sample(self.probable(part, params), self.shots, self.stream))
+        return torch.cat(found)
+
+
+class _Shifted(torch.autograd.Function):
+    """A circuit whose gradients come from circuits with shifted angles (qnet.py 70-93)."""
+
+    @staticmethod
+    def forward(ctx, circuit: Circuit, angles: Tensor, params: Tensor) -> Tensor:
+        ctx.circuit = circuit
+        ctx.save_for_backward(angles, params)
+        return circuit.measure(angles, params)
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor):
+        circuit, (angles, params) = ctx.circuit, ctx.saved_tensors
+        to_angles = to_params = None
+        if ctx.needs_input_grad[1]:  # all shifts of the data in one go
+            to_angles = torch.zeros_like(angles)
+            unit = torch.eye(angles.shape[1], dtype=angles.dtype)
+            for shift, weight in TWO_TERM:
+                rows = (angles[:, None] + shift * unit).flatten(0, 1)
+                outputs = circuit.measure(rows, params).view(len(angles), *unit.shape)
+                to_angles += weight * torch.einsum("bij,bj->bi", outputs, upstream)
+        if ctx.needs_input_grad[2]:
+            to_params = torch.zeros_like(params)
+            for k, rule in enumerate(circuit.rules):
+                for shift, weight in rule:
+                    moved = params.clone()
+                    moved[k] += shift
+                    to_params[k] += weight * (circuit.measure(angles, moved) * upstream).sum()
+        return None, to_angles, to_params
+
+
+def representation(config: Config, seed: int) -> nn.Module:
+    """Return the representation network of a run with its initial parameters."""
+    rng = stream(seed, "init", config.network)
+    if config.network in circuits.ANSATZE:
+        return Circuit(config, rng, stream(seed, "shots"))
+    if config.network == "classical":
+        made = classical(config.width, config.layers, config.bend, config.bend_last)
+        return initialise(made, rng)
+    return nn.Identity() if config.network == "identity" else Cosine()
+
+
+# --- the whole ---
+
+
+class Model(nn.Module):
+    """Encoder, representation network and head; the head is dropped after pre-training."""
+
+    def __init__(self, config: Config, seed: int) -> None:
+        """Draw the initial parameters; those of encoder and head do not depend on the network."""
+        super().__init__()
+        trunk = {"cifar10": resnet18, "digits": three_layers}[config.dataset](config.channels)
+        encoder = Encoder(trunk, config.width, config.channels[-1])
+        self.encoder = initialise(encoder, stream(seed, "init", "encoder"))
+        self.network = representation(config, seed)
+        self.head: nn.Module = nn.Identity()
+        if config.head:
+            head = nn.Sequential(
+                nn.Linear(config.width, config.width, bias=False),
+                nn.BatchNorm1d(config.width),
+                nn.ReLU(),
+                nn.Linear(config.width, config.width),
+            )
+            self.head = initialise(head, stream(seed, "init", "head"))
+        self.to(getattr(torch, config.dtype)).to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what the contrastive loss compares, (B, W)."""
+        return self.head(self.network(self.encoder(images)))
+
+
+def initialise(module: nn.Module, rng: np.random.Generator) -> nn.Module:
+    """Draw weights as the released code does, and return the module.
+
+    Convolutions: normal, Kaiming's width for the outputs and ReLU (hybrid_resnet.py 106-111).
+    Linear layers: torch's default, uniform in +-1/sqrt(inputs), biases too.
+    """
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d):
+                fan_out = layer.out_channels * layer.weight[0, 0].numel()
+                drawn = rng.normal(0, (2 / fan_out) ** 0.5, layer.weight.shape)
+                layer.weight.copy_(torch.from_numpy(drawn))
+            elif isinstance(layer, nn.Linear):
+                for tensor in (layer.weight, layer.bias):
+                    if tensor is not None:
+                        bound = layer.in_features**-0.5
+                        drawn = rng.uniform(-bound, bound, tensor.shape)
+                        tensor.copy_(torch.from_numpy(drawn))
+    return module
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of parameters, trained or not."""
+    return sum(p.numel() for p in module.parameters())
