@@ -1,12 +1,25 @@
-"""Crops as matrices against torch's own interpolation."""
+"""Crops against torch's interpolation, colours against Pillow and colorsys, warps by hand."""
+
+import colorsys
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
 
-from qmlbook.augment import RATIO, SCALE, Crops, draw_crops
+from qmlbook.augment import (
+    RATIO,
+    SCALE,
+    Colours,
+    Crops,
+    Warps,
+    colour_view,
+    draw_colours,
+    draw_crops,
+    draw_warps,
+)
 from qmlbook.rng import stream
 
 
@@ -45,3 +58,137 @@ def test_one_box_serves_a_batch():
     images = torch.rand(5, 14, 14, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     crops = draw_crops(stream(1, "crops"), 1, 14)
     assert torch.equal(crops(images)[3], crops(images[3:4])[0])
+
+
+# --- colours and warps ---
+
+
+ON, OFF = np.array([True]), np.array([False])
+
+
+def picture(size=16):
+    """A colour image that is neither flat nor noise, values 0 to 1, as uint8 and as a tensor."""
+    y, x = np.mgrid[:size, :size] / size
+    pixels = np.stack([x, 0.2 + 0.6 * y, 0.5 + 0.4 * np.sin(5 * x * y)], -1)
+    pixels = np.rint(255 * pixels).astype(np.uint8)
+    return pixels, torch.from_numpy(pixels / 255).permute(2, 0, 1)[None]
+
+
+def changed(image, jitter=ON, grey=OFF, order=(0, 1, 2, 3), **factors):
+    names = ("brightness", "contrast", "saturation", "hue")
+    row = [factors.get(name, neutral) for name, neutral in zip(names, (1, 1, 1, 0), strict=True)]
+    return Colours(np.array([row], float), np.array([order]), jitter, grey)(image)
+
+
+@pytest.mark.parametrize(
+    ("name", "enhancer"),
+    [("brightness", "Brightness"), ("contrast", "Contrast"), ("saturation", "Color")],
+)
+@pytest.mark.parametrize("factor", [0.6, 1.4])
+def test_a_colour_change_is_pillows(name, enhancer, factor):
+    pixels, image = picture()
+    theirs = getattr(ImageEnhance, enhancer)(Image.fromarray(pixels)).enhance(factor)
+    ours = changed(image, **{name: factor})[0].permute(1, 2, 0).numpy()
+    assert np.abs(ours - np.asarray(theirs) / 255).max() < 2.5 / 255
+
+
+@pytest.mark.parametrize("turns", [-0.1, 0.03, 0.1])
+def test_hue_turns_the_colour_circle(turns):
+    pixels, image = picture(6)
+    ours = changed(image, hue=turns)[0].permute(1, 2, 0).numpy()
+    for row, wanted in zip(ours.reshape(-1, 3), pixels.reshape(-1, 3) / 255, strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*wanted)
+        turned = colorsys.hsv_to_rgb((hue + turns) % 1, saturation, value)
+        np.testing.assert_allclose(row, turned, atol=1e-4)
+
+
+def test_changes_come_in_the_order_of_each_image():
+    _, image = picture()
+    factors = {"brightness": 1.4, "contrast": 0.6}
+    first, second = (changed(image, order=o, **factors) for o in ((0, 1, 2, 3), (1, 0, 2, 3)))
+    by_hand = changed(changed(image, contrast=0.6), brightness=1.4)
+    assert torch.allclose(second, by_hand, atol=1e-6)
+    assert not torch.allclose(first, by_hand, atol=1e-2)
+    both = Colours(
+        np.array([[1.4, 0.6, 1, 0]] * 2), np.array([[0, 1, 2, 3], [1, 0, 2, 3]]),
+        np.array([True] * 2), np.array([False] * 2),
+    )(image.repeat(2, 1, 1, 1))  # fmt: skip
+    assert torch.allclose(both, torch.cat([first, second]), atol=1e-6)
+
+
+def test_images_that_are_not_chosen_stay_as_they_are():
+    _, image = picture()
+    assert torch.equal(changed(image, jitter=OFF, brightness=0.6, hue=0.1), image)
+    grey = changed(image, jitter=OFF, grey=ON)
+    luma = (image[0] * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0)
+    assert torch.allclose(grey[0], luma.expand(3, -1, -1).to(grey.dtype), atol=1e-6)
+
+
+def test_colours_are_drawn_as_stated():
+    drawn = draw_colours(stream(0, "colours"), 20_000)
+    width = np.array([0.4, 0.4, 0.4, 0.1])
+    middle = np.array([1, 1, 1, 0])
+    assert (np.abs(drawn.factors - middle) <= width).all()
+    np.testing.assert_allclose(drawn.factors.mean(0), middle, atol=0.01)
+    np.testing.assert_allclose(drawn.factors.std(0), width / 3**0.5, rtol=0.02)
+    assert (np.sort(drawn.order) == np.arange(4)).all()
+    assert len(np.unique(drawn.order, axis=0)) == 24
+    assert drawn.jitter.mean() == pytest.approx(0.8, abs=0.02)
+    assert drawn.grey.mean() == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_colour_view_comes_from_its_stream_alone(dtype):
+    images = torch.from_numpy(stream(2, "images").random((30, 3, 32, 32))).to(dtype)
+    before = torch.get_rng_state()
+    one, two, other = (colour_view(stream(k, "view"), images, (0.2, 1.0)) for k in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+    assert one.dtype == dtype
+    assert one.shape == images.shape
+    assert one.min() >= 0
+    assert one.max() <= 1
+    few = colour_view(stream(0, "view"), images[:1])
+    assert few.shape == (1, 3, 32, 32)
+
+
+def test_colour_crops_are_the_crops_of_every_channel():
+    images = torch.from_numpy(stream(2, "images").random((4, 3, 14, 14)))
+    crops = draw_crops(stream(3, "crops"), 4, 14, (0.2, 1.0))
+    assert (crops.height * crops.width).min() > 0.15 * 14**2
+    found = crops.colour(images)
+    for channel in range(3):
+        assert torch.allclose(found[:, channel], crops(images[:, channel]), atol=1e-12)
+
+
+def warp(n=1, size=8, **changes):
+    plain = {"turn": np.zeros(n), "zoom": np.ones(n), "shift": np.zeros((n, 2)),
+             "brightness": np.ones(n), "noise": np.zeros((n, size, size))}  # fmt: skip
+    return Warps(**plain | changes)
+
+
+def test_warps_turn_shift_and_brighten():
+    image = torch.from_numpy(stream(0, "digit").random((1, 8, 8)))
+    assert torch.allclose(warp()(image), image)
+    quarter = warp(turn=np.array([np.pi / 2]))(image)
+    assert torch.allclose(quarter, image.rot90(1, (1, 2)), atol=1e-6)
+    left = warp(shift=np.array([[0.25, 0.0]]))(image)  # a quarter of the half width: one pixel
+    assert torch.allclose(left[..., :-1], image[..., 1:])
+    assert not left[..., -1].any()
+    assert torch.allclose(warp(brightness=np.array([1.3]))(image), 1.3 * image)
+    noise = stream(1, "noise").normal(size=(1, 8, 8))
+    assert torch.allclose(warp(noise=noise)(image) - image, torch.from_numpy(noise))
+    small = warp(zoom=np.array([0.5]))(torch.ones(1, 8, 8, dtype=torch.float64))
+    assert small.sum().item() == pytest.approx(16)
+
+
+def test_warps_are_drawn_as_stated():
+    drawn = draw_warps(stream(0, "warps"), 10_000, 2)
+    ranges = {"turn": (-0.35, 0.35), "zoom": (0.7, 1.2), "brightness": (0.6, 1.4)}
+    for name, (low, high) in ranges.items():
+        values = getattr(drawn, name)
+        assert low <= values.min() < low + 0.01
+        assert high - 0.01 < values.max() <= high
+    assert np.abs(drawn.shift).max() <= 0.25
+    assert drawn.noise.std() == pytest.approx(0.1, rel=0.02)

@@ -196,6 +196,19 @@ def test_pages_fit_the_screen_and_scripts_run(tab, site, document):
     assert tab.complaints == []
 
 
+def test_the_fixed_point_is_walked_to_by_a_slider(tab, site):
+    tab.goto(f"{site}/book/qdeq.html")
+    figure = tab.locator(".qmlbook-slider")
+    shown, control = figure.locator("img:visible"), figure.get_by_label("step")
+    last = shown.get_attribute("alt")
+    control.fill("0")
+    assert shown.count() == 1
+    assert shown.get_attribute("alt").startswith("step 0:")
+    assert shown.get_attribute("alt") != last
+    assert figure.locator("output").inner_text() == shown.get_attribute("alt")
+    assert tab.complaints == []
+
+
 def test_light_and_dark(tab, site):
     tab.goto(f"{site}/{DOCUMENTS[0]}.html")
     paper = {}

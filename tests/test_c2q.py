@@ -205,6 +205,8 @@ def test_quantum_heads_learn(optimiser):
     assert len(after.costs) == 60
     assert after.costs[-10:].mean() < 0.9 * after.costs[:10].mean()
     assert after.accuracy(split.test) > before.accuracy(split.test) + 5
+    scores = after.scores(split.test.values)
+    assert torch.allclose(after.scores(split.test.values[:57]), scores[:57], atol=1e-12)
     assert torch.equal(
         learning.train(config, 0, split.train).params, after.params
     )  # the same seed, the same run

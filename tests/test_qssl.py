@@ -1,0 +1,722 @@
+"""The QSSL room: networks, sampling, gradients, pre-training, probe, hardware path, commands."""
+
+import json
+import socket
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from qmlbook import backends, data
+from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.evidence.claims import load_claims
+from qmlbook.papers.qssl import __main__ as command
+from qmlbook.papers.qssl import (
+    checks,
+    circuits,
+    experiment,
+    hardware,
+    learning,
+    losses,
+    models,
+    weights,
+)
+from qmlbook.rng import stream
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TINY = replace(experiment.DIGITS, batches=12, checkpoints=(1, 12), n_train=200, n_test=100)
+TOKEN = "planted-7f3a9c0e5b2d4816"
+
+
+def angles(rows, width=8, seed=0):
+    return torch.from_numpy(stream(seed, "angles").uniform(0, np.pi, (rows, width)))
+
+
+def circuit(seed=0, **changes):
+    """Return a circuit in double precision."""
+    return models.representation(replace(experiment.DIGITS, **changes), seed).double()
+
+
+def own(variant):
+    """Return a tiny configuration of a variant."""
+    return replace(TINY, **experiment.NETWORKS[variant])
+
+
+# --- networks ---
+
+
+def test_sizes_of_the_networks():
+    count = models.count_parameters
+    made = models.Model(experiment.PUBLISHED, 0)
+    assert count(made.encoder.trunk) == 11_176_512
+    assert count(made.encoder.squeeze) == 4_104
+    assert count(made.head) == 152
+    assert count(made.network) == 32
+    sizes = {"all-to-all": 32, "classical": 144, "identity": 0, "cosine": 0}
+    for name, size in sizes.items():
+        config = replace(experiment.PUBLISHED, **experiment.NETWORKS[name])
+        assert count(models.representation(config, 0)) == size
+    for settings in experiment.SEARCH.values():
+        config = replace(experiment.PUBLISHED, **settings)
+        assert count(models.representation(config, 0)) == 144
+
+
+def test_an_image_of_32_pixels_is_8_in_the_first_block_and_1_in_the_last():
+    trunk, sides = models.resnet18((4, 8, 16, 32)), []
+    for layer in trunk:
+        if isinstance(layer, models.Block):
+            layer.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
+    assert trunk(torch.rand(2, 3, 32, 32)).shape == (2, 32)
+    assert sides == [8, 8, 4, 4, 2, 2, 1, 1]
+
+
+def test_a_block_is_two_convolutions_and_a_way_around():
+    block = models.Block(3, 5, 2).eval()
+    x = torch.randn(2, 3, 6, 6)
+    first, norm1, _, second, norm2 = block.body
+    y = F.relu(norm1(F.conv2d(x, first.weight, stride=2, padding=1)))
+    y = norm2(F.conv2d(y, second.weight, padding=1))
+    around = block.around[1](F.conv2d(x, block.around[0].weight, stride=2))
+    torch.testing.assert_close(block(x), F.relu(y + around))
+
+
+def test_first_weights_follow_the_released_widths():
+    made = models.Model(experiment.PUBLISHED, 0)
+    convolution = made.encoder.trunk[5].body[3].weight
+    assert convolution.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+    assert made.encoder.squeeze.weight.abs().max().item() == pytest.approx(512**-0.5, rel=0.01)
+    assert made.encoder.squeeze.bias.abs().max() <= 512**-0.5
+    many = [circuit(seed).params.detach() for seed in range(40)]
+    assert torch.cat(many).std().item() == pytest.approx(8**-0.5, rel=0.1)
+
+
+def test_equal_seeds_share_everything_but_the_representation():
+    ring, rival = (models.Model(own(name), 3) for name in ("ring", "classical"))
+    for part in ("encoder", "head"):
+        pairs = zip(
+            getattr(ring, part).parameters(), getattr(rival, part).parameters(), strict=True
+        )
+        assert all(torch.equal(a, b) for a, b in pairs)
+    steps = [
+        next(learning.steps(own(name), 3, models.Model(own(name), 3), known))
+        for name in ("ring", "classical")
+        for known in [learning.pictures(TINY).train]
+    ]
+    assert torch.equal(steps[0].angles, steps[1].angles)  # same images, same views
+    assert steps[0].loss != steps[1].loss
+    other = models.Model(own("ring"), 4)
+    assert not torch.equal(other.encoder.squeeze.weight, ring.encoder.squeeze.weight)
+    assert not torch.equal(other.network.params, ring.network.params)
+
+
+def test_angles_lie_between_zero_and_pi():
+    found = models.Model(TINY, 0).encoder(100 * torch.randn(50, 1, 8, 8, dtype=torch.float64))
+    assert found.min() >= 0
+    assert found.max() <= np.pi
+    assert found.std() > 0.1
+
+
+@pytest.mark.parametrize(("bend", "function"), [("leaky_relu", F.leaky_relu), ("tanh", torch.tanh)])
+@pytest.mark.parametrize("last", [True, False])
+def test_classical_networks(bend, function, last):
+    network = models.classical(4, 2, bend, last)
+    x = torch.randn(6, 4)
+    wanted = network[2](function(network[0](x)))
+    torch.testing.assert_close(network(x), function(wanted) if last else wanted)
+
+
+# --- circuits: closed facts, gradients, samples ---
+
+
+def test_a_ring_at_zero_is_the_cosine_control():
+    ring = circuit()
+    torch.nn.init.zeros_(ring.params)
+    torch.testing.assert_close(ring(angles(5)), models.Cosine()(angles(5)), rtol=0, atol=1e-12)
+
+
+def test_single_precision_agrees_with_double():
+    single = models.representation(replace(experiment.DIGITS, dtype="float32"), 1).float()
+    found = single(angles(7).float())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), circuit(1)(angles(7)), rtol=0, atol=1e-5)
+
+
+def test_only_the_ring_has_controlled_rotations():
+    half = [False] * 3 + [True] * 3
+    assert models.controlled("ring", 3, 2).tolist() == half * 2
+    assert models.controlled("all-to-all", 3, 2).tolist() == [False] * 9
+
+
+def gradients(network, x):
+    x = x.clone().requires_grad_()
+    weight = torch.linspace(-1, 2, x.numel(), dtype=x.dtype).reshape(x.shape)
+    return torch.autograd.grad((network(x) * weight).sum(), [x, network.params])
+
+
+@pytest.mark.parametrize("ansatz", ["ring", "all-to-all"])
+def test_four_shifts_are_the_exact_gradient_and_two_only_of_plain_rotations(ansatz):
+    settings = {"network": ansatz, "width": 4, "layers": 2, "seed": 5}
+    x = angles(3, 4)
+    exact = gradients(circuit(**settings), x)
+    shifted = circuit(**settings)
+    shifted.shifted = True
+    for found, wanted in zip(gradients(shifted, x), exact, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    two = circuit(**settings, gradient="two-term")
+    assert two.shifted
+    to_angles, to_params = gradients(two, x)
+    torch.testing.assert_close(to_angles, exact[0], rtol=0, atol=1e-12)
+    wanted = models.controlled(ansatz, 4, 2)
+    # Of the last block only the first: after the others nothing acts on their control any more,
+    # so it is read out as it was, and the frequency 1/2 does not reach the outputs.
+    wanted[-3:] = False
+    assert ((to_params - exact[1]).abs() > 1e-9).tolist() == wanted.tolist()
+
+
+def test_half_of_the_qubits_measured_is_dephasing():
+    mixed = circuits.qnode(
+        device="default.mixed", wires=4, layers=2, activation="partial_dephasing_half"
+    )
+    network = circuit(width=4, activation="partial_measurement_half")
+    x = angles(3, 4)
+    wanted = torch.stack([torch.stack(mixed(row, network.params)) for row in x])
+    torch.testing.assert_close(network(x), wanted, rtol=0, atol=1e-10)
+    assert not torch.allclose(network(x), circuit(width=4)(x), atol=1e-2)
+
+
+def test_samples_have_the_spread_and_the_correlations_of_bit_strings():
+    network, shots, rows = circuit(width=3), 50, 20_000
+    torch.nn.init.constant_(network.params, 1.2)
+    chances = network.probabilities(angles(1, 3))
+    exact = (chances @ models.signs(3, torch.float64))[0]
+    torch.testing.assert_close(exact, network(angles(1, 3))[0].detach(), rtol=0, atol=1e-12)
+    found = models.sample(chances.expand(rows, -1), shots, stream(0, "shots"))
+    values = models.signs(3, torch.float64)
+    covariance = ((values * chances[0, :, None]).T @ values - exact[:, None] * exact) / shots
+    error = (found.mean(0) - exact) / (covariance.diagonal() / rows).sqrt()
+    assert error.abs().max() < 5
+    torch.testing.assert_close(covariance.diagonal(), (1 - exact**2) / shots, rtol=1e-9, atol=1e-12)
+    assert (torch.cov(found.T) - covariance).abs().max() < 5 * 2 / shots / rows**0.5
+    assert covariance[0, 1].abs() > 10 * 2 / shots / rows**0.5  # there is something to see
+    assert set((found * shots).remainder(2).flatten().tolist()) == {0.0}  # whole shots
+
+
+def test_certain_outcomes_are_certain():
+    chances = torch.zeros(3, 4)
+    chances[range(3), [0, 2, 3]] = 1
+    found = models.sample(chances, 10, stream(0, "shots"))
+    assert found.tolist() == [[1, 1], [-1, 1], [-1, -1]]
+
+
+def test_sampled_gradients_are_right_on_average():
+    settings = {"width": 3, "layers": 1, "seed": 2}
+    x = angles(2, 3)
+    exact = torch.cat([part.flatten() for part in gradients(circuit(**settings), x)])
+    sampled = circuit(**settings, shots=20)
+    found = [torch.cat([part.flatten() for part in gradients(sampled, x)]) for _ in range(225)]
+    found = torch.stack(found)
+    assert ((found.mean(0) - exact) / (found.std(0) / 15)).abs().max() < 5
+    assert found.std(0).min() > 0
+
+
+# --- images ---
+
+
+def test_digits_are_split_once():
+    train, test = learning.pictures(experiment.DIGITS)
+    assert (len(train.labels), len(test.labels)) == (600, 301)
+    assert train.images.shape == (600, 1, 8, 8)
+    assert set(test.labels.tolist()) == set(range(5))
+    assert train.take(torch.arange(600), "float64").max() == 1
+    few = learning.pictures(TINY)
+    assert torch.equal(few.train.images, train.images[:200])
+    assert len(few.test.labels) == 100
+
+
+@pytest.fixture
+def cifar10(monkeypatch):
+    """Random pictures in place of CIFAR-10."""
+
+    def load(name, *, classes, split, n):
+        rng = stream(7, split)
+        amount = n or 100
+        images = rng.integers(0, 256, (amount, 32, 32, 3), dtype=np.uint8)
+        return SimpleNamespace(images=images, labels=np.arange(amount) % 5)
+
+    monkeypatch.setattr(data, "load", load)
+    learning._cifar10.cache_clear()
+    yield replace(
+        experiment.SOME_CIFAR10, n_train=60, n_test=20, batch_size=20, batches=2,
+        channels=(2, 4, 4, 8), checkpoints=(1, 2), probe="adam", probe_epochs=3, probe_passes=2,
+    )  # fmt: skip
+    learning._cifar10.cache_clear()
+
+
+def test_colour_images_go_all_the_way(cifar10):
+    result = experiment.run_pretrain(cifar10, 0)
+    assert list(result) == ["accuracy_1", "accuracy_2", "loss_2", "losses"]
+    assert len(result["losses"]) == 2
+    train = learning.pictures(cifar10).train
+    assert train.images.shape == (60, 3, 32, 32)
+    plain = learning.normalise(torch.full((1, 3, 2, 2), 0.5))[0, :, 0, 0]
+    assert plain.tolist() == pytest.approx([0.0425, 0.0893, 0.2662], abs=1e-3)
+
+
+def test_held_out_images_are_the_last_of_each_class(cifar10):
+    whole = learning.pictures(cifar10).train
+    train, test = learning.pictures(replace(cifar10, held_out=10))
+    assert torch.equal(test.images, whole.images[-10:])
+    assert torch.equal(train.images, whole.images[:-10])
+    assert test.labels.bincount().tolist() == [2] * 5
+
+
+def test_views_differ_and_a_stream_repeats_them():
+    images = torch.rand(4, 3, 32, 32)
+    one, two = (learning.view(stream(0, "v", k), images, (0.2, 1.0)) for k in (0, 1))
+    assert not torch.equal(one, two)
+    assert torch.equal(one, learning.view(stream(0, "v", 0), images, (0.2, 1.0)))
+
+
+def test_batches_drop_what_is_left_over_and_shuffle_anew():
+    order = learning.batches(0, 25, 10)
+    found = [next(order) for _ in range(4)]
+    assert [len(rows) for rows in found] == [10] * 4
+    assert len(set(torch.cat(found[:2]).tolist())) == 20
+    assert sorted(torch.cat(found[2:]).tolist()) != sorted(torch.cat(found[:2]).tolist())
+
+
+# --- pre-training ---
+
+
+@pytest.mark.parametrize("variant", ["ring", "classical"])
+def test_pretraining_learns_and_repeats(variant):
+    config = replace(own(variant), batches=40, checkpoints=(1, 40))
+    first = learning.pretrain(config, 0)
+    assert np.mean(first.losses[-5:]) < np.mean(first.losses[:5]) - 0.7
+    assert np.mean(first.losses[-5:]) < np.log(2 * 64 - 1)  # better than chance
+    again = learning.pretrain(replace(config, batches=3, checkpoints=()), 0)
+    assert again.losses == first.losses[:3]
+    assert (
+        learning.pretrain(replace(config, batches=1, checkpoints=()), 1).losses[0]
+        != (first.losses[0])
+    )
+
+
+def test_a_step_is_reported_with_the_numbers_that_made_its_loss():
+    config = replace(own("ring"), head=False, batches=2, checkpoints=())
+    model = models.Model(config, 0)
+    start = model.network.params.detach().clone()
+    first, second = learning.steps(config, 0, model, learning.pictures(config).train)
+    assert torch.equal(first.params, start)
+    assert not torch.equal(second.params, start)
+    network = models.representation(config, 0).double()
+    outputs = network(first.angles).chunk(2)
+    assert losses.contrastive(*outputs, 0.07).item() == pytest.approx(first.loss, abs=1e-9)
+
+
+def test_an_untrained_ring_keeps_its_angles_while_the_encoder_learns():
+    trained = learning.pretrain(own("untrained-ring"), 0)
+    start = models.representation(own("ring"), 0).params
+    assert torch.equal(trained.at(12).params.float(), start.float())
+    first, last = (trained.snapshots[k].encoder.squeeze.weight for k in (1, 12))
+    assert not torch.equal(first, last)
+
+
+def test_snapshots_are_of_their_batch():
+    trained = learning.pretrain(own("ring"), 0)
+    early, late = (trained.at(k).params.detach().clone() for k in (1, 12))
+    assert not torch.equal(early, late)
+    short = learning.pretrain(replace(own("ring"), batches=1, checkpoints=(1,)), 0)
+    assert torch.equal(short.at(1).params, early)
+    assert not trained.snapshots[1].encoder.training
+    for a, b in zip(
+        short.snapshots[1].encoder.state_dict().values(),
+        trained.snapshots[1].encoder.state_dict().values(),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+
+
+def test_a_sampled_ring_trains_and_repeats():
+    config = replace(own("ring-100-shots"), batches=3, checkpoints=(3,), batch_size=16)
+    one, two = (experiment.run_pretrain(config, 0) for _ in range(2))
+    assert one == two
+    exact = experiment.run_pretrain(replace(config, shots=None), 0)
+    assert 0 < abs(one["losses"][0] - exact["losses"][0]) < 3
+
+
+def test_states_of_the_cosine_control_are_those_of_the_encoding():
+    step = learning.Step(1, 0.0, angles(3), None)
+    states = experiment.states(own("cosine"), step)
+    overlap = ((angles(3)[0] - angles(3)[1]) / 2).cos().prod() ** 2
+    assert losses.overlaps(states)[0, 1].item() == pytest.approx(overlap.item(), abs=1e-9)
+
+
+# --- the probe ---
+
+
+def toy(dtype=torch.float64):
+    """Features of five classes that a linear classifier separates, with their labels."""
+    labels = torch.arange(400) % 5
+    noise = torch.from_numpy(stream(0, "toy").normal(0, 0.1, (400, 8)))
+    return (F.one_hot(labels, 8) + noise).to(dtype), labels
+
+
+@pytest.mark.parametrize("kind", learning.PROBES)
+def test_a_probe_separates_what_can_be_separated(kind):
+    features, labels = toy()
+    config = replace(TINY, probe=kind, probe_epochs=300)
+    fit = {"adam": learning._adam, "logistic": learning._logistic}[kind]
+    found = fit(config, 0, [lambda: features], labels, lambda: features, labels)
+    assert found.accuracy > 95
+    assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
+
+
+def test_the_released_probe_keeps_its_best_epoch_and_takes_passes_in_turn():
+    features, labels = toy()
+    asked, seen = [], []
+
+    def test():
+        seen.append(len(seen))
+        return features if len(seen) == 2 else torch.zeros_like(features)
+
+    readers = [lambda k=k: asked.append(k) or features for k in range(2)]
+    config = replace(TINY, probe="adam", probe_epochs=5)
+    found = learning._adam(config, 0, readers, labels, test, labels)
+    assert asked == [0, 1, 0, 1, 0]
+    assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
+
+
+def test_features_from_shots_are_drawn_anew_and_exact_ones_are_kept():
+    x, rng = angles(6), stream(0, "shots")
+    sampled = learning.reader(circuit(shots=100), x, rng)
+    one, two = sampled(), sampled()
+    exact = learning.reader(circuit(), x, rng)
+    assert not torch.equal(one, two)
+    assert torch.equal(exact(), exact())
+    assert ((one + two) / 2 - exact()).abs().max() < 0.4
+
+
+def test_a_probe_learns_from_views_and_is_judged_by_plain_images(cifar10):
+    trained = learning.pretrain(cifar10, 0)
+    found = learning.encode(trained)
+    assert list(found) == [1, 2]
+    assert [part.shape for part in found[2].train] == [(60, 8)] * 2
+    assert not torch.equal(*found[2].train)
+    split = learning.pictures(cifar10)
+    plain = learning.normalise(split.test.take(torch.arange(20), "float32"))
+    torch.testing.assert_close(found[2].test, trained.snapshots[2].encoder(plain))
+    once = learning.encode(replace(trained, config=replace(cifar10, probe_passes=0)))
+    assert len(once[1].train) == 1
+    assert once[1].train[0].shape == (60, 8)
+
+
+# --- configurations and experiments ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": "star"}, "network 'star' is not known; choose from: ring, all-to-all"),
+        ({"activation": "relu"}, "activation 'relu'"),
+        ({"gradient": "three-term"}, "gradient 'three-term' .*exact, two-term"),
+        ({"bend": "relu"}, "bend 'relu'"),
+        ({"dataset": "imagenet"}, "dataset 'imagenet'"),
+        ({"probe": "svm"}, "probe 'svm'"),
+        ({"dtype": "bfloat16"}, "dtype 'bfloat16'"),
+        ({"width": 1}, "width must be 2 or more, not 1"),
+        ({"layers": 0}, "layers must be 1 or more"),
+        ({"batch_size": 1}, "batch_size must be 2 or more"),
+        ({"shots": 0}, "shots must be 1 or more, or None"),
+        ({"network": "classical", "shots": 100}, "belong to circuits, not to network 'classical'"),
+        ({"network": "identity", "trained": False}, "belong to circuits"),
+        ({"classes": (1, 0)}, r"classes must rise, not \[1, 0\]"),
+        ({"checkpoints": (1, 195)}, "checkpoints must lie between 1 and batches=194"),
+    ],
+)
+def test_settings_that_do_not_exist_are_refused_in_one_sentence(changes, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        replace(experiment.PUBLISHED, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_full_variants_are_the_published_setting_but_for_what_they_are_named_after():
+    full = experiment.EXPERIMENTS["pretrain"].variants["full"]
+    assert full["ring"] == replace(experiment.PUBLISHED, batches=176)
+    assert {config.n_train for config in full.values()} == {None}
+    extras = experiment.EXPERIMENTS["extras"].variants["full"]
+    assert (extras["classical-w16"].width, extras["classical-w32"].width) == (16, 32)
+    partial = extras["ring-100-shots-partial"]
+    assert (partial.shots, partial.activation) == (100, "partial_measurement_half")
+    seeds = {name: item.seeds["full"] for name, item in experiment.EXPERIMENTS.items()}
+    assert seeds | {"tuning": 0} == {
+        "pretrain": 8, "extras": 4, "separation": 5, "hardware": 8, "tuning": 0, "properties": 1,
+    }  # fmt: skip
+    search = experiment.EXPERIMENTS["tuning"].variants["full"]["tanh"]
+    assert search.seeds_from >= max(seeds.values())  # no claim sees these
+    assert search.held_out == 5000
+
+
+def test_every_metric_of_a_claim_is_measured():
+    quick = {
+        "pretrain": replace(own("identity"), batches=176, checkpoints=(1, 92, 176)),
+        "separation": replace(own("cosine"), head=False, batches=100, checkpoints=()),
+        "hardware": None,
+        "properties": experiment.Properties(widths=(2, 3)),
+    }
+    metrics = {
+        name: set(experiment.EXPERIMENTS[name].run(config, 0))
+        for name, config in quick.items()
+        if config
+    }
+    metrics["extras"] = metrics["pretrain"]
+    metrics["hardware"] = {"accuracy"}
+    for claim in load_claims("qssl"):
+        if claim.experiment:
+            assert claim.metric in metrics[claim.experiment], claim.id
+
+
+def test_the_mean_loss_is_that_of_the_last_twenty_batches():
+    result = experiment.run_pretrain(replace(TINY, batches=25, checkpoints=(24,)), 0)
+    assert result["loss_24"] == pytest.approx(np.mean(result["losses"][4:24]), abs=1e-4)
+
+
+def test_separation_compares_early_with_late_batches(monkeypatch):
+    def fake(config, seed, watch):
+        for k in range(100):
+            watch(learning.Step(k + 1, 10 - 0.05 * k, torch.zeros(4, 2), None))
+
+    series = iter(np.linspace(0, 0.99, 100))
+
+    def pairs(_):
+        d = torch.tensor(next(series))
+        return {"tr_rho2": 1 - d, "tr_sigma2": 1 - d, "tr_rho_sigma": d, "d_hs": d}
+
+    monkeypatch.setattr(learning, "pretrain", fake)
+    monkeypatch.setattr(losses, "hilbert_schmidt_pairs", pairs)
+    found = experiment.run_separation(replace(own("cosine"), width=2, checkpoints=()), 0)
+    expected = {
+        "loss_90": 5.275, "loss_fall": 4.475, "distance_90": 0.945, "distance_gain": 0.895,
+        "purity_gain": -0.895, "spread_gain": 0.895, "correlation": -1,
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-9), name
+    assert len(found["distances"]) == 100
+
+
+def test_the_search_takes_the_best_mean_and_needs_all_runs(monkeypatch, tmp_path, capsys):
+    def record(variant, accuracy, **changes):
+        given = {"experiment": "tuning", "profile": "full", "status": "ok"} | changes
+        return SimpleNamespace(variant=variant, metrics={"accuracy_92": accuracy}, **given)
+
+    scores = {"leaky-relu": 40, "leaky-relu-between": 44, "tanh": 43, "tanh-between": 41}
+    records = [record(name, value + k) for name, value in scores.items() for k in (0, 1)]
+    records.append(record("tanh", 99, profile="quick"))
+    assert experiment.best(records) == "leaky-relu-between"
+    assert experiment.best(records[1:]) is None
+    assert experiment.best([]) is None
+    monkeypatch.setattr(experiment, "TUNED", tmp_path / "tuned.yml")
+    assert experiment.tuned() == "leaky-relu"
+    monkeypatch.setattr("qmlbook.evidence.store.Store.records", lambda self, paper: records)
+    assert command.main(["tune"]) == 0
+    assert experiment.tuned() == "leaky-relu-between"
+    monkeypatch.setattr("qmlbook.evidence.store.Store.records", lambda self, paper: [])
+    assert command.main(["tune"]) == 1
+    assert "not all tuning runs are stored" in capsys.readouterr().err
+
+
+# --- exact statements ---
+
+
+@pytest.mark.parametrize("ansatz", ["ring", "all-to-all"])
+def test_two_shifts_miss_controlled_rotations_by_the_known_factor(ansatz):
+    found = checks.derivatives(ansatz, 3, 0)
+    torch.testing.assert_close(found["four"], found["exact"], rtol=0, atol=1e-12)
+    assert checks.shift_rules_hold(ansatz, 3, 0)
+    same = torch.allclose(found["two"], found["exact"], atol=1e-6)
+    assert same == (ansatz == "all-to-all")
+
+
+def test_a_wrong_rule_is_noticed(monkeypatch):
+    monkeypatch.setattr(models, "FOUR_TERM", models.TWO_TERM)
+    assert not checks.shift_rules_hold("ring", 3, 0)
+
+
+def test_the_chain_of_cnots_has_an_order(monkeypatch):
+    assert len(checks.cnots(8)) == 28
+    assert all(checks.chain_holds(n) for n in range(2, 9))
+    monkeypatch.setattr(checks, "chain", lambda n: [(t - 1, t) for t in range(1, n)])
+    assert not checks.chain_holds(4)
+
+
+def test_properties_hold():
+    assert experiment.run_properties(experiment.Properties(), 0) == {
+        "shift_rules": 1, "chain": 1, "fewer_parameters": 1, "checked": 14,
+    }  # fmt: skip
+
+
+# --- hardware ---
+
+
+@pytest.fixture
+def encoded():
+    """A network after training, made up: the probe names which of five outputs is largest."""
+    state = {"params": circuit().params.detach().float()}
+    x = angles(24).float()
+    labels = circuit()(x.double())[:, :5].argmax(1)
+    return weights.Encoded(x, labels, state, torch.eye(8)[:5], torch.zeros(5))
+
+
+def test_an_ideal_backend_gives_the_exact_answers(encoded):
+    found = hardware.run(encoded, "aer", images=10)
+    exact = circuit()(encoded.angles[:10].double()).detach()
+    torch.testing.assert_close(found.features.double(), exact, rtol=0, atol=1e-5)
+    assert found.accuracy == 100
+    assert found.table().sum() == found.table().trace() == 10
+
+
+def test_noise_shrinks_outputs_and_mitigation_gives_some_back(encoded):
+    exact = circuit()(encoded.angles.double()).detach()
+    noisy, mitigated = (
+        hardware.run(encoded, shots=2000, mitigate=mitigate) for mitigate in (False, True)
+    )
+
+    def slope(answers):
+        return (answers.features * exact).sum() / (exact**2).sum()
+
+    assert slope(noisy) < 0.95
+    assert slope(noisy) < slope(mitigated) < 1.02
+    assert noisy.accuracy > 60
+    rows = noisy.table().sum(1)
+    assert rows.tolist() == encoded.labels.bincount(minlength=5).tolist()
+
+
+def test_compiling_makes_the_circuit_longer(encoded):
+    found = hardware.sizes(encoded)
+    ideal = found["every pair of qubits connected"]
+    part, whole = found["part of ibmq_paris"], found["whole ibmq_paris"]
+    assert ideal.written.two_qubit == 2 * 8
+    assert ideal.transpiled.two_qubit == 2 * 2 * 8  # two CNOTs a controlled rotation
+    assert min(part.transpiled.two_qubit, whole.transpiled.two_qubit) > ideal.transpiled.two_qubit
+    assert part.transpiled.depth > ideal.written.depth
+
+
+def test_images_of_a_seed_are_drawn_from_the_test_images():
+    config = replace(TINY, checkpoints=(12,))
+    trained = learning.pretrain(config, 1)
+    found = learning.encode(trained)[12]
+    probe = learning.probe(trained, 12, found)
+    made = experiment.encoded(trained, found, probe, 30)
+    rows = stream(1, "hardware").permutation(100)[:30]
+    assert torch.equal(made.angles, found.test[rows].float())
+    assert torch.equal(made.labels, learning.pictures(config).test.labels[rows])
+    assert torch.equal(made.network["params"], trained.at(12).params.float())
+    whole = experiment.encoded(trained, found, probe, 100)
+    answers = hardware.answers(whole, trained.at(12)(whole.angles.double()).detach())
+    assert answers.accuracy == pytest.approx(probe.accuracy, abs=1.5)
+
+
+def test_stored_networks_are_used_checked_and_kept(encoded, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "folder", lambda: tmp_path / "stored")
+    monkeypatch.setattr(weights, "kept", lambda: tmp_path / "kept")
+    experiment.network_after_training.cache_clear()
+    assert weights.load(weights.folder(), "ring", 0) is None
+    experiment.keep(encoded, experiment.STORED["ring"], 0)
+    experiment.keep(encoded, experiment.DIGITS, 1)
+    assert [path.name for path in weights.kept().glob("*.safetensors")] == ["ring-0.safetensors"]
+    assert command.main(["hardware", "--images", "3", "--shots", "10"]) == 0
+    experiment.network_after_training.cache_clear()
+    found = experiment.network_after_training("ring", "cifar10", 0)
+    assert torch.equal(found.angles, encoded.angles)
+    assert torch.equal(found.network["params"], encoded.network["params"])
+    with pytest.raises(UsageError, match="network 'cosine'"):
+        experiment.network_after_training("cosine", "cifar10", 0)
+    experiment.network_after_training.cache_clear()
+    file = weights.path(weights.kept(), "ring", 0)
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(QmlbookError, match="checksum"):
+        experiment.network_after_training("ring", "cifar10", 0)
+    experiment.network_after_training.cache_clear()
+
+
+def test_every_stored_network_is_whole():
+    for file in weights.folder().glob("*.safetensors"):
+        name, seed = file.stem.rsplit("-", 1)
+        found = weights.load(weights.folder(), name, int(seed))
+        assert found.angles.shape == (900, 8)
+        settings = experiment.Hardware(network=name)
+        exact = hardware.answers(found, experiment.exact_features(found, settings))
+        assert exact.accuracy > 35
+
+
+# --- the way to real hardware ---
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """An empty home folder and no network; returns where an account would be saved."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL", "QISKIT_IBM_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def refuse(*_, **__):
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    from qiskit_ibm_runtime.accounts import management
+
+    saved = tmp_path / ".qiskit" / "qiskit-ibm.json"
+    monkeypatch.setattr(management, "_DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(saved))
+    return saved
+
+
+def test_without_an_account_the_command_says_what_to_do(no_network, capsys, monkeypatch):
+    monkeypatch.setattr(
+        experiment, "network_after_training", lambda *_: pytest.fail("trained before asking")
+    )
+    assert command.main(["hardware", "--machine", "ibm_somewhere"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "save_account once in your own shell" in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_a_saved_token_shows_nowhere(no_network, encoded, capsys, caplog):
+    no_network.parent.mkdir()
+    account = {"channel": "ibm_quantum_platform", "token": TOKEN, "url": "https://cloud.ibm.com"}
+    no_network.write_text(json.dumps({"default-ibm-quantum-platform": account}))
+    with caplog.at_level("DEBUG"), pytest.raises(QmlbookError, match="not be opened") as caught:
+        hardware.run(encoded, "ibm", hardware=True, device="ibm_somewhere")
+    assert caught.value.__context__ is None
+    assert command.main(["hardware", "--machine", "ibm_somewhere"]) == 1
+    assert TOKEN not in str(caught.value) + caplog.text + "".join(capsys.readouterr())
+
+
+def test_a_job_is_read_later(encoded):
+    exact = circuit()(encoded.angles[:2].double()).detach()
+    node = backends.on(hardware.circuit(), "ibm", shots=2000)
+    numbers = hardware._numbers(encoded, 2)
+    job = backends.submit(node, *numbers)
+    outputs = np.stack(backends.resume(job, node, *numbers), -1)
+    assert (torch.from_numpy(outputs) - exact).abs().max() < 0.5
+    with pytest.raises(UsageError, match="not one of this session's"):
+        hardware.run(encoded, "ibm", images=2, shots=2000, job=job)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["hardware", "--images", "0"], "images must be 1 or more, not 0"),
+        (["hardware", "--seed", "-1"], "seed must be 0 or more, not -1"),
+        (["hardware", "--job", "x"], "job belongs to a machine"),
+        (["store", "--seeds", "0"], "seeds must be 1 or more, not 0"),
+    ],
+)
+def test_wrong_commands_are_refused(words, told, capsys):
+    assert command.main(words) == 2
+    assert told in capsys.readouterr().err
