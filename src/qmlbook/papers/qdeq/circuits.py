@@ -111,6 +111,20 @@ def evolved(states, theta, phi, n_wires, seed=SEED):
     return qml.state()
 
 
+def sketch(n_wires, start=0, stop=None):
+    """Return some gates of the transformation, random layer before tail, for drawing.
+
+    ``start`` and ``stop`` count gates, as in a slice; all angles are 0.
+    """
+
+    def part():
+        for name, wires in (random_layer(n_wires) + tail(n_wires))[start:stop]:
+            GATES[name](*[0.0] * (name in TURNING), wires=wires)
+        return qml.state()
+
+    return qnode(part, n_wires)
+
+
 def qnode(circuit, n_wires: int, device="default.qubit") -> qml.QNode:
     """Return a circuit of this module as a QNode that torch differentiates.
 

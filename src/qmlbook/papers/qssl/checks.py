@@ -42,7 +42,11 @@ def derivatives(ansatz: str, n: int, seed: int) -> dict[str, Tensor]:
 
 
 def shift_rules_hold(ansatz: str, n: int, seed: int) -> bool:
-    """Return whether two shifts are exact for plain rotations and only four for controlled ones."""
+    """Return whether two shifts are exact for plain rotations and only four for controlled ones.
+
+    Two suffice for a controlled rotation whose control nothing acts on afterwards, as in most of
+    the ring's last block; the others must be missed visibly.
+    """
     found = derivatives(ansatz, n, seed)
     of_controlled = models.controlled(ansatz, n, LAYERS[ansatz])
     mask = torch.from_numpy(np.concatenate([np.zeros(n, bool), of_controlled]))

@@ -58,6 +58,7 @@ def run(
     images: int | None = None,
     ansatz: str = "ring",
     layers: int = 2,
+    job: str | None = None,
     **options,
 ) -> Answers:
     """Send encoded images through the trained circuit on any backend, all in one job.
@@ -68,6 +69,7 @@ def run(
         images: only the first so many.
         ansatz: ``ring`` or ``all-to-all``.
         layers: of the circuit.
+        job: name of a job on ``ibm`` that was sent earlier, with the same arguments, to be read.
         **options: further options of `qmlbook.backends.on`: ``shots``, ``seed``, ``mitigate`` (undo
             readout errors), ``device``; for a real machine ``backend="ibm"``, ``hardware=True`` and
             its name as ``device``.
@@ -79,7 +81,8 @@ def run(
     """
     angles, params = _numbers(encoded, images)
     node = circuit(ansatz, layers, angles.shape[1])
-    outputs = backends.on(node, backend, **options)(angles, params)
+    node = backends.on(node, backend, **options)
+    outputs = backends.resume(job, node, angles, params) if job else node(angles, params)
     features = torch.from_numpy(np.stack([np.asarray(output) for output in outputs], axis=-1))
     return answers(encoded, features)
 

@@ -35,7 +35,7 @@ PROBES = ("adam", "logistic")
 
 
 class Pictures(NamedTuple):
-    """Images with values 0 to 1 times ``top``: (n, 3, 32, 32) uint8 or (n, 1, 8, 8); labels (n,)."""
+    """Images (n, 3, 32, 32) uint8 or (n, 1, 8, 8), values 0 to ``top``, and labels (n,)."""
 
     images: Tensor
     labels: Tensor
@@ -151,7 +151,7 @@ def batches(seed: int, images: int, size: int) -> Iterator[Tensor]:
 
 
 def steps(config: Config, seed: int, model: models.Model, known: Pictures) -> Iterator[Step]:
-    """Train a model in place; yield after every batch (train_simclr.py 330-395).
+    """Train a model in place; yield after every batch (train_simclr.py, train).
 
     Both views pass through the network one after the other, so that batch normalisation sees them
     apart.
@@ -247,7 +247,7 @@ class Angles(NamedTuple):
 def encode(trained: Pretrained) -> dict[int, Angles]:
     """Return the angles of all images by all snapshots.
 
-    The released probe draws new views in every epoch (linear_probe_simclr.py 342-356); here there
+    The released probe draws new views in every epoch (linear_probe_simclr.py 348); here there
     are ``config.probe_passes`` of them, the same for all snapshots, kept and used in turn; with
     0 passes the images are taken as they are. That is what makes a probe cheap.
     """
@@ -329,8 +329,9 @@ def probe(trained: Pretrained, number: int, angles: Angles) -> Probe:
 Reader = Callable[[], Tensor]
 
 
-def _accuracy(probe: Probe, features: Tensor, labels: Tensor) -> float:
-    return 100 * (probe.predict(features) == labels).double().mean().item()
+def _judged(weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor) -> Probe:
+    correct = F.linear(features, weight, bias).argmax(-1) == labels
+    return Probe(100 * correct.double().mean().item(), weight, bias)
 
 
 def _adam(
@@ -341,7 +342,7 @@ def _adam(
     layer = nn.Linear(config.width, classes, dtype=getattr(torch, config.dtype))
     models.initialise(layer, stream(seed, "probe", "init"))
     optimiser = torch.optim.Adam(layer.parameters(), 1e-3, weight_decay=1e-6, fused=True)
-    shuffle, best = stream(seed, "probe", "batches"), Probe(-1.0, layer.weight, layer.bias)
+    shuffle, epochs = stream(seed, "probe", "batches"), []
     for epoch in range(config.probe_epochs):
         drops = sum(epoch >= config.probe_epochs * share for share in (0.6, 0.8))
         optimiser.param_groups[0]["lr"] = 1e-3 * 0.1**drops  # at epochs 60 and 80 of 100
@@ -351,11 +352,9 @@ def _adam(
             optimiser.zero_grad()
             F.cross_entropy(layer(x), y).backward()
             optimiser.step()
-        now = Probe(0.0, layer.weight.detach().clone(), layer.bias.detach().clone())
-        accuracy = _accuracy(now, test(), wanted)
-        if accuracy > best.accuracy:
-            best = Probe(accuracy, now.weight, now.bias)
-    return best
+        weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+        epochs.append(_judged(weight, bias, test(), wanted))
+    return max(epochs, key=lambda found: found.accuracy)  # the first of equals
 
 
 def _logistic(
@@ -370,5 +369,4 @@ def _logistic(
     weight = torch.from_numpy(fitted.coef_) / std
     bias = torch.from_numpy(fitted.intercept_) - weight @ mean
     dtype = getattr(torch, config.dtype)
-    found = Probe(0.0, weight.to(dtype), bias.to(dtype))
-    return Probe(_accuracy(found, test(), wanted), found.weight, found.bias)
+    return _judged(weight.to(dtype), bias.to(dtype), test(), wanted)

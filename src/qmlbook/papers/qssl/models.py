@@ -103,7 +103,7 @@ def three_layers(channels: tuple[int, ...] = (16, 32, 64)) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Images to W angles: convolutions, a linear squeeze, ``pi * sigmoid`` (L155-163)."""
+    """Images to W angles: convolutions, linear squeeze, pi * sigmoid (hybrid_resnet.py 160-163)."""
 
     def __init__(self, trunk: nn.Sequential, width: int, features: int) -> None:
         super().__init__()

@@ -2,8 +2,8 @@
 
 An encoder has 11 million weights; the 900 images of a seed, once encoded, are 900 times eight
 angles. Stored are these angles, the labels, the small network behind them and its linear probe, in
-one safetensors file with a checksum. So the experiment, on real hardware too, needs neither the
-images nor the pre-training.
+one safetensors file with its checksum beside it. So the experiment, on real hardware too, needs
+neither the images nor the pre-training.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from torch import Tensor
 from ...data import cache_dir
 from ...errors import QmlbookError
 from ...paths import data_root
-
-CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +65,11 @@ def load(where: Path, name: str, seed: int) -> Encoded | None:
     file = path(where, name, seed)
     if not file.is_file():
         return None
-    content = file.read_bytes()
-    if _checksums(where).get(file.name) != hashlib.sha256(content).hexdigest():
+    content, beside = file.read_bytes(), _checksum(file)
+    if not beside.is_file() or beside.read_text("utf-8").split()[:1] != [_sha256(content)]:
         raise QmlbookError(
-            f"{file} does not have the checksum in {CHECKSUMS} beside it: restore both, or remove "
-            "the file to train the network anew."
+            f"{file} does not have the checksum in {beside.name} beside it: restore both, or "
+            "remove the file to train the network anew."
         )
     tensors = parse(content)
     network = {key[8:]: value for key, value in tensors.items() if key.startswith("network.")}
@@ -80,7 +78,7 @@ def load(where: Path, name: str, seed: int) -> Encoded | None:
 
 
 def save(found: Encoded, where: Path, name: str, seed: int) -> Path:
-    """Store a network and note its checksum; return the file."""
+    """Store a network with its checksum; return the file."""
     from safetensors.torch import save as pack
 
     tensors = {f"network.{key}": value for key, value in found.network.items()}
@@ -89,20 +87,20 @@ def save(found: Encoded, where: Path, name: str, seed: int) -> Path:
     content = pack({key: value.detach().contiguous() for key, value in tensors.items()})
     where.mkdir(parents=True, exist_ok=True)
     file = path(where, name, seed)
+    _replace(_checksum(file), f"{_sha256(content)}  {file.name}\n".encode())
     _replace(file, content)
-    sums = _checksums(where) | {file.name: hashlib.sha256(content).hexdigest()}
-    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
-    _replace(where / CHECKSUMS, "".join(lines).encode())
     return file
+
+
+def _checksum(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _replace(where: Path, content: bytes) -> None:
     partial = where.with_name(f".{where.name}.{os.getpid()}")
     partial.write_bytes(content)
     os.replace(partial, where)
-
-
-def _checksums(where: Path) -> dict[str, str]:
-    file = where / CHECKSUMS
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return {name: digest for digest, name in (line.split() for line in lines)}

@@ -1,0 +1,113 @@
+"""Commands of this room: ``python -m qmlbook.papers.qssl tune | store | hardware``.
+
+``tune`` reads the stored runs of the experiment ``tuning`` and writes the chosen classical network
+to ``tuned.yml``. ``store`` keeps the networks of the hardware experiment under ``data/weights``:
+what a sweep of ``pretrain`` left in the cache, and what is missing trained now. ``hardware`` sends
+encoded test images through a stored circuit, by default under the noise model of ibmq_paris; with
+``--machine`` on a real machine of the saved IBM Quantum account.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ... import backends
+from ...errors import QmlbookError, UsageError
+from . import experiment, hardware, weights
+
+HEADER = """\
+# The classical network that did best on held-out training images, of four. Written by
+# `python -m qmlbook.papers.qssl tune` from the runs of the experiment `tuning`.
+"""
+
+
+def tune() -> str:
+    """Rewrite ``tuned.yml`` from the stored runs; return what was chosen.
+
+    Raises:
+        QmlbookError: if runs are missing.
+    """
+    from ...evidence.store import Store  # an entry point, like the command line
+
+    chosen = experiment.best(Store().records("qssl"))
+    if chosen is None:
+        raise QmlbookError(
+            "not all tuning runs are stored; make them with `qmlbook sweep qssl --profile full "
+            "--experiment tuning`."
+        )
+    part = experiment.TUNED.with_suffix(".part")
+    part.write_text(f"{HEADER}classical-tuned: {chosen}\n", encoding="utf-8")
+    os.replace(part, experiment.TUNED)
+    return f"classical-tuned: {chosen}"
+
+
+def store(seeds: int) -> None:
+    """Store the networks of the hardware experiment."""
+    for seed in range(seeds):
+        for name in experiment.STORED:
+            found = experiment.network_after_training(name, "cifar10", seed)
+            print(weights.save(found, weights.folder(), name, seed).name, flush=True)
+
+
+def send(arguments: argparse.Namespace) -> None:
+    """Run encoded test images on a backend and print what came of it."""
+    options = {"shots": arguments.shots, "seed": arguments.seed, "mitigate": arguments.mitigate}
+    backend = "aer-noise"
+    if arguments.machine:
+        backend = "ibm"
+        options |= {"hardware": True, "device": arguments.machine}
+        backends.on(hardware.circuit(), backend, **options)  # no account: say so at once
+    elif arguments.job:
+        raise UsageError("job belongs to a machine: name it with --machine.")
+    found = experiment.network_after_training("ring", "cifar10", arguments.seed)
+    answers = hardware.run(found, backend, images=arguments.images, job=arguments.job, **options)
+    settings = experiment.Hardware(images=arguments.images)
+    exact = experiment.exact_features(found, settings)[: arguments.images]
+    where = arguments.machine or "Aer with the noise of ibmq_paris"
+    print(f"{len(answers.labels)} images, {arguments.shots} shots each, on {where}")
+    print(f"accuracy {answers.accuracy:.2f} %, exact {hardware.answers(found, exact).accuracy:.2f}")
+    print(answers.table())
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(prog="python -m qmlbook.papers.qssl", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
+    commands.add_parser("tune", help="write the chosen classical network to tuned.yml")
+    keep = commands.add_parser("store", help="store the networks of the hardware experiment")
+    keep.add_argument("--seeds", type=int, default=8, help="networks, seeds 0 and up")
+    run = commands.add_parser("hardware", help="run a stored circuit under noise, or on a machine")
+    run.add_argument("--machine", help="name of a machine of your IBM Quantum account")
+    run.add_argument("--job", help="read this job, sent earlier with the same arguments")
+    run.add_argument("--images", type=int, default=900)
+    run.add_argument("--shots", type=int, default=1000)
+    run.add_argument("--mitigate", action="store_true", help="undo readout errors")
+    run.add_argument("--seed", type=int, default=0, help="of the network and the shots")
+    return made
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command; return its exit status."""
+    arguments = parser().parse_args(words)
+    try:
+        for name in ("seeds", "images", "seed"):
+            least = 0 if name == "seed" else 1
+            if getattr(arguments, name, least) < least:
+                raise UsageError(f"{name} must be {least} or more, not {getattr(arguments, name)}.")
+        if arguments.command == "tune":
+            print(tune())
+        elif arguments.command == "store":
+            store(arguments.seeds)
+        else:
+            send(arguments)
+    except QmlbookError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
