@@ -109,11 +109,13 @@ def test_changes_come_in_the_order_of_each_image():
     by_hand = changed(changed(image, contrast=0.6), brightness=1.4)
     assert torch.allclose(second, by_hand, atol=1e-6)
     assert not torch.allclose(first, by_hand, atol=1e-2)
+    dark = 0.5 * image.flip(1)
     both = Colours(
         np.array([[1.4, 0.6, 1, 0]] * 2), np.array([[0, 1, 2, 3], [1, 0, 2, 3]]),
         np.array([True] * 2), np.array([False] * 2),
-    )(image.repeat(2, 1, 1, 1))  # fmt: skip
-    assert torch.allclose(both, torch.cat([first, second]), atol=1e-6)
+    )(torch.cat([image, dark]))  # fmt: skip
+    alone = changed(dark, order=(1, 0, 2, 3), **factors)
+    assert torch.allclose(both, torch.cat([first, alone]), atol=1e-6)
 
 
 def test_images_that_are_not_chosen_stay_as_they_are():

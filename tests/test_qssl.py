@@ -5,9 +5,11 @@ import socket
 from dataclasses import replace
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
 from torch.nn import functional as F
 
 from qmlbook import backends, data
@@ -202,7 +204,8 @@ def test_samples_have_the_spread_and_the_correlations_of_bit_strings():
     torch.testing.assert_close(covariance.diagonal(), (1 - exact**2) / shots, rtol=1e-9, atol=1e-12)
     assert (torch.cov(found.T) - covariance).abs().max() < 5 * 2 / shots / rows**0.5
     assert covariance[0, 1].abs() > 10 * 2 / shots / rows**0.5  # there is something to see
-    assert set((found * shots).remainder(2).flatten().tolist()) == {0.0}  # whole shots
+    ones = (1 + found) * shots / 2
+    torch.testing.assert_close(ones, ones.round(), rtol=0, atol=1e-9)  # whole shots
 
 
 def test_certain_outcomes_are_certain():
@@ -643,8 +646,12 @@ def test_stored_networks_are_used_checked_and_kept(encoded, tmp_path, monkeypatc
     experiment.network_after_training.cache_clear()
 
 
-def test_every_stored_network_is_whole():
-    for file in weights.folder().glob("*.safetensors"):
+def test_stored_networks_are_all_there_and_whole():
+    """Either none is stored yet, or those of all seeds."""
+    names = [f"{name}-{seed}" for name in experiment.STORED for seed in range(8)]
+    files = sorted(weights.folder().glob("*.safetensors"))
+    assert [file.stem for file in files] in ([], sorted(names))
+    for file in files:
         name, seed = file.stem.rsplit("-", 1)
         found = weights.load(weights.folder(), name, int(seed))
         assert found.angles.shape == (900, 8)
@@ -695,6 +702,36 @@ def test_a_saved_token_shows_nowhere(no_network, encoded, capsys, caplog):
     assert caught.value.__context__ is None
     assert command.main(["hardware", "--machine", "ibm_somewhere"]) == 1
     assert TOKEN not in str(caught.value) + caplog.text + "".join(capsys.readouterr())
+
+
+NOTEBOOK = """
+import socket
+import torch
+from qmlbook.papers.qssl import hardware, weights
+
+def refuse(*_, **__):
+    raise OSError("no network in this test")
+
+socket.create_connection = socket.socket.connect = refuse
+found = weights.Encoded(
+    torch.zeros(1, 8), torch.zeros(1, dtype=torch.int64), {"params": torch.zeros(32)},
+    torch.eye(8)[:5], torch.zeros(5),
+)
+hardware.run(found, "ibm", hardware=True, device="ibm_somewhere")
+"""
+
+
+@pytest.mark.slow
+def test_no_token_enters_an_executed_notebook(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("QISKIT_IBM_TOKEN", TOKEN)
+    monkeypatch.setenv("QISKIT_IBM_CHANNEL", "ibm_quantum_platform")
+    cell = nbformat.v4.new_code_cell(NOTEBOOK)
+    executed = nbformat.v4.new_notebook(cells=[cell])
+    NotebookClient(executed, allow_errors=True, timeout=120).execute()
+    written = nbformat.writes(executed)
+    assert "could not be opened" in written
+    assert TOKEN not in written
 
 
 def test_a_job_is_read_later(encoded):

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import papers
-from ..errors import choose
+from ..errors import UsageError, choose
+from ..paths import project_root
 from .claims import load
 from .store import Store
 from .verdicts import OUTCOMES, Verdict, verdicts
@@ -98,10 +99,18 @@ def papers_table(link: str = PAGE_LINK, *, store: Store | None = None) -> str:
         decided = [counts[outcome] for outcome in ("reproduced", "not reproduced", "inconclusive")]
         open_ = len(found) - sum(decided) - counts["no published value"]
         title = load(name).title
-        chapter = papers.claims_file(name).with_name("experiment.py").is_file()
-        title = link.format(name=name, title=title) if chapter else title
+        title = link.format(name=name, title=title) if _has_chapter(name) else title
         rows.append((title, *map(str, (len(found), *decided, explained, open_))))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _has_chapter(name: str) -> bool:
+    """Return whether the book's contents list a chapter on this paper."""
+    try:
+        contents = project_root() / "_toc.yml"
+    except UsageError:  # installed without the book
+        return False
+    return f"file: book/{name}\n" in contents.read_text(encoding="utf-8")
 
 
 README_MARKS = (
