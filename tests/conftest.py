@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 
 import pytest
 
@@ -35,3 +36,22 @@ def browser():
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """Work in an empty home folder without network; return where an account would be saved."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL", "QISKIT_IBM_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def refuse(*_, **__):
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    from qiskit_ibm_runtime.accounts import management
+
+    saved = tmp_path / ".qiskit" / "qiskit-ibm.json"
+    monkeypatch.setattr(management, "_DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(saved))
+    return saved

@@ -1,6 +1,5 @@
 """The same QNode on every backend: values, bit order, batches, noise, jobs; no token anywhere."""
 
-import socket
 import sys
 import time
 import traceback
@@ -526,25 +525,6 @@ def test_errors_of_the_service_are_never_repeated(cloud, capsys, caplog, monkeyp
     texts += [told(caught.value), repr(moved), repr(moved.device), repr(vars(moved.device))]
     texts += [*capsys.readouterr(), caplog.text]
     assert not any(TOKEN in text for text in texts)
-
-
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """An empty home folder and no network."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL", "QISKIT_IBM_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-    def refuse(*_, **__):
-        raise OSError("no network in this test")
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    from qiskit_ibm_runtime.accounts import management
-
-    saved = tmp_path / ".qiskit" / "qiskit-ibm.json"
-    monkeypatch.setattr(management, "_DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(saved))
-    return saved
 
 
 def test_without_an_account_one_sentence_says_what_to_do(offline):

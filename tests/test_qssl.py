@@ -1,7 +1,6 @@
 """The QSSL room: networks, sampling, gradients, pre-training, probe, hardware path, commands."""
 
 import json
-import socket
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -663,26 +662,7 @@ def test_stored_networks_are_all_there_and_whole():
 # --- the way to real hardware ---
 
 
-@pytest.fixture
-def no_network(monkeypatch, tmp_path):
-    """An empty home folder and no network; returns where an account would be saved."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL", "QISKIT_IBM_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-    def refuse(*_, **__):
-        raise OSError("no network in this test")
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    from qiskit_ibm_runtime.accounts import management
-
-    saved = tmp_path / ".qiskit" / "qiskit-ibm.json"
-    monkeypatch.setattr(management, "_DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(saved))
-    return saved
-
-
-def test_without_an_account_the_command_says_what_to_do(no_network, capsys, monkeypatch):
+def test_without_an_account_the_command_says_what_to_do(offline, capsys, monkeypatch):
     monkeypatch.setattr(
         experiment, "network_after_training", lambda *_: pytest.fail("trained before asking")
     )
@@ -693,10 +673,10 @@ def test_without_an_account_the_command_says_what_to_do(no_network, capsys, monk
     assert shown.err.count("\n") == 1
 
 
-def test_a_saved_token_shows_nowhere(no_network, encoded, capsys, caplog):
-    no_network.parent.mkdir()
+def test_a_saved_token_shows_nowhere(offline, encoded, capsys, caplog):
+    offline.parent.mkdir()
     account = {"channel": "ibm_quantum_platform", "token": TOKEN, "url": "https://cloud.ibm.com"}
-    no_network.write_text(json.dumps({"default-ibm-quantum-platform": account}))
+    offline.write_text(json.dumps({"default-ibm-quantum-platform": account}))
     with caplog.at_level("DEBUG"), pytest.raises(QmlbookError, match="not be opened") as caught:
         hardware.run(encoded, "ibm", hardware=True, device="ibm_somewhere")
     assert caught.value.__context__ is None

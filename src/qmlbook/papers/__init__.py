@@ -46,6 +46,37 @@ class Experiment:
     devices: tuple[str, ...] = ("cpu",)
     about: str = field(default="", compare=False)
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        about: str,
+        full: Mapping[str, Any],
+        quick: Mapping[str, Any],
+        *,
+        seeds: int,
+        quick_seeds: int = 5,
+        version: int = 1,
+        **options: Any,
+    ) -> Experiment:
+        """Return an experiment with the variants of both profiles.
+
+        Args:
+            name, about, version: as the attributes.
+            full, quick: variants of the profiles.
+            seeds: of the full profile; the quick one has at most ``quick_seeds`` of them.
+            quick_seeds: see ``seeds``.
+            **options: the other attributes.
+        """
+        return cls(
+            name=name,
+            version=version,
+            variants={"quick": quick, "full": full},
+            seeds={"quick": min(seeds, quick_seeds), "full": seeds},
+            about=about,
+            **options,
+        )
+
 
 def names() -> list[str]:
     """Return the papers, in alphabetical order: every folder here that has a ``claims.yml``."""

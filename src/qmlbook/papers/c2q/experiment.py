@@ -7,6 +7,7 @@ pair of digits; labels are 1 for the smaller digit.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 import pennylane as qml
@@ -17,7 +18,7 @@ from ...errors import UsageError, choose
 from ...rng import stream
 from .. import Experiment
 from . import learning, models
-from .circuits import MEASURED, WIRES, block_sizes, count_params, network
+from .circuits import ENCODINGS, MEASURED, WIRES, block_sizes, count_params, network
 from .learning import Recipe
 
 PAIRS = {"0v1": (0, 1), "2v3": (2, 3), "8v9": (8, 9)}
@@ -65,6 +66,7 @@ class Config:
         allowed = {
             "pair": tuple(PAIRS.values()),
             "head": KINDS,
+            "encoding": ENCODINGS,
             "features": ("source", "untrained", "pixels"),
             "optimiser": tuple(learning.RULES),
             "source_dtype": ("float32", "float64"),
@@ -73,7 +75,6 @@ class Config:
             if (value := getattr(self, name)) not in choices:
                 raise choose(name, value, choices)
         block_sizes(self.ansatz, self.pooling)
-        models.check(self.pooling, self.encoding)
         if self.encoding == "angle" and (self.head != "quantum" or self.features == "pixels"):
             raise UsageError(
                 "encoding 'angle' takes 8 features of a source network to a quantum head; "
@@ -277,17 +278,7 @@ TOLERANCE = 5e-3
 QUICK_HEADS, QUICK_PAIRS = ("4-zx", "7-general", "10-general"), ("2v3",)
 
 
-def _experiment(name: str, about: str, full: dict, quick: dict, **options) -> Experiment:
-    seeds = options.pop("seeds", 10)
-    return Experiment(
-        name=name,
-        version=1,
-        run=options.pop("run", run),
-        variants={"quick": quick, "full": full},
-        seeds={"quick": min(seeds, 5), "full": seeds},
-        tolerance=options.pop("tolerance", TOLERANCE),
-        about=about,
-    )
+_experiment = partial(Experiment.of, run=run, seeds=10, tolerance=TOLERANCE)
 
 
 def _quick_quantum(**changes) -> dict[str, Config]:

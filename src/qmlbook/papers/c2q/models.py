@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ...errors import UsageError, choose
 from ...statevector import compile_qnode, observable_matrix
-from .circuits import ENCODINGS, POOLINGS, WIRES, qcnn
+from .circuits import WIRES, qcnn
 
 CLASSICAL = ("1d", "2d", "dense")
 WIDTHS = {"amplitude": 2**WIRES, "angle": WIRES}  # features that an encoding takes
@@ -178,15 +178,3 @@ class Linear(nn.Module):
 def count_parameters(module: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def check(pooling: str, encoding: str) -> None:
-    """Refuse poolings and encodings that do not exist.
-
-    Raises:
-        UsageError: naming the argument.
-    """
-    if pooling not in POOLINGS:
-        raise choose("pooling", pooling, POOLINGS)
-    if encoding not in ENCODINGS:
-        raise choose("encoding", encoding, ENCODINGS)

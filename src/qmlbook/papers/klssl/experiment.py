@@ -7,6 +7,7 @@ which trained on the *test* split and was evaluated on the *train* split ("execu
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -279,19 +280,7 @@ EMBEDDED = ("mnist", "fashion_mnist")  # what a quick run can use anywhere
 ENDS = (2, 16)
 
 
-def _experiment(
-    name: str, about: str, full: dict, quick: dict, seeds: int, **options
-) -> Experiment:
-    return Experiment(
-        name=name,
-        version=1,
-        run=options.pop("run", run),
-        variants={"quick": quick, "full": full},
-        seeds={"quick": min(seeds, 5), "full": seeds},
-        about=about,
-        tolerance=options.pop("tolerance", 1e-9),
-        **options,
-    )
+_experiment = partial(Experiment.of, run=run, tolerance=1e-9)
 
 
 def _quick(template: Config) -> dict[str, Config]:

@@ -6,8 +6,9 @@ earlier commits of it where one is named. Everything runs in double precision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -306,18 +307,7 @@ PROPERTIES = {name: checks.Property(name) for name in checks.PROPERTIES}
 TRAINED_TOLERANCE = 0.05
 
 
-def _experiment(name: str, about: str, full: Mapping, quick: Mapping, **options: Any) -> Experiment:
-    seeds = options.pop("seeds", 8)
-    return Experiment(
-        name=name,
-        version=1,
-        run=options.pop("run", run),
-        variants={"quick": quick, "full": full},
-        seeds={"quick": min(seeds, options.pop("quick_seeds", 3)), "full": seeds},
-        about=about,
-        tolerance=options.pop("tolerance", TRAINED_TOLERANCE),
-        **options,
-    )
+_experiment = partial(Experiment.of, run=run, seeds=8, quick_seeds=3, tolerance=TRAINED_TOLERANCE)
 
 
 ABOUT = {

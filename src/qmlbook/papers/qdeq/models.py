@@ -36,8 +36,8 @@ class Draws:
 
     def __init__(self, seed: int) -> None:
         """Open the streams of a run."""
-        for name in ("batches", "dropout", "budget", "penalty"):
-            setattr(self, name, stream(seed, name))
+        self.batches, self.dropout = stream(seed, "batches"), stream(seed, "dropout")
+        self.budget, self.penalty = stream(seed, "budget"), stream(seed, "penalty")
 
 
 @dataclass

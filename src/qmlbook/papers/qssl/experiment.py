@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -371,19 +371,13 @@ def _exact(networks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {name: changes for name, changes in networks.items() if "shots" not in changes}
 
 
-def _experiment(name: str, about: str, full: dict, quick: dict, **options) -> Experiment:
-    seeds = options.pop("seeds")
-    return Experiment(
-        name=name,
-        version=1,
-        run=options.pop("run", run_pretrain),
-        variants={"quick": quick, "full": full},
-        seeds={"quick": min(seeds, 3), "full": seeds},
-        about=about,
-        tolerance=options.pop("tolerance", TRAINED_TOLERANCE),
-        dtype=options.pop("dtype", "float32"),
-        **options,
-    )
+_experiment = partial(
+    Experiment.of,
+    run=run_pretrain,
+    quick_seeds=3,
+    tolerance=TRAINED_TOLERANCE,
+    dtype="float32",
+)
 
 
 FULL = replace(PUBLISHED, batches=176)  # nothing is measured afterwards
