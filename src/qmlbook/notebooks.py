@@ -7,13 +7,14 @@ with it.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from . import paths
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -126,7 +127,5 @@ def write(notebook: NotebookNode, target: Path) -> None:
     """Write a notebook at once: readers see the old file or the new one, nothing between."""
     import nbformat
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    nbformat.write(notebook, partial)
-    os.replace(partial, target)
+    text = nbformat.writes(notebook)
+    paths.write(target, f"{text.rstrip()}\n".encode())

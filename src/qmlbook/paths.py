@@ -48,3 +48,11 @@ def images_dir() -> Path:
 def results_dir() -> Path:
     """Return the folder of the stored run records, one sub-folder a paper."""
     return data_root() / "results"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file at once: readers see the old file or the new one, nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_bytes(content)
+    os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""Stored source networks: one safetensors file each, in half precision, with checksums.
+"""Stored source networks: one file each, in half precision.
 
 Training one takes a minute and a half and ends elsewhere on another processor, because single
 precision rounds differently; with the weights stored, every run of a head can be made again.
@@ -6,16 +6,12 @@ precision rounds differently; with the weights stored, every run of a head can b
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from ...errors import QmlbookError
+from ... import weights
 from ...paths import data_root
-
-CHECKSUMS = "SHA256SUMS"
 
 
 def folder() -> Path:
@@ -48,41 +44,9 @@ def load(width: int, seed: int) -> dict[str, Tensor] | None:
     Raises:
         QmlbookError: if the file is not the one that was stored.
     """
-    from safetensors.torch import load as parse
-
-    where = path(width, seed)
-    if not where.is_file():
-        return None
-    content = where.read_bytes()
-    if _checksums().get(where.name) != hashlib.sha256(content).hexdigest():
-        raise QmlbookError(
-            f"{where} does not have the checksum in {CHECKSUMS} beside it: restore both, or "
-            "remove the file to train the network anew."
-        )
-    return parse(content)
+    return weights.load(path(width, seed))
 
 
 def save(state: dict[str, Tensor], width: int, seed: int) -> Path:
-    """Store the weights of a network and note their checksum; return the file."""
-    from safetensors.torch import save as pack
-
-    where = path(width, seed)
-    where.parent.mkdir(parents=True, exist_ok=True)
-    content = pack({name: value.contiguous() for name, value in state.items()})
-    _replace(where, content)
-    sums = _checksums() | {where.name: hashlib.sha256(content).hexdigest()}
-    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
-    _replace(folder() / CHECKSUMS, "".join(lines).encode())
-    return where
-
-
-def _replace(where: Path, content: bytes) -> None:
-    partial = where.with_name(f".{where.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, where)
-
-
-def _checksums() -> dict[str, str]:
-    file = folder() / CHECKSUMS
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return {name: digest for digest, name in (line.split() for line in lines)}
+    """Store the weights of a network with their checksum; return the file."""
+    return weights.save(state, path(width, seed))

@@ -8,12 +8,12 @@ written there.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 import yaml
 
+from ... import paths
 from ...errors import QmlbookError
 from . import experiment
 
@@ -41,9 +41,8 @@ def tune() -> str:
     chosen = experiment.tuned()
     for family, models in found.items():
         chosen[family] = chosen.get(family, {}) | models
-    part = experiment.TUNED.with_suffix(".part")
-    part.write_text(HEADER + yaml.safe_dump(chosen, sort_keys=False), encoding="utf-8")
-    os.replace(part, experiment.TUNED)
+    text = HEADER + yaml.safe_dump(chosen, sort_keys=False)
+    paths.write(experiment.TUNED, text.encode())
     return "\n".join(
         f"{family} {model}: {settings}"
         for family, models in found.items()

@@ -10,11 +10,10 @@ encoded test images through a stored circuit, by default under the noise model o
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-from ... import backends
+from ... import backends, paths
 from ...errors import QmlbookError, UsageError
 from . import experiment, hardware, weights
 
@@ -38,9 +37,8 @@ def tune() -> str:
             "not all tuning runs are stored; make them with `qmlbook sweep qssl --profile full "
             "--experiment tuning`."
         )
-    part = experiment.TUNED.with_suffix(".part")
-    part.write_text(f"{HEADER}classical-tuned: {chosen}\n", encoding="utf-8")
-    os.replace(part, experiment.TUNED)
+    text = f"{HEADER}classical-tuned: {chosen}\n"
+    paths.write(experiment.TUNED, text.encode())
     return f"classical-tuned: {chosen}"
 
 

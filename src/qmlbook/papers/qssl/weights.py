@@ -8,15 +8,13 @@ neither the images nor the pre-training.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from ... import weights
 from ...data import cache_dir
-from ...errors import QmlbookError
 from ...paths import data_root
 
 
@@ -60,18 +58,9 @@ def load(where: Path, name: str, seed: int) -> Encoded | None:
     Raises:
         QmlbookError: if the file is not the one that was stored.
     """
-    from safetensors.torch import load as parse
-
-    file = path(where, name, seed)
-    if not file.is_file():
+    tensors = weights.load(path(where, name, seed))
+    if tensors is None:
         return None
-    content, beside = file.read_bytes(), _checksum(file)
-    if not beside.is_file() or beside.read_text("utf-8").split()[:1] != [_sha256(content)]:
-        raise QmlbookError(
-            f"{file} does not have the checksum in {beside.name} beside it: restore both, or "
-            "remove the file to train the network anew."
-        )
-    tensors = parse(content)
     network = {key[8:]: value for key, value in tensors.items() if key.startswith("network.")}
     rest = {key: value for key, value in tensors.items() if not key.startswith("network.")}
     return Encoded(network=network, **rest)
@@ -79,28 +68,7 @@ def load(where: Path, name: str, seed: int) -> Encoded | None:
 
 def save(found: Encoded, where: Path, name: str, seed: int) -> Path:
     """Store a network with its checksum; return the file."""
-    from safetensors.torch import save as pack
-
     tensors = {f"network.{key}": value for key, value in found.network.items()}
     for key in ("angles", "labels", "weight", "bias"):
         tensors[key] = getattr(found, key)
-    content = pack({key: value.detach().contiguous() for key, value in tensors.items()})
-    where.mkdir(parents=True, exist_ok=True)
-    file = path(where, name, seed)
-    _replace(_checksum(file), f"{_sha256(content)}  {file.name}\n".encode())
-    _replace(file, content)
-    return file
-
-
-def _checksum(file: Path) -> Path:
-    return file.with_name(f"{file.name}.sha256")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _replace(where: Path, content: bytes) -> None:
-    partial = where.with_name(f".{where.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, where)
+    return weights.save(tensors, path(where, name, seed))
