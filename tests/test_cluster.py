@@ -251,3 +251,10 @@ def test_options_that_do_not_fit_are_refused(options, message):
 
 def test_nothing_to_do_starts_no_cluster(tmp_path):
     assert list(Cluster("tcp://nowhere.invalid:1")([])) == []
+
+
+def test_local_workers_keep_freed_memory(monkeypatch):
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    with Cluster(workers=1)._client(1) as client:
+        told = client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result()
+    assert int(told) >= 2**30

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from distributed import Client, Future, Security
 
 AHEAD = 3  # jobs on their way to a worker for each one it makes
+# Dask has its processes give freed memory back at once (above 64 KiB); training asks for as much
+# again in the next step, and spends 40 % of its time waiting for it.
+SPAWN = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32}
 PATIENCE = 10  # seconds to wait for a scheduler
 
 
@@ -71,6 +74,7 @@ class Cluster:
 
     @contextmanager
     def _client(self, jobs: int) -> Iterator[Client]:
+        import dask
         import distributed
 
         if self.scheduler is None:
@@ -82,7 +86,11 @@ class Cluster:
                 "dashboard_address": "127.0.0.1:0" if self.dashboard else None,
                 "silence_logs": 50,  # critical only: a worker's end is told in our own words
             }
-            with distributed.LocalCluster(**settings) as local, distributed.Client(local) as client:
+            with (
+                dask.config.set(SPAWN),
+                distributed.LocalCluster(**settings) as local,
+                distributed.Client(local) as client,
+            ):
                 if self.dashboard:
                     print(f"Dask's dashboard is at {client.dashboard_link}", flush=True)
                 yield client
