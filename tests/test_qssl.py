@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import nbformat
@@ -186,7 +187,36 @@ def test_half_of_the_qubits_measured_is_dephasing():
     x = angles(3, 4)
     wanted = torch.stack([torch.stack(mixed(row, network.params)) for row in x])
     torch.testing.assert_close(network(x), wanted, rtol=0, atol=1e-10)
+    found = network.probabilities(x) @ models.signs(4, torch.float64)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
     assert not torch.allclose(network(x), circuit(width=4)(x), atol=1e-2)
+
+
+@pytest.mark.parametrize("ansatz", ["ring", "all-to-all"])
+@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-12), ("float32", 1e-6)])
+@pytest.mark.parametrize("width", range(2, 9))
+def test_branches_have_the_probabilities_of_the_compiled_circuit(ansatz, dtype, error, width):
+    options = {"layers": 2, "activation": "partial_measurement_half"}
+    whole = models.compiled(circuits.probabilities, dtype, ansatz=ansatz, **options)
+    kind, rng = getattr(torch, dtype), stream(width, "branches", ansatz)
+    x = torch.from_numpy(rng.uniform(-4, 4, (5, width))).to(kind)
+    params = torch.from_numpy(rng.normal(0, 2, circuits.count_params(ansatz, width, 2))).to(kind)
+    found = models.branched(x, params, ansatz, dtype)
+    assert found.dtype == kind
+    torch.testing.assert_close(found, whole(x, params), rtol=0, atol=error)
+
+
+@pytest.mark.parametrize("activation", circuits.ACTIVATIONS)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("most", [2, 3])
+def test_probabilities_belong_to_the_outputs(activation, layers, most, monkeypatch):
+    """However they are computed: two layers of 3 qubits are, with and without a matrix."""
+    monkeypatch.setattr(models, "MATRIX", most)
+    network = circuit(width=3, layers=layers, activation=activation)
+    whole = isinstance(network.probable, partial)
+    assert whole == (activation != "null" and layers == 2 and most == 3)
+    found = network.probabilities(angles(4, 3)) @ models.signs(3, torch.float64)
+    torch.testing.assert_close(found, network(angles(4, 3)).detach(), rtol=0, atol=1e-10)
 
 
 def test_samples_have_the_spread_and_the_correlations_of_bit_strings():
@@ -205,6 +235,20 @@ def test_samples_have_the_spread_and_the_correlations_of_bit_strings():
     assert covariance[0, 1].abs() > 10 * 2 / shots / rows**0.5  # there is something to see
     ones = (1 + found) * shots / 2
     torch.testing.assert_close(ones, ones.round(), rtol=0, atol=1e-9)  # whole shots
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [2, 5, 8])
+def test_draws_fall_between_the_edges_of_their_bit_strings(kind, width):
+    rng = stream(width, "chances")
+    chances = rng.dirichlet(np.full(2**width, 0.05), 30).astype(kind)  # many close to 0
+    edges = torch.from_numpy(chances).cumsum(-1).numpy()[:, :-1]
+    drawn = stream(0, "shots").random((30, 40), dtype=kind)
+    values = models.signs(width, torch.float64)
+    rows = zip(edges, drawn, strict=True)
+    wanted = torch.stack([values[np.searchsorted(*row, "right")].mean(0) for row in rows])
+    found = models.sample(torch.from_numpy(chances), 40, stream(0, "shots"))
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-6)
 
 
 def test_certain_outcomes_are_certain():

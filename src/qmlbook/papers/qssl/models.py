@@ -9,7 +9,7 @@ Sources: bjader/QSSL at f3eeba7, hybrid_resnet.py (encoder, classical network) a
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 NETWORKS = (*circuits.ANSATZE, "classical", "identity", "cosine")
 BENDS = {"leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh}
 DTYPES = {"float32": "complex64", "float64": "complex128"}  # of numbers -> of amplitudes
-ROWS = 4096  # circuits side by side; fewer where dephasing makes states larger
+ROWS = 512  # circuits side by side, few enough for their states to stay in the caches
+MATRIX = 10  # qubits up to which a layer may be held as a matrix, 2^n x 2^n
 
 # Shift of an angle and weight of the circuit's outputs there; the sum is a derivative. Two shifts
 # serve rotations, whose outputs have one frequency; controlled rotations have two, 1/2 and 1.
@@ -163,6 +164,51 @@ def signs(n_qubits: int, dtype: torch.dtype) -> Tensor:
     return 1 - 2 * (bits & 1).to(dtype)
 
 
+@cache
+def branches(n_qubits: int) -> Tensor:
+    """Return the numbers of the bit strings, one row for each result of measuring every 2nd qubit.
+
+    (2^h, 2^(n-h)) for the h qubits 0, 2, ...
+    """
+    numbers = torch.arange(2**n_qubits).view(n_qubits * (2,))
+    measured, others = range(0, n_qubits, 2), range(1, n_qubits, 2)
+    return numbers.permute(*measured, *others).reshape(2 ** len(measured), -1)
+
+
+def branched(angles: Tensor, params: Tensor, ansatz: str, dtype: str) -> Tensor:
+    """Return the probabilities of two layers with half of the qubits measured between them.
+
+    The same numbers as the compiled circuit with ``partial_measurement_half``, without gradient.
+    Results that are thrown away leave a mixture of branches, one for each result. All of them pass
+    through the same second layer: with that layer as a matrix, a product is cheaper than taking
+    every branch of every row through the gates.
+
+    Args:
+        angles: (B, n).
+        params: (P,) of two layers.
+        ansatz: ``ring`` or ``all-to-all``.
+        dtype: float32 or float64.
+
+    Returns:
+        (B, 2^n) of the bit strings, qubit 0 first.
+    """
+    n_qubits = angles.shape[1]
+    layer = compiled(circuits.state, dtype, ansatz=ansatz, layers=1)
+    before, size = (circuits.count_params(ansatz, n_qubits, layers) for layers in (0, 1))
+    states = layer(angles, params[:size])
+    # A layer alone, without the gates before the first one: those do nothing at 0. The encoding
+    # makes a bit string with k ones of k angles pi, times (-i)^k.
+    ones = (1 - signs(n_qubits, angles.dtype)) / 2
+    phases = states.new_tensor([1, 1j, -1, -1j])[ones.sum(1).long() % 4]
+    second = torch.cat([params.new_zeros(before), params[size:]])
+    matrix = phases[:, None] * layer(torch.pi * ones, second)
+    found = states.real.new_zeros(len(angles), 2 * len(matrix))  # of real and imaginary parts
+    for rows in branches(n_qubits):
+        parts = torch.view_as_real(states[:, rows] @ matrix[rows]).flatten(1)
+        found.addcmul_(parts, parts)
+    return found.view(len(angles), -1, 2).sum(-1)
+
+
 def sample(probabilities: Tensor, shots: int, rng: np.random.Generator) -> Tensor:
     """Return <Z> of every qubit estimated from bit strings, as quantum computers do.
 
@@ -176,11 +222,15 @@ def sample(probabilities: Tensor, shots: int, rng: np.random.Generator) -> Tenso
     Returns:
         (B, n) means of +1 and -1.
     """
-    edges = probabilities.cumsum(-1)[:, :-1].contiguous()
+    edges = probabilities.cumsum(-1)
     kind = np.float32 if edges.dtype == torch.float32 else np.float64
     drawn = torch.from_numpy(rng.random((len(edges), shots), dtype=kind))
-    outcomes = torch.searchsorted(edges, drawn, right=True, out_int32=True)
+    # Qubit by qubit, the half of the strings in which a draw falls. This finds what
+    # torch.searchsorted finds, for all draws at once instead of one by one, and is faster.
+    outcomes = torch.zeros(drawn.shape, dtype=torch.int64)
     n_qubits = probabilities.shape[1].bit_length() - 1
+    for half in (2**qubit for qubit in reversed(range(n_qubits))):
+        outcomes += half * (drawn >= edges.gather(1, outcomes + (half - 1)))
     return F.embedding_bag(outcomes, signs(n_qubits, edges.dtype), mode="mean")
 
 
@@ -205,7 +255,8 @@ class Circuit(nn.Module):
         }
         self.exact = compiled(circuits.features, **options)
         self.probable = compiled(circuits.probabilities, **options)
-        self.rows = ROWS if config.activation == "null" else ROWS // 16
+        if config.activation != "null" and config.layers == 2 and config.width <= MATRIX:
+            self.probable = partial(branched, ansatz=config.network, dtype=config.dtype)
         self.shifted = config.shots is not None or config.gradient == "two-term"
         mask = controlled(config.network, config.width, config.layers)
         four = mask & (config.gradient == "exact")
@@ -222,12 +273,12 @@ class Circuit(nn.Module):
     def probabilities(self, angles: Tensor) -> Tensor:
         """Return the probabilities of all bit strings, (B, 2^W), without gradient."""
         with torch.no_grad():
-            return torch.cat([self.probable(a, self.params) for a in angles.split(self.rows)])
+            return torch.cat([self.probable(a, self.params) for a in angles.split(ROWS)])
 
     def measure(self, angles: Tensor, params: Tensor) -> Tensor:
         """Return <Z>, (B, W), as the circuit would be run: from shots, if it has any."""
         found = []
-        for part in angles.split(self.rows):
+        for part in angles.split(ROWS):
             if self.shots is None:
                 found.append(torch.stack(self.exact(part, params), dim=-1))
             else:
