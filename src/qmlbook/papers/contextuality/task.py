@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import UsageError
 
-IMPOSSIBLE = 1e-9  # joint probabilities below count as zero
+IMPOSSIBLE = 1e-9  # probabilities below count as zero
 
 Edges = Sequence[Sequence[int]]
 
@@ -107,15 +107,17 @@ def follow(n: int, tokens: Sequence[Token], outcomes: str) -> Path:
     """
     if len(outcomes) != len(tokens) or not set(outcomes) <= {"0", "1"}:
         raise UsageError(f"outcomes must be {len(tokens)} characters 0 or 1, not {outcomes!r}.")
-    state, before, p1 = hypergraph_state(n), 1.0, []
+    state, joint, p1 = hypergraph_state(n), 1.0, []
     for step, (token, outcome) in enumerate(zip(tokens, outcomes, strict=True)):
         after = project(token, state)
-        joint = np.square(after).sum(1)
-        p1.append(float(joint[1] / before))
-        state, before = after[int(outcome)], float(joint[int(outcome)])
-        if before < IMPOSSIBLE:
+        probabilities = np.square(after).sum(1) / np.square(state).sum()
+        p1.append(float(probabilities[1]))
+        state, probability = after[int(outcome)], float(probabilities[int(outcome)])
+        if probability < IMPOSSIBLE:
             return Path(0.0, p1, step)
-    return Path(before, p1)
+        joint *= probability
+        state = state / probability**0.5  # lest a long sequence becomes too unlikely to follow
+    return Path(joint, p1)
 
 
 def transition(n: int, A: Edges, s: Sequence[int], B: Edges) -> dict[str, float]:

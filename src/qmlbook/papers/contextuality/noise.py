@@ -1,0 +1,123 @@
+"""The cell on a noisy simulator: one ancilla, measured and reset in the middle of the circuit.
+
+Qiskit Aer runs the circuit of `circuits.translate` shot by shot. (`qmlbook.backends` postpones
+measurements to the end, with a qubit for each; here the one ancilla must be used again.)
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+import torch
+from torch import Tensor
+
+from ...backends import GATES
+from ...errors import QmlbookError, UsageError
+from ...rng import stream
+from . import circuits, learning, sequences
+from .task import Token
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Exact cells under noise: depolarising two-qubit gates, readings that flip; k = 2."""
+
+    strength: float = 0.0  # probability of an error, of a two-qubit gate and of a reading
+    n: int = 3
+    blocks: int = 4
+    sequences: int = 100
+    shots: int = 100  # of each sequence
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be simulated."""
+        sequences.check("uniform", self.n, 2, self.blocks)
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"strength must lie between 0 and 1, not {self.strength}.")
+        for name in ("sequences", "shots"):
+            if (value := getattr(self, name)) < 1:
+                raise UsageError(f"{name} must be 1 or more, not {value}.")
+
+
+def run_noise(config: Noise, seed: int) -> dict[str, float]:
+    """Let noisy cells answer random sequences.
+
+    Returns:
+        ``validity``, share of answered sequences without an impossible answer; ``leak``, share of
+        impossible answers among those that are forced by answers which were possible so far.
+    """
+    rng = stream(seed, "test")
+    asked = sequences.draw("uniform", config.n, 2, config.sequences, rng, blocks=config.blocks)
+    tokens = [asked.tokens(row) for row in range(len(asked))]
+    start = int(stream(seed, "simulator").integers(2**31))
+    y = answers(config.n, tokens, config.strength, config.shots, start)
+    rows = torch.arange(len(asked)).repeat_interleave(config.shots)
+    questions = sequences.Questions(config.n, 2, asked.flip[rows], asked.link[rows])
+    found = sequences.judge(questions, y)
+    before = torch.cat([torch.ones(len(y), 1, dtype=torch.bool), found.possible[:, :-1]], dim=1)
+    forced = before & ((found.p1 - 0.5).abs() > 0.5 - learning.FORCED)
+    return {
+        "validity": found.possible[:, -1].double().mean().item(),
+        "leak": (forced & ~found.possible).sum().item() / forced.sum().item(),
+    }
+
+
+def answers(
+    n: int, tokens: Sequence[Sequence[Token]], strength: float, shots: int, seed: int
+) -> Tensor:
+    """Return (sequences x shots, T) bool, the answers of noisy cells to sequences of T tokens.
+
+    Raises:
+        QmlbookError: if Qiskit Aer is not installed.
+    """
+    try:
+        aer = importlib.import_module("qiskit_aer")
+    except ImportError:
+        raise QmlbookError(
+            "Package qiskit_aer is missing for noisy cells: pip install 'qmlbook[hardware]'."
+        ) from None
+    simulator = aer.AerSimulator(
+        method="statevector",
+        noise_model=model(strength),
+        seed_simulator=seed,
+        max_parallel_threads=1,
+    )
+    made = [circuit(n, sequence) for sequence in tokens]
+    result = simulator.run(made, shots=shots, memory=True).result()
+    words = [word for number in range(len(made)) for word in result.get_memory(number)]
+    bits = np.array([[letter == "1" for letter in word[::-1]] for word in words])
+    return torch.from_numpy(bits)  # Qiskit writes the last bit first
+
+
+def model(strength: float) -> Any:
+    """Return Aer's noise model: what `Noise` says, single-qubit gates and reset without error."""
+    from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
+
+    made = NoiseModel()
+    if strength:
+        made.add_all_qubit_quantum_error(depolarizing_error(strength, 2), ["cx", "cz"])
+        flip = [[1 - strength, strength], [strength, 1 - strength]]
+        made.add_all_qubit_readout_error(ReadoutError(flip))
+    return made
+
+
+def circuit(n: int, tokens: Sequence[Token]) -> Any:
+    """Return the circuit of `circuits.translate` in Qiskit, the ancilla as qubit n, k = 2."""
+    from qiskit import QuantumCircuit
+
+    pairs = [(token.i, token.link) for token in tokens]
+    tape = qml.tape.make_qscript(circuits.translate)(pairs, n)
+    made, answered = QuantumCircuit(n + 1, len(tokens)), 0
+    for operation in tape.operations:
+        wires = [n if wire == circuits.ANCILLA else wire for wire in operation.wires]
+        if operation.name in GATES:
+            getattr(made, GATES[operation.name])(*operation.parameters, *wires)
+        else:  # a measurement in the middle
+            made.measure(wires[0], answered)
+            made.reset(wires[0])
+            answered += 1
+    return made
