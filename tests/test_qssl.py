@@ -690,10 +690,9 @@ def test_stored_networks_are_used_checked_and_kept(encoded, tmp_path, monkeypatc
 
 
 def test_stored_networks_are_all_there_and_whole():
-    """Either none is stored yet, or those of all seeds."""
     names = [f"{name}-{seed}" for name in experiment.STORED for seed in range(8)]
     files = sorted(weights.folder().glob("*.safetensors"))
-    assert [file.stem for file in files] in ([], sorted(names))
+    assert [file.stem for file in files] == sorted(names)
     for file in files:
         name, seed = file.stem.rsplit("-", 1)
         found = weights.load(weights.folder(), name, int(seed))
