@@ -440,10 +440,14 @@ def _size(circuit: Any) -> Size:
 # -- the device ------------------------------------------------------------------------------------
 
 
-def _qiskit() -> None:
-    """Say in one sentence what is missing, before anything is built."""
+def require(*packages: str) -> None:
+    """Say in one sentence what is missing, before anything is built.
+
+    Raises:
+        QmlbookError: if one of the packages is not installed.
+    """
     try:
-        for package in ("qiskit_aer", "qiskit_ibm_runtime"):
+        for package in packages:
             importlib.import_module(package)
     except ImportError as error:
         raise QmlbookError(
@@ -518,7 +522,7 @@ class QiskitDevice(Device):
         compact: bool | None = None,
         hardware: bool = False,
     ) -> None:
-        _qiskit()
+        require("qiskit_aer", "qiskit_ibm_runtime")
         super().__init__()
         self.backend, self.hardware, self.mitigate = backend, hardware, mitigate
         self.compact = not hardware if compact is None else compact

@@ -148,6 +148,13 @@ def _graphs(n: int, k: int = 2) -> Iterator[list[tuple[int, ...]]]:
         yield [edge for edge, here in zip(edges, present, strict=True) if here]
 
 
+def _adjacency(n: int, edges: Sequence[tuple[int, ...]]) -> np.ndarray:
+    matrix = np.zeros((n, n), dtype=int)
+    for i, j in edges:
+        matrix[i, j] = matrix[j, i] = 1
+    return matrix
+
+
 # Memory.
 
 
@@ -232,10 +239,7 @@ def _table_equations(n: int) -> np.ndarray:
     column = {token: place for place, token in enumerate(sharing.alphabet(n))}
     graphs = list(_graphs(n))
     blocks = [[column[token] for token in task.block(n, edges)] for edges in graphs]
-    adjacent = np.zeros((len(graphs), n, n), dtype=int)
-    for matrix, edges in zip(adjacent, graphs, strict=True):
-        for i, j in edges:
-            matrix[i, j] = matrix[j, i] = 1
+    adjacent = np.array([_adjacency(n, edges) for edges in graphs])
     vectors = np.array(list(product((0, 1), repeat=n)))
     inside = np.einsum("vi,gij,vj->gv", vectors, adjacent, vectors) // 2
     found = []
@@ -406,10 +410,7 @@ def floors(seed: int) -> Cases:
     for n, bits in ((3, 7.0), (4, 11.375), (5, 14.7734375)):
         ranks, entropies = [], []
         for edges in _graphs(n):
-            matrix = np.zeros((n, n), dtype=int)
-            for i, j in edges:
-                matrix[i, j] = matrix[j, i] = 1
-            ranks.append(counting.rank(matrix))
+            ranks.append(counting.rank(_adjacency(n, edges)))
             law = np.array(list(task.transition(n, [], [0] * n, edges).values()))
             entropies.append(-(law * np.log2(law)).sum())
             cases.append(bool(abs(entropies[-1] - ranks[-1]) < CLOSE))

@@ -6,7 +6,6 @@ measurements to the end, with a qubit for each; here the one ancilla must be use
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,8 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from ...backends import GATES
-from ...errors import QmlbookError, UsageError
+from ... import backends
+from ...errors import UsageError
 from ...rng import stream
 from . import circuits, learning, sequences
 from .task import Token
@@ -74,13 +73,10 @@ def answers(
     Raises:
         QmlbookError: if Qiskit Aer is not installed.
     """
-    try:
-        aer = importlib.import_module("qiskit_aer")
-    except ImportError:
-        raise QmlbookError(
-            "Package qiskit_aer is missing for noisy cells: pip install 'qmlbook[hardware]'."
-        ) from None
-    simulator = aer.AerSimulator(
+    backends.require("qiskit_aer")
+    from qiskit_aer import AerSimulator
+
+    simulator = AerSimulator(
         method="statevector",
         noise_model=model(strength),
         seed_simulator=seed,
@@ -114,8 +110,8 @@ def circuit(n: int, tokens: Sequence[Token]) -> Any:
     made, answered = QuantumCircuit(n + 1, len(tokens)), 0
     for operation in tape.operations:
         wires = [n if wire == circuits.ANCILLA else wire for wire in operation.wires]
-        if operation.name in GATES:
-            getattr(made, GATES[operation.name])(*operation.parameters, *wires)
+        if operation.name in backends.GATES:
+            getattr(made, backends.GATES[operation.name])(*operation.parameters, *wires)
         else:  # a measurement in the middle
             made.measure(wires[0], answered)
             made.reset(wires[0])
