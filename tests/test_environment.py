@@ -132,18 +132,18 @@ def test_make_says_what_is_missing_and_stops_at_the_first_failure(tmp_path):
         ["ruff", "format"],
         ["python", "-m"],
         ["qmlbook", "vectors"],
-        *[["qmlbook", "sweep"]] * 4,  # one for each paper with records
+        *[["qmlbook", "sweep"]] * 5,  # one for each paper with records
         ["qmlbook", "check"],
         ["qmlbook", "build"],
         ["python", "-m"],
     ]
     for count, fail in [
-        (11, ""),
+        (12, ""),
         (2, "format"),
         (4, "vectors"),
         (5, "sweep"),
-        (9, "check"),
-        (10, "build"),
+        (10, "check"),
+        (11, "build"),
     ]:
         if fail == "check":
             (tmp_path / ".venv" / "bin" / "ruff").write_text('#!/bin/sh\necho "ruff $*"\n')
