@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -351,12 +352,16 @@ def test_outcomes_follow_from_the_json_alone(full):
     )
 
 
-def test_markdown_is_one_table_a_paper(full):
+def test_markdown_is_a_table_for_each_kind_of_evidence(full):
     text = report.render(full.verdicts(), "markdown")
-    rows = text.splitlines()
-    assert rows[0] == "| claim | published | ours | margin | verdict | controls |"
-    assert len(rows) == 2 + len(CLAIMS)
+    kinds = ["Computed", "Measured", "Illustrated"]
+    assert re.findall(r"^\*\*(\w+)\*\*$", text, re.MULTILINE) == kinds
+    rows = [row for row in text.splitlines() if row.startswith("|")]
+    assert rows.count("| claim | published | ours | margin | verdict | controls |") == len(kinds)
+    assert len(rows) == 2 * len(kinds) + len(CLAIMS)
     assert all(row.replace(r"\|", "").count("|") == 7 for row in rows)
+    tables = text.split("\n\n")
+    assert "**quoted**" in tables[-1] and "**mean**" not in tables[-1]
     best = next(row for row in rows if "**best**" in row)
     assert "| 0.9 (best of 4) | best of 4 in [" in best
     assert best.endswith("| not reproduced | undecided |")
@@ -393,7 +398,7 @@ def test_table_fits_the_page(full):
     text = report.render(full.verdicts())
     assert max(map(len, text.splitlines())) <= 100
     assert "\x1b" not in text
-    for word in ("fake", "published", "reproduced", "untrained", "best"):
+    for word in ("fake: computed", "fake: measured", "published", "reproduced", "untrained", "best"):
         assert word in text
     assert "\x1b[32m" in report.render(full.verdicts(), "table", color=True)
 

@@ -12,7 +12,7 @@ from typing import Any
 from .. import papers
 from ..errors import UsageError, choose
 from ..paths import project_root
-from .claims import load
+from .claims import CHOICES, load
 from .store import Store
 from .verdicts import OUTCOMES, Verdict, verdicts
 
@@ -25,8 +25,10 @@ OURS = ("statistic", "mean", "low", "high", "n", "p", "holds", "checked")
 def render(verdicts: Sequence[Verdict], format: str = "table", *, color: bool = False) -> str:
     """Return verdicts as text that ends with a line end.
 
+    Tables keep the kinds of evidence apart: what is proved, computed, measured and illustrated.
+
     Args:
-        verdicts: what to show, in this order.
+        verdicts: what to show, in this order within a table.
         format: ``table`` (100 columns), ``markdown``, ``json`` or ``csv``.
         color: colour the table's verdicts for a terminal.
 
@@ -167,17 +169,30 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
     return published, ours_text(verdict), margin, verdict.outcome, verdict.controls
 
 
+def _groups(verdicts: Sequence[Verdict]) -> list[tuple[str, str, list[Verdict]]]:
+    """Return paper, kind of evidence (empty if the paper shows one kind only) and verdicts."""
+    groups = []
+    for paper in dict.fromkeys(verdict.paper for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.paper == paper]
+        kinds = [kind for kind in CHOICES["evidence"] if any(v.evidence == kind for v in own)]
+        for kind in kinds:
+            title = kind if len(kinds) > 1 else ""
+            groups.append((paper, title, [v for v in own if v.evidence == kind]))
+    return groups
+
+
 def _markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return a Markdown table; one table a paper, each under the paper's name if there are more."""
-    named = dict.fromkeys(verdict.paper for verdict in verdicts)
+    """Return a Markdown table for each group; papers are named if there are more than one."""
+    groups = _groups(verdicts)
+    several = len({paper for paper, _, _ in groups}) > 1
     blocks = []
-    for paper in named:
+    for paper, kind, members in groups:
         rows = [COLUMNS, ("---",) * len(COLUMNS)]
-        for verdict in verdicts:
-            if verdict.paper == paper:
-                claim = f"**{verdict.claim}** {verdict.statement}"
-                rows.append([_escaped(cell) for cell in (claim, *_cells(verdict))])
-        title = f"**{paper}**\n\n" if len(named) > 1 else ""
+        for verdict in members:
+            claim = f"**{verdict.claim}** {verdict.statement}"
+            rows.append([_escaped(cell) for cell in (claim, *_cells(verdict))])
+        title = ", ".join(filter(None, [paper if several else "", kind.capitalize()]))
+        title = f"**{title}**\n\n" if title else ""
         blocks.append(title + "".join(f"| {' | '.join(row)} |\n" for row in rows))
     return "\n".join(blocks)
 
@@ -207,7 +222,7 @@ def _csv(verdicts: Sequence[Verdict]) -> str:
 
 
 def _table(verdicts: Sequence[Verdict], color: bool) -> str:
-    """Return a rich table a paper, no wider than 100 columns."""
+    """Return a rich table for each group, no wider than 100 columns."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -215,14 +230,13 @@ def _table(verdicts: Sequence[Verdict], color: bool) -> str:
     styles = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, force_terminal=color, no_color=not color)
-    for paper in dict.fromkeys(verdict.paper for verdict in verdicts):
-        table = Table(title=paper, title_justify="left", expand=True)
+    for paper, kind, members in _groups(verdicts):
+        table = Table(title=f"{paper}: {kind}" if kind else paper, title_justify="left", expand=True)
         for name, ratio in zip(COLUMNS, (8, 4, 6, 1, 4, 4), strict=True):
             table.add_column(name, ratio=ratio, overflow="fold", min_width=len(name))
-        for verdict in verdicts:
-            if verdict.paper == paper:
-                cells = [Text(f"{verdict.claim} {verdict.statement}"), *map(Text, _cells(verdict))]
-                cells[4].stylize(styles.get(verdict.outcome, ""))
-                table.add_row(*cells)
+        for verdict in members:
+            cells = [Text(f"{verdict.claim} {verdict.statement}"), *map(Text, _cells(verdict))]
+            cells[4].stylize(styles.get(verdict.outcome, ""))
+            table.add_row(*cells)
         console.print(table)
     return text.getvalue()
