@@ -231,7 +231,8 @@ def _table(verdicts: Sequence[Verdict], color: bool) -> str:
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, force_terminal=color, no_color=not color)
     for paper, kind, members in _groups(verdicts):
-        table = Table(title=f"{paper}: {kind}" if kind else paper, title_justify="left", expand=True)
+        title = f"{paper}: {kind}" if kind else paper
+        table = Table(title=title, title_justify="left", expand=True)
         for name, ratio in zip(COLUMNS, (8, 4, 6, 1, 4, 4), strict=True):
             table.add_column(name, ratio=ratio, overflow="fold", min_width=len(name))
         for verdict in members:
