@@ -784,7 +784,7 @@ def test_download_can_be_ruled_out(small, serve, tmp_path):
 def test_a_cache_that_cannot_be_written(monkeypatch, small, serve, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "file"))
-    with pytest.raises(QmlbookError, match="could not be written"):
+    with pytest.raises(QmlbookError, match="cannot be written"):
         data.fetch("kmnist")
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import paths
 from ..errors import QmlbookError, UsageError, choose
 from . import files
 from .download import Bar, obtain
@@ -265,13 +266,12 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     target = cache_dir() / f"{name}.npz"
     if _is_good(name, target):
         return target
-    try:
+    with paths.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
-        files.save_npz(target, _fetch_from_any(name, target.parent, progress))
-        files.forget()  # what was read from the temporary folder need not stay in memory
-    except OSError as error:
-        raise QmlbookError(f"{target} could not be written ({error}).") from error
+        arrays = _fetch_from_any(name, target.parent, progress)
+    files.save_npz(target, arrays)
+    files.forget()  # what was read from the temporary folder need not stay in memory
     return target
 
 
