@@ -298,7 +298,6 @@ def run(
         if stopped.is_set():
             return Result(name, "not run")
         paths.require_writable(folder)
-        target.unlink(missing_ok=True)  # whatever happens now, no old output passes for new
         echo(f"{name}: running")
         start = time.perf_counter()
         executed, process = _papermill(
@@ -306,6 +305,7 @@ def run(
         )
         seconds = time.perf_counter() - start
         if failure := _failure(executed, process, cell_timeout):
+            target.unlink(missing_ok=True)  # no old output passes for that of a chapter that fails
             if not keep_going:
                 stopped.set()
             return Result(name, "failed", seconds, None, *failure)
@@ -339,13 +339,15 @@ def _papermill(
 
     with tempfile.TemporaryDirectory(prefix="qmlbook-") as scratch:
         raw, done, values = (Path(scratch, name) for name in ("raw.ipynb", "done.ipynb", "p.yml"))
-        nbformat.write(notebook, raw)
-        values.write_text(yaml.safe_dump(dict(changed)), "utf-8")
+        with paths.writing(scratch):
+            nbformat.write(notebook, raw)
+            values.write_text(yaml.safe_dump(dict(changed)), "utf-8")
+            env = kernel_environment(root, Path(scratch), embedded=embedded)
         options = ["--parameters_file", values, "--cwd", source.parent, "--kernel", "python3"]
         options += ["--execution-timeout", f"{cell_timeout:.0f}", "--no-progress-bar"]
         process = programs.run(
             [sys.executable, "-m", "papermill", raw, done, *options, "--log-level", "ERROR"],
-            env=kernel_environment(root, Path(scratch), embedded=embedded),
+            env=env,
         )
         try:
             return nbformat.read(done, as_version=4), process
@@ -407,9 +409,7 @@ def _failure(
     """Return number of the code cell, one-line error and traceback; ``None`` if all is well."""
     cells = notebooks.code_cells(executed)
     begun = [
-        number
-        for number, cell in cells
-        if cell.metadata.get("papermill", {}).get("status", "pending") != "pending"
+        number for number, cell in cells if cell.metadata.get("papermill", {}).get("start_time")
     ]
     last = begun[-1] if begun else None
     if "CellTimeoutError" in process.stderr:

@@ -66,7 +66,7 @@ def sha256(content: bytes) -> str:
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[None]:
+def writing(place: Path | str) -> Iterator[None]:
     """Turn what the system says when ``place`` cannot be written into one sentence.
 
     Raises:
@@ -78,8 +78,8 @@ def writing(place: Path) -> Iterator[None]:
         first = error.args[0][0] if isinstance(error, shutil.Error) else error.args
         reason = error.strerror or str(first[-1])
         raise QmlbookError(
-            f"{place} cannot be written ({reason}); QMLBOOK_ROOT can name another checkout, "
-            "QMLBOOK_CACHE another cache."
+            f"{place} cannot be written ({reason}); QMLBOOK_ROOT, QMLBOOK_CACHE and TMPDIR can "
+            "name another checkout, cache and temporary folder."
         ) from error
 
 

@@ -114,7 +114,7 @@ def guard(name: str, root: Path) -> list[str]:
     source = jupytext.read(chapters.sources(root)[name])
     try:
         return guard_reference(nbformat.read(reference, as_version=4), source)
-    except (ValueError, AttributeError, KeyError):
+    except (ValueError, LookupError, AttributeError, nbformat.ValidationError):
         return [f"the reference is damaged; `qmlbook check {name} --update` writes it anew"]
 
 
@@ -191,15 +191,14 @@ def _nbval(reference: Path, root: Path, cell_timeout: float, programs: Programs)
     """
     with tempfile.TemporaryDirectory(prefix="qmlbook-") as scratch:
         settings, patterns = Path(scratch, "pytest.ini"), Path(scratch, "sanitize.cfg")
-        settings.write_text("[pytest]\n", "utf-8")
-        patterns.write_text(
-            "".join(
-                f"[pattern {number}]\nregex: {pattern}\nreplace: {word}\n\n"
-                for number, (pattern, word) in enumerate(notebooks.local_words(root) + DRAWINGS)
-            ),
-            "utf-8",
+        sanitize = "".join(
+            f"[pattern {number}]\nregex: {pattern}\nreplace: {word}\n\n"
+            for number, (pattern, word) in enumerate(notebooks.local_words(root) + DRAWINGS)
         )
-        env = chapters.kernel_environment(root, Path(scratch), embedded=True)
+        with paths.writing(scratch):
+            settings.write_text("[pytest]\n", "utf-8")
+            patterns.write_text(sanitize, "utf-8")
+            env = chapters.kernel_environment(root, Path(scratch), embedded=True)
         options = ["-c", settings, "--noconftest", "-p", "no:cacheprovider", "-p", "nbval.plugin"]
         options += ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", patterns]
         options += ["--nbval-cell-timeout", str(cell_timeout), "--color=no", "--quiet", "-rN"]

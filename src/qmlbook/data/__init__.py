@@ -42,6 +42,8 @@ __all__ = [
     "verify",
 ]
 
+_ELSEWHERE = "; try again with a network, or put its files into the folder named by QMLBOOK_DATA"
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -184,7 +186,7 @@ def load(
             place = ("download", fetch(name).parent)
             return _draw(next(files.search(name, split, [place])), quota)
         except QmlbookError as error:
-            failure = f" ({str(error).rstrip('.')})"
+            failure = f" ({str(error).rstrip('.').removesuffix(_ELSEWHERE)})"
     raise QmlbookError(_ways_out(name, split, quota, sample, failure))
 
 
@@ -287,7 +289,7 @@ def _fetch_from_any(name: str, cache: Path, progress: bool) -> dict[str, np.ndar
                     return _whole_set(name, obtain(source, Path(folder), bar))
             except QmlbookError as error:
                 failures.append(f"{source.where}: {error}")
-    raise QmlbookError(f"{known.title} could not be fetched: {'; '.join(failures)}.")
+    raise QmlbookError(f"{known.title} could not be fetched: {'; '.join(failures)}{_ELSEWHERE}.")
 
 
 def _whole_set(name: str, folder: Path) -> dict[str, np.ndarray]:
