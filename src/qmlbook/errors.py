@@ -11,6 +11,10 @@ class UsageError(QmlbookError):
     """The request itself is wrong (unknown name, bad value); the command exits with status 2."""
 
 
+class WriteError(QmlbookError, OSError):
+    """Something cannot be written, a full disk for instance; also the error that Python raises."""
+
+
 def shown(given: object) -> str:
     """Return a value as a sentence shows it: quoted, on one line, and never long."""
     text = ascii(given) if isinstance(given, str) and not given.isprintable() else repr(given)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import QmlbookError, UsageError
+from .errors import UsageError, WriteError
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -70,14 +70,16 @@ def writing(place: Path | str) -> Iterator[None]:
     """Turn what the system says when ``place`` cannot be written into one sentence.
 
     Raises:
-        QmlbookError: where the block raises an ``OSError``: no permission, a full disk.
+        WriteError: where the block raises an ``OSError``: no permission, a full disk.
     """
     try:
         yield
+    except WriteError:
+        raise
     except OSError as error:
         first = error.args[0][0] if isinstance(error, shutil.Error) else error.args
         reason = error.strerror or str(first[-1])
-        raise QmlbookError(
+        raise WriteError(
             f"{place} cannot be written ({reason}); QMLBOOK_ROOT, QMLBOOK_CACHE and TMPDIR can "
             "name another checkout, cache and temporary folder."
         ) from error
@@ -91,7 +93,7 @@ def locked(file: Path) -> Iterator[None]:
         file: the lock, made if need be with its folder, and left there.
 
     Raises:
-        QmlbookError: if the lock cannot be written.
+        WriteError: if the lock cannot be written.
     """
     from filelock import FileLock
 
@@ -109,7 +111,7 @@ def require_writable(folder: Path) -> None:
     """Make a folder and try to write in it, so that long work does not fail at its end.
 
     Raises:
-        QmlbookError: if it cannot be made, or nothing can be written in it.
+        WriteError: if it cannot be made, or nothing can be written in it.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +130,7 @@ def write(path: Path, content: bytes, *, checksum: bool = False) -> None:
         checksum: also write :func:`checksum_file`.
 
     Raises:
-        QmlbookError: if it cannot be written.
+        WriteError: if it cannot be written.
     """
     contents = {path: content}
     if checksum:
