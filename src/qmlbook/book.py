@@ -9,8 +9,10 @@ between the two renames that put a new book in place, the last good book is ther
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -157,7 +159,10 @@ def _render(site: Path, html: Path, fingerprint: str, echo: Callable[[str], obje
             text=True,
         )
         if process.returncode:
-            echo((process.stdout + process.stderr).strip())
+            said, full = (process.stdout + process.stderr).strip(), os.strerror(errno.ENOSPC)
+            if full in said:  # then every file has a warning of its own
+                raise OSError(errno.ENOSPC, full)
+            echo(said)
             raise QmlbookError("The book was not built, because of the errors and warnings above.")
         fresh = new / "_build" / "html"
         (fresh / _MARK).write_text(fingerprint, "utf-8")
