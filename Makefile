@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: book test bench evidence readme clean lock
+.PHONY: book test determinism bench evidence readme clean lock
 
 # Runs the chapters that changed, builds the pages, says where they are.
 book: $(READY)
@@ -35,6 +35,15 @@ test: $(READY)
 	@$(BIN)/qmlbook build
 	@echo "== chapter pipeline, environment and pages"
 	@$(BIN)/python -m pytest -q -m slow
+
+# The references again, on other code paths of torch and with other numbers of threads:
+# `make determinism CHAPTERS="evidence klssl"` for some of them.
+determinism: $(READY)
+	@failed=; for cpu in default avx2; do for threads in 1 2; do \
+	  setting="ATEN_CPU_CAPABILITY=$$cpu OMP_NUM_THREADS=$$threads MKL_NUM_THREADS=$$threads"; \
+	  echo "== $$setting"; \
+	  env $$setting $(BIN)/qmlbook check $(CHAPTERS) || failed="$$failed, $$cpu $$threads"; \
+	done; done; test -z "$$failed" || { echo "Not the same with$${failed#,}"; exit 1; }
 
 # The library's speed beside what one would use instead.
 bench: $(READY)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from qmlbook import papers
-from qmlbook.errors import UsageError
+from qmlbook.errors import QmlbookError
 from qmlbook.evidence.claims import Claim, load, load_claims
 
 VALUE = {
@@ -131,7 +131,7 @@ REFUSED = [
 def test_mistakes_are_refused_by_name(read, entry, change, message):
     entry = copy.deepcopy(entry) | change
     entry = {name: value for name, value in entry.items() if value is not ...}
-    with pytest.raises(UsageError, match=message) as caught:
+    with pytest.raises(QmlbookError, match=message) as caught:
         read(entry)
     text = str(caught.value)
     assert text.startswith(f"fake/claims.yml, claim {entry['id']}: ")
@@ -140,32 +140,32 @@ def test_mistakes_are_refused_by_name(read, entry, change, message):
 
 
 def test_identifiers_are_unique(read):
-    with pytest.raises(UsageError, match=r"fake/claims.yml: id 'K8' is used by more than one"):
+    with pytest.raises(QmlbookError, match=r"fake/claims.yml: id 'K8' is used by more than one"):
         read(VALUE, VALUE)
 
 
 def test_an_entry_without_identifier_is_named_by_its_number(read):
-    with pytest.raises(UsageError, match=r"claim 2: field 'id' is missing"):
+    with pytest.raises(QmlbookError, match=r"claim 2: field 'id' is missing"):
         read(VALUE, {name: VALUE[name] for name in VALUE if name != "id"})
-    with pytest.raises(UsageError, match=r"claim 1: must be a mapping"):
+    with pytest.raises(QmlbookError, match=r"claim 1: must be a mapping"):
         read("K8")
 
 
 def test_the_file_itself(read, tmp_path):
-    with pytest.raises(UsageError, match="paper is 'other' and must be 'fake'"):
+    with pytest.raises(QmlbookError, match="paper is 'other' and must be 'fake'"):
         read(VALUE, paper="other")
-    with pytest.raises(UsageError, match="field 'citation key' is not known"):
+    with pytest.raises(QmlbookError, match="field 'citation key' is not known"):
         read(VALUE, **{"citation key": "x"})
-    with pytest.raises(UsageError, match="title is 3"):
+    with pytest.raises(QmlbookError, match="title is 3"):
         read(VALUE, title=3)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(QmlbookError, match="cannot be read"):
         load("fake", tmp_path / "absent.yml")
     broken = tmp_path / "broken.yml"
     broken.write_text("claims: [", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"broken.yml: the file cannot be read as YAML"):
+    with pytest.raises(QmlbookError, match=r"broken.yml: the file cannot be read as YAML"):
         load("fake", broken)
     broken.write_text("- !!python/object/apply:os.getcwd []", encoding="utf-8")
-    with pytest.raises(UsageError, match="cannot be read as YAML"):
+    with pytest.raises(QmlbookError, match="cannot be read as YAML"):
         load("fake", broken)
 
 

@@ -158,5 +158,43 @@ def test_make_says_what_is_missing_and_stops_at_the_first_failure(tmp_path):
     ]
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_determinism_is_four_checks_and_names_those_that_fail(tmp_path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    program = tmp_path / ".venv" / "bin" / "qmlbook"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        "#!/bin/sh\n"
+        'echo "$ATEN_CPU_CAPABILITY $OMP_NUM_THREADS $MKL_NUM_THREADS: $*"\n'
+        'test "$ATEN_CPU_CAPABILITY $OMP_NUM_THREADS" != "$FAIL"\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / ".venv" / ".ready").touch()
+    inherited = {key: value for key, value in os.environ.items() if "MAKE" not in key}
+
+    def make(*arguments, fail=""):
+        return subprocess.run(
+            ["make", "determinism", *arguments],
+            cwd=tmp_path,
+            env={**inherited, "FAIL": fail, "MKL_NUM_THREADS": "7"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    good = make("CHAPTERS=evidence klssl")
+    assert good.returncode == 0
+    assert [line for line in good.stdout.splitlines() if not line.startswith("==")] == [
+        f"{cpu} {threads} {threads}: check evidence klssl"
+        for cpu in ("default", "avx2")
+        for threads in (1, 2)
+    ]
+    red = make(fail="default 2")
+    assert red.returncode == 2
+    assert red.stdout.count(": check\n") == 4  # the others are checked all the same
+    assert red.stdout.endswith("Not the same with default 2\n")
+
+
 def test_the_check_of_a_change_can_be_run():
     assert (ROOT / ".ci" / "run").stat().st_mode & stat.S_IXUSR

@@ -148,7 +148,7 @@ def test_fields_without_default_are_always_in_the_key():
 
 
 def test_code_version_follows_the_sources(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "PACKAGE", tmp_path)
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path)
     (tmp_path / "a.py").write_bytes(b"x = 1\n")
     (tmp_path / "notes.txt").write_bytes(b"ignored")
 
@@ -388,7 +388,7 @@ def test_several_processes_write_and_fold_at_once(store):
 def test_a_fold_waits_for_the_one_under_way(store):
     store.add(record())
     thread = threading.Thread(target=store.fold, args=("fake",))
-    with store._lock("fake"):
+    with paths.locked(store.root / "fake" / ".pending" / ".lock"):
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()

@@ -3,18 +3,19 @@
 The site is built from a staged copy, ``_build/site/``, in which the executed notebook stands in
 the place of each chapter's source, so that a page shows exactly the run that was stored. Every
 build starts from nothing (warnings of an earlier build would otherwise stay hidden) and takes the
-place of the last good book only when it succeeded without a warning.
+place of the last good book only when it succeeded without a warning. Whatever stops a build, even
+between the two renames that put a new book in place, the last good book is there for the next one.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from .errors import QmlbookError
 
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 _MARK = ".fingerprint"
+_NEW, _OLD = ".new", ".old"  # in _build: the book that is being made, the one that makes room
 
 
 def build(
@@ -47,24 +49,28 @@ def build(
         The book's ``index.html``.
 
     Raises:
-        QmlbookError: if Jupyter Book 1.x is not installed, a chapter failed, or the site has a
-            warning or an error; the last good book then stays as it is.
+        QmlbookError: if Jupyter Book 1.x is not installed, a chapter failed, the site has a
+            warning or an error, or it cannot be written; the last good book then stays as it is.
     """
     root = root or paths.project_root()
     version = _require_jupyter_book()
-    results = chapters.run(jobs=jobs, root=root, echo=echo)
-    if bad := [result.name for result in results if not result.ok]:
-        raise QmlbookError(
-            f"The book was not built, because these chapters failed: {', '.join(bad)}."
-        )
-    site, html = root / "_build" / "site", root / "_build" / "html"
-    _stage(root, site, {result.name: result.path for result in results})
-    fingerprint = _fingerprint(site, version)
-    if _is_current(html, fingerprint):
-        echo("book: up to date")
-    else:
-        echo("book: building the pages")
-        _render(site, html, fingerprint, echo)
+    folder = root / "_build"
+    site, html = folder / "site", folder / "html"
+    with paths.locked(folder / ".lock"):
+        _recover(folder)
+        results = chapters.run(jobs=jobs, root=root, echo=echo)
+        if bad := [result.name for result in results if not result.ok]:
+            raise QmlbookError(
+                f"The book was not built, because these chapters failed: {', '.join(bad)}."
+            )
+        with paths.writing(folder):
+            _stage(root, site, {result.name: result.path for result in results})
+            fingerprint = _fingerprint(site, version)
+            if _is_current(html, fingerprint):
+                echo("book: up to date")
+            else:
+                echo("book: building the pages")
+                _render(site, html, fingerprint, echo)
     index = html / "index.html"
     if open_browser:
         webbrowser.open(index.as_uri())
@@ -83,6 +89,16 @@ def _require_jupyter_book() -> str:
     raise QmlbookError(f"{found}, but the book needs version 1: pip install 'jupyter-book<2'.")
 
 
+def _recover(folder: Path) -> None:
+    """Put back the last good book if a build was killed between two renames; remove the rest."""
+    old, html = folder / _OLD, folder / "html"
+    if old.exists() and not html.exists():
+        old.replace(html)
+    for remains in (old, folder / _NEW):
+        if remains.exists():
+            shutil.rmtree(remains)
+
+
 def _stage(root: Path, site: Path, executed: Mapping[str, Path]) -> None:
     """Write the folder the site is built from: pages, executed notebooks, a config of its own."""
     sources = chapters.sources(root)
@@ -96,7 +112,8 @@ def _stage(root: Path, site: Path, executed: Mapping[str, Path]) -> None:
             or Path(folder, entry) in sources.values()
         ]
 
-    shutil.rmtree(site, ignore_errors=True)
+    if site.exists():
+        shutil.rmtree(site)
     shutil.copytree(root / "book", site / "book", ignore=unwanted)
     for name, source in sources.items():
         page = source.relative_to(root).with_suffix(".ipynb")
@@ -132,8 +149,9 @@ def _is_current(html: Path, fingerprint: str) -> bool:
 
 def _render(site: Path, html: Path, fingerprint: str, echo: Callable[[str], object]) -> None:
     """Build the site beside the last good book and, when it is good, put it in its place."""
-    with tempfile.TemporaryDirectory(prefix="book-", dir=html.parent) as scratch:
-        options = ["--path-output", scratch, "-W", "--keep-going", "-n", "--quiet"]
+    new, old = html.with_name(_NEW), html.with_name(_OLD)
+    try:
+        options = ["--path-output", new, "-W", "--keep-going", "-n", "--quiet"]
         process = subprocess.run(
             [sys.executable, "-c", _JUPYTER_BOOK, "build", site, *options],
             stdin=subprocess.DEVNULL,
@@ -141,10 +159,15 @@ def _render(site: Path, html: Path, fingerprint: str, echo: Callable[[str], obje
             text=True,
         )
         if process.returncode:
-            echo((process.stdout + process.stderr).strip())
+            said, full = (process.stdout + process.stderr).strip(), os.strerror(errno.ENOSPC)
+            if full in said:  # then every file has a warning of its own
+                raise OSError(errno.ENOSPC, full)
+            echo(said)
             raise QmlbookError("The book was not built, because of the errors and warnings above.")
-        fresh, old = Path(scratch, "_build", "html"), Path(scratch, "old")
+        fresh = new / "_build" / "html"
         (fresh / _MARK).write_text(fingerprint, "utf-8")
         if html.exists():
-            os.replace(html, old)
-        os.replace(fresh, html)
+            html.replace(old)
+        fresh.replace(html)
+    finally:
+        _recover(html.parent)

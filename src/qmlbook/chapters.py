@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,20 +26,23 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from . import notebooks, paths
-from .errors import QmlbookError, UsageError, choose
+from .errors import QmlbookError, UsageError, choose, shown
 from .papers import PROFILES
+from .programs import Programs
 
 if TYPE_CHECKING:
+    import subprocess
+
     from nbformat import NotebookNode
 
 #: Cells with this tag may write to standard error; any other cell that does fails its chapter.
 ALLOW_STDERR = "allow-stderr"
 #: Seconds one cell may take, by profile.
 CELL_TIMEOUT = {"quick": 600.0, "full": 6 * 3600.0}
-#: One thread a kernel unless the user asked for more, because chapters run two at a time.
-THREADS = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-)
+#: Types of a parameter's value, where the type that the chapter declares is not the only one.
+ALSO = {float: (float, int), list: (list, tuple), tuple: (list, tuple)}
+#: How the libraries of a kernel are told their number of threads; the others follow the first.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,16 @@ def toc_files(root: Path) -> list[str]:
             for child in node.values() if isinstance(node, dict) else node:
                 yield from walk(child)
 
-    return list(walk(yaml.safe_load((root / "_toc.yml").read_text("utf-8"))))
+    return list(walk(_yaml((root / "_toc.yml").read_text("utf-8"), "_toc.yml")))
+
+
+def _yaml(text: str, name: str) -> Any:
+    """Return what YAML says; a mistake in it is a sentence that names the file."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise QmlbookError(f"{name} cannot be read as YAML ({reason}).") from error
 
 
 def sources(root: Path | None = None) -> dict[str, Path]:
@@ -111,7 +122,7 @@ def sources(root: Path | None = None) -> dict[str, Path]:
         path = root / f"{entry.removesuffix('.md')}.md"
         text = path.read_text("utf-8") if path.is_file() else ""
         header = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-        if header and "kernelspec" in yaml.safe_load(header[1]):
+        if header and "kernelspec" in (_yaml(header[1], f"The header of {path.name}") or ()):
             if path.stem in found:
                 raise QmlbookError(f"_toc.yml lists two chapters called {path.stem!r}; rename one.")
             found[path.stem] = path
@@ -149,7 +160,7 @@ def parse_value(text: str) -> Any:
     words = {"True": True, "False": False, "None": None}
     try:
         return words[text] if text in words else json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or more of it than Python reads
         return text
 
 
@@ -179,15 +190,38 @@ def declared(notebook: NotebookNode, source: Path) -> dict[str, Any]:
     return values
 
 
-def _check_given(given: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse parameters that some selected chapter does not declare."""
+def _accept(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values given for parameters, each of the kind that the chapter declares.
+
+    Raises:
+        UsageError: for a parameter the chapter does not declare, or a value of another kind.
+    """
     if "profile" in given:
         raise UsageError("-p profile is not allowed; use the option --profile quick or full.")
-    for name, known in defaults.items():
-        for parameter in given:
-            if parameter not in known:
-                allowed = [key for key in known if key != "profile"]
-                raise choose(f"parameter of {name}", parameter, allowed or ["(it has none)"])
+    values = {}
+    for parameter, value in given.items():
+        if parameter not in known:
+            allowed = [key for key in known if key != "profile"]
+            raise choose(f"parameter of {name}", parameter, allowed or ["(it has none)"])
+        try:
+            values[parameter] = _read(value, known[parameter])
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"parameter {parameter} of {name} takes a value such as "
+                f"{shown(known[parameter])}, not {shown(value)}."
+            ) from None
+    return values
+
+
+def _read(given: Any, default: Any) -> Any:
+    """Return a value for a parameter; ``ValueError`` if it is of another type than the default."""
+    value = parse_value(given) if isinstance(given, str) else given
+    if isinstance(default, str) and not isinstance(value, str):
+        value = given  # 3 may be a name, too
+    if default is not None and type(value) not in ALSO.get(type(default), (type(default),)):
+        raise ValueError
+    json.dumps(value, ensure_ascii=False).encode()  # or no notebook could hold it
+    return value
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -242,14 +276,10 @@ def run(
         raise choose("profile", profile, PROFILES)
     if jobs < 1:
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
-    given = {
-        key: parse_value(value) if isinstance(value, str) else value
-        for key, value in (parameters or {}).items()
-    }
     before = {name: source.read_bytes() for name, source in chapters.items()}
     written = {name: jupytext.read(source) for name, source in chapters.items()}
     defaults = {name: declared(written[name], source) for name, source in chapters.items()}
-    _check_given(given, defaults)
+    given = {name: _accept(name, parameters or {}, defaults[name]) for name in chapters}
     cell_timeout = cell_timeout or CELL_TIMEOUT[profile]
     # Runs on the reader's own data and runs that hide them must not replace each other.
     own_data = _own_data()
@@ -259,7 +289,7 @@ def run(
 
     def one(name: str) -> Result:
         source, target = chapters[name], folder / f"{name}.ipynb"
-        values = {**given, "profile": profile}
+        values = {**given[name], "profile": profile}
         changed = {key: value for key, value in values.items() if value != defaults[name][key]}
         fingerprint = _digest(common.encode(), before[name])
         stamp = {"profile": profile, "parameters": changed, "fingerprint": fingerprint}
@@ -267,19 +297,22 @@ def run(
             return Result(name, "up to date", path=target)
         if stopped.is_set():
             return Result(name, "not run")
-        target.unlink(missing_ok=True)  # whatever happens now, no old output passes for new
+        paths.require_writable(folder)
         echo(f"{name}: running")
         start = time.perf_counter()
-        executed, process = _papermill(written[name], source, changed, root, embedded, cell_timeout)
+        executed, process = _papermill(
+            written[name], source, changed, root, embedded, cell_timeout, programs
+        )
         seconds = time.perf_counter() - start
         if failure := _failure(executed, process, cell_timeout):
+            target.unlink(missing_ok=True)  # no old output passes for that of a chapter that fails
             if not keep_going:
                 stopped.set()
             return Result(name, "failed", seconds, None, *failure)
         notebooks.write(notebooks.scrub(executed, root, stamp), target)
         return Result(name, "executed", seconds, target)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool, Programs() as programs:
         futures = [pool.submit(one, name) for name in chapters]
         try:
             for future in as_completed(futures):
@@ -296,6 +329,7 @@ def _papermill(
     root: Path,
     embedded: bool,
     cell_timeout: float,
+    programs: Programs,
 ) -> tuple[NotebookNode, subprocess.CompletedProcess[str]]:
     """Execute a notebook in the folder of its source, in a process of its own.
 
@@ -305,19 +339,20 @@ def _papermill(
 
     with tempfile.TemporaryDirectory(prefix="qmlbook-") as scratch:
         raw, done, values = (Path(scratch, name) for name in ("raw.ipynb", "done.ipynb", "p.yml"))
-        nbformat.write(notebook, raw)
-        values.write_text(yaml.safe_dump(dict(changed)), "utf-8")
+        with paths.writing(scratch):
+            nbformat.write(notebook, raw)
+            values.write_text(yaml.safe_dump(dict(changed)), "utf-8")
+            env = kernel_environment(root, Path(scratch), embedded=embedded)
         options = ["--parameters_file", values, "--cwd", source.parent, "--kernel", "python3"]
         options += ["--execution-timeout", f"{cell_timeout:.0f}", "--no-progress-bar"]
-        process = subprocess.run(
+        process = programs.run(
             [sys.executable, "-m", "papermill", raw, done, *options, "--log-level", "ERROR"],
-            env=kernel_environment(root, Path(scratch), embedded=embedded),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
+            env=env,
         )
-        executed = nbformat.read(done, as_version=4) if done.is_file() else notebook
-    return executed, process
+        try:
+            return nbformat.read(done, as_version=4), process
+        except (OSError, ValueError):  # papermill stopped before it wrote, or in the midst of it
+            return notebook, process
 
 
 def kernel_environment(root: Path, scratch: Path, *, embedded: bool) -> dict[str, str]:
@@ -336,7 +371,8 @@ def kernel_environment(root: Path, scratch: Path, *, embedded: bool) -> dict[str
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     kernel = {"argv": argv, "display_name": "Python 3", "language": "python"}
     spec.write_text(json.dumps(kernel), "utf-8")
-    env = {**THREADS, **os.environ}
+    # One thread unless the user asked for more, because chapters run two at a time.
+    env = dict.fromkeys(THREADS, os.environ.get(THREADS[0], "1")) | os.environ
     env["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(_library(root).parent), env.get("PYTHONPATH")])
     )
@@ -373,9 +409,7 @@ def _failure(
     """Return number of the code cell, one-line error and traceback; ``None`` if all is well."""
     cells = notebooks.code_cells(executed)
     begun = [
-        number
-        for number, cell in cells
-        if cell.metadata.get("papermill", {}).get("status", "pending") != "pending"
+        number for number, cell in cells if cell.metadata.get("papermill", {}).get("start_time")
     ]
     last = begun[-1] if begun else None
     if "CellTimeoutError" in process.stderr:
@@ -406,19 +440,20 @@ def _stamp(target: Path) -> Any:
     """Return what an executed notebook was made from; ``None`` if there is no readable one."""
     try:
         return json.loads(target.read_text("utf-8"))["metadata"].get("qmlbook")
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
 def _common_digest(root: Path, own_data: str) -> str:
     """Return the digest of what all chapters depend on: library, data, lock, reader's data."""
     library = _library(root)
-    files = {f"src/{path.relative_to(library)}": path for path in library.rglob("*")}
-    files |= {str(path.relative_to(root)): path for path in (root / "data").rglob("*")}
+    files = {f"src/{path.relative_to(library).as_posix()}": path for path in library.rglob("*")}
+    files |= {path.relative_to(root).as_posix(): path for path in (root / "data").rglob("*")}
     files["requirements.lock"] = root / "requirements.lock"
     parts = [own_data]
     for name, path in sorted(files.items()):
-        if path.is_file() and not {"__pycache__", ".pending"} & set(path.parts):
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
+        if path.is_file() and not hidden:
             parts += [name, hashlib.sha256(path.read_bytes()).hexdigest()]
     return _digest(*(part.encode() for part in parts))
 

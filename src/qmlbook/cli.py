@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -284,13 +285,25 @@ def _split(pair: str) -> tuple[str, str]:
     return name, value
 
 
+def _leave(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the command; errors become one sentence and an exit status."""
+    for name in ("SIGTERM", "SIGHUP"):  # leave in order, programs in hand included
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup stays in force
+            signal.signal(number, _leave)
     try:
         app(_join_pairs(sys.argv[1:]))
     except QmlbookError as error:
         typer.echo(f"Error: {error}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:  # a full disk, no permission: nobody needs a traceback for it
+        what = f"{error.filename}: {error.strerror}" if error.filename else error
+        typer.echo(f"Error: {what}.", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
         sys.exit(130)

@@ -1,5 +1,7 @@
 """Errors that are meant to be read by people."""
 
+from collections.abc import Iterable
+
 
 class QmlbookError(Exception):
     """Something went wrong that one clear sentence explains; the command exits with status 1."""
@@ -9,7 +11,17 @@ class UsageError(QmlbookError):
     """The request itself is wrong (unknown name, bad value); the command exits with status 2."""
 
 
-def choose(argument: str, given: object, allowed: object) -> UsageError:
+class WriteError(QmlbookError, OSError):
+    """Something cannot be written, a full disk for instance; also the error that Python raises."""
+
+
+def shown(given: object) -> str:
+    """Return a value as a sentence shows it: quoted, on one line, and never long."""
+    text = ascii(given) if isinstance(given, str) and not given.isprintable() else repr(given)
+    return text if len(text) <= 80 else f"{text[:70]}... ({len(text)} characters)"
+
+
+def choose(argument: str, given: object, allowed: Iterable[object]) -> UsageError:
     """Return the error for a value outside a list: argument, value, choices."""
     choices = ", ".join(map(str, allowed))
-    return UsageError(f"{argument} {given!r} is not known; choose from: {choices}.")
+    return UsageError(f"{argument} {shown(given)} is not known; choose from: {choices}.")

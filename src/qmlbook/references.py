@@ -9,7 +9,6 @@ ran and knows nothing of the chapter's source, hence the guards.
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from . import chapters, notebooks, paths
 from .errors import UsageError
+from .programs import Programs
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -72,6 +72,7 @@ def check(
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
     failed = set()
     if update:
+        paths.require_writable(folder(root))
         results = chapters.run(
             wanted, embedded=True, jobs=jobs, cell_timeout=cell_timeout, root=root, echo=echo
         )
@@ -91,11 +92,11 @@ def check(
         return good
 
     def compare(name: str) -> bool:
-        said = _nbval(folder(root) / f"{name}.ipynb", root, cell_timeout)
+        said = _nbval(folder(root) / f"{name}.ipynb", root, cell_timeout, programs)
         echo(f"{name}: FAILED\n{said}" if said else f"{name}: agrees with its reference")
         return not said
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool, Programs() as programs:
         return all([good, *pool.map(compare, sound)])
 
 
@@ -111,7 +112,10 @@ def guard(name: str, root: Path) -> list[str]:
     if not reference.is_file():
         return [f"no reference; `qmlbook check {name} --update` writes it"]
     source = jupytext.read(chapters.sources(root)[name])
-    return guard_reference(nbformat.read(reference, as_version=4), source)
+    try:
+        return guard_reference(nbformat.read(reference, as_version=4), source)
+    except (ValueError, LookupError, AttributeError, nbformat.ValidationError):
+        return [f"the reference is damaged; `qmlbook check {name} --update` writes it anew"]
 
 
 def guard_reference(notebook: NotebookNode, source: NotebookNode) -> list[str]:
@@ -180,32 +184,28 @@ def _write_reference(executed: Path, target: Path, root: Path) -> None:
     notebooks.write(notebook, target)
 
 
-def _nbval(reference: Path, root: Path, cell_timeout: float) -> str:
+def _nbval(reference: Path, root: Path, cell_timeout: float, programs: Programs) -> str:
     """Run nbval over one reference; return an empty text, or what it says about differences.
 
     pytest sees neither the settings and conftest files of any project nor other plugins.
     """
     with tempfile.TemporaryDirectory(prefix="qmlbook-") as scratch:
         settings, patterns = Path(scratch, "pytest.ini"), Path(scratch, "sanitize.cfg")
-        settings.write_text("[pytest]\n", "utf-8")
-        patterns.write_text(
-            "".join(
-                f"[pattern {number}]\nregex: {pattern}\nreplace: {word}\n\n"
-                for number, (pattern, word) in enumerate(notebooks.local_words(root) + DRAWINGS)
-            ),
-            "utf-8",
+        sanitize = "".join(
+            f"[pattern {number}]\nregex: {pattern}\nreplace: {word}\n\n"
+            for number, (pattern, word) in enumerate(notebooks.local_words(root) + DRAWINGS)
         )
-        env = chapters.kernel_environment(root, Path(scratch), embedded=True)
+        with paths.writing(scratch):
+            settings.write_text("[pytest]\n", "utf-8")
+            patterns.write_text(sanitize, "utf-8")
+            env = chapters.kernel_environment(root, Path(scratch), embedded=True)
         options = ["-c", settings, "--noconftest", "-p", "no:cacheprovider", "-p", "nbval.plugin"]
         options += ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", patterns]
         options += ["--nbval-cell-timeout", str(cell_timeout), "--color=no", "--quiet", "-rN"]
-        process = subprocess.run(
+        process = programs.run(
             [sys.executable, "-m", "pytest", *options, reference],
             env={**env, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             cwd=root,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
         )
     if process.returncode == 0:
         return ""

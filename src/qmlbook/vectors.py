@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import papers
-from .errors import QmlbookError, UsageError
+from .errors import QmlbookError, UsageError, shown
 
 TOLERANCE = 1e-8
 
@@ -53,9 +53,11 @@ def _check_file(file: Path) -> Iterator[CaseResult]:
         paper, cases = content["paper"], content["cases"]
         cases = [(c["id"], c["kind"], c["inputs"], c["expected"]) for c in cases]
     except OSError as error:
-        raise UsageError(f"FILE {file} cannot be read: {error.strerror}.") from None
+        raise UsageError(f"FILE {shown(str(file))} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"FILE {file} is not a file of reference vectors: {error!r}.") from None
+        raise UsageError(
+            f"FILE {shown(str(file))} is not a file of reference vectors: {error!r}."
+        ) from None
     room = papers.module(paper, "vectors")
     kinds = room.KINDS if room else {}
     tolerances = room.TOLERANCES if room else {}

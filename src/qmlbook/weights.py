@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +23,9 @@ def load(file: Path) -> dict[str, Tensor] | None:
 
     if not file.is_file():
         return None
-    content, beside = file.read_bytes(), checksum_file(file)
-    if not beside.is_file() or beside.read_text("utf-8").split()[:1] != [_sha256(content)]:
+    content, beside = file.read_bytes(), paths.checksum_file(file)
+    stored = beside.read_bytes().split()[:1] if beside.is_file() else []
+    if stored != [paths.sha256(content).encode()]:
         raise QmlbookError(
             f"{file} does not have the checksum in {beside.name} beside it: restore both, or "
             "remove the file to train the network anew."
@@ -34,19 +34,13 @@ def load(file: Path) -> dict[str, Tensor] | None:
 
 
 def save(tensors: Mapping[str, Tensor], file: Path) -> Path:
-    """Store tensors with their checksum; return the file."""
+    """Store tensors with their checksum; return the file.
+
+    Raises:
+        QmlbookError: if it cannot be written.
+    """
     from safetensors.torch import save as pack
 
     content = pack({name: value.detach().contiguous() for name, value in tensors.items()})
-    paths.write(checksum_file(file), f"{_sha256(content)}  {file.name}\n".encode())
-    paths.write(file, content)
+    paths.write(file, content, checksum=True)
     return file
-
-
-def checksum_file(file: Path) -> Path:
-    """Return the file that holds another one's checksum."""
-    return file.with_name(f"{file.name}.sha256")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import paths
 from ..errors import QmlbookError, UsageError, choose
 from . import files
 from .download import Bar, obtain
@@ -40,6 +41,8 @@ __all__ = [
     "status",
     "verify",
 ]
+
+_ELSEWHERE = "; try again with a network, or put its files into the folder named by QMLBOOK_DATA"
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def load(
             place = ("download", fetch(name).parent)
             return _draw(next(files.search(name, split, [place])), quota)
         except QmlbookError as error:
-            failure = f" ({str(error).rstrip('.')})"
+            failure = f" ({str(error).rstrip('.').removesuffix(_ELSEWHERE)})"
     raise QmlbookError(_ways_out(name, split, quota, sample, failure))
 
 
@@ -265,13 +268,12 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     target = cache_dir() / f"{name}.npz"
     if _is_good(name, target):
         return target
-    try:
+    with paths.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
-        files.save_npz(target, _fetch_from_any(name, target.parent, progress))
-        files.forget()  # what was read from the temporary folder need not stay in memory
-    except OSError as error:
-        raise QmlbookError(f"{target} could not be written ({error}).") from error
+        arrays = _fetch_from_any(name, target.parent, progress)
+    files.save_npz(target, arrays)
+    files.forget()  # what was read from the temporary folder need not stay in memory
     return target
 
 
@@ -287,7 +289,7 @@ def _fetch_from_any(name: str, cache: Path, progress: bool) -> dict[str, np.ndar
                     return _whole_set(name, obtain(source, Path(folder), bar))
             except QmlbookError as error:
                 failures.append(f"{source.where}: {error}")
-    raise QmlbookError(f"{known.title} could not be fetched: {'; '.join(failures)}.")
+    raise QmlbookError(f"{known.title} could not be fetched: {'; '.join(failures)}{_ELSEWHERE}.")
 
 
 def _whole_set(name: str, folder: Path) -> dict[str, np.ndarray]:

@@ -2,10 +2,10 @@
 
 import gzip
 import hashlib
+import io
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -251,15 +251,13 @@ def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays to a compressed ``.npz`` with a ``.sha256`` file beside it, or leave nothing.
 
     The bytes depend on the arrays (and on the zlib in use) only, not on the date.
+
+    Raises:
+        QmlbookError: if it cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
-        made, digest = Path(folder, path.name), Path(folder, path.name + ".sha256")
-        np.savez_compressed(made, **arrays)
-        digest.write_text(f"{file_sha256(made)}  {path.name}\n", encoding="utf-8")
-        # A digest must never stand beside a file it does not describe.
-        _digest_file(path).unlink(missing_ok=True)
-        os.replace(made, path)
-        os.replace(digest, _digest_file(path))
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    paths.write(path, content.getvalue(), checksum=True)
 
 
 def check_container(file: Path) -> None:
@@ -268,16 +266,12 @@ def check_container(file: Path) -> None:
     Raises:
         QmlbookError: if they do not agree.
     """
-    if not (digest := _digest_file(file)).is_file():
+    if not (digest := paths.checksum_file(file)).is_file():
         return
     with _reading(digest):
         expected = digest.read_text(encoding="utf-8").split()[0]
     if expected != file_sha256(file):
         raise QmlbookError(f"{file} is not the file that {digest.name} describes; replace both.")
-
-
-def _digest_file(file: Path) -> Path:
-    return file.with_name(file.name + ".sha256")
 
 
 def sha256(array: np.ndarray) -> str:

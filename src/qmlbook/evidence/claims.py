@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import papers
-from ..errors import UsageError
+from ..errors import QmlbookError
 from .stats import MIN_PAIRS, MIN_RUNS, NOT_APPLICABLE, RUNS_PER_BEST
 
 NOT_AVAILABLE = "not available"
@@ -101,7 +101,7 @@ def load(paper: str, path: Path | None = None) -> Claims:
         path: another file to read instead of the room's own.
 
     Raises:
-        UsageError: names the file, the claim, the field and what is allowed there.
+        QmlbookError: names the file, the claim, the field and what is allowed there.
     """
     import yaml
 
@@ -111,19 +111,19 @@ def load(paper: str, path: Path | None = None) -> Claims:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise UsageError(f"{where}: the file cannot be read as YAML ({reason}).") from error
+        raise QmlbookError(f"{where}: the file cannot be read as YAML ({reason}).") from error
     _known(where, content, HEADER, HEADER)
     if content["paper"] != paper:
-        raise UsageError(f"{where}: paper is {content['paper']!r} and must be {paper!r}.")
+        raise QmlbookError(f"{where}: paper is {content['paper']!r} and must be {paper!r}.")
     for name in ("title", "citation"):
         _text(where, name, content[name])
     if not isinstance(content["claims"], list):
-        raise UsageError(f"{where}: claims must be a list.")
+        raise QmlbookError(f"{where}: claims must be a list.")
     claims: dict[str, Claim] = {}
     for number, entry in enumerate(content["claims"], 1):
         claim = _claim(paper, entry, f"{where}, claim {number}")
         if claim.id in claims:
-            raise UsageError(f"{where}: id {claim.id!r} is used by more than one claim.")
+            raise QmlbookError(f"{where}: id {claim.id!r} is used by more than one claim.")
         claims[claim.id] = claim
     return Claims(paper, content["title"], content["citation"], tuple(claims.values()))
 
@@ -174,58 +174,58 @@ def _check_rule(claim: Claim, where: str) -> None:
     """Refuse fields that contradict each other or leave the verdict open."""
     published = claim.published if isinstance(claim.published, Mapping) else {}
     if claim.kind == "property" and claim.controls != NOT_APPLICABLE:
-        raise UsageError(f"{where}: a property takes no controls; make the comparison an order.")
+        raise QmlbookError(f"{where}: a property takes no controls; make the comparison an order.")
     if claim.kind == "property" and claim.statistic != "mean":
-        raise UsageError(f"{where}: a property takes no statistic.")
+        raise QmlbookError(f"{where}: a property takes no statistic.")
     if claim.kind == "order" and claim.statistic != "difference":
-        raise UsageError(f"{where}: the statistic of an order is 'difference'.")
+        raise QmlbookError(f"{where}: the statistic of an order is 'difference'.")
     if claim.experiment is None:  # the claim is quoted, and nothing below can be asked of it
         return
     if claim.kind == "value" and (claim.statistic == "max") != ("best" in published):
-        raise UsageError(f"{where}: statistic 'max' and published {{best, of}} go together.")
+        raise QmlbookError(f"{where}: statistic 'max' and published {{best, of}} go together.")
     if not claim.metric or not claim.variants:
-        raise UsageError(f"{where}: experiment {claim.experiment!r} needs a metric and variants.")
+        raise QmlbookError(f"{where}: experiment {claim.experiment!r} needs a metric and variants.")
     if (claim.statistic == "difference") != bool(claim.under):
-        raise UsageError(
+        raise QmlbookError(
             f"{where}: a difference, and nothing else, has variants {{over: [...], under: [...]}}."
         )
     paired = {"under": claim.under} if claim.under else {}
     paired |= claim.controls if isinstance(claim.controls, Mapping) else {}
     for name, variants in paired.items():
         if len(variants) != len(claim.variants):
-            raise UsageError(
+            raise QmlbookError(
                 f"{where}: {name} has {len(variants)} variants and must have "
                 f"{len(claim.variants)}, one for each it is paired with."
             )
     if claim.kind == "value" and "single" in published and len(claim.variants) > 1:
-        raise UsageError(f"{where}: published {{single}} is one run, so it takes one variant.")
+        raise QmlbookError(f"{where}: published {{single}} is one run, so it takes one variant.")
     needs_margin = claim.kind == "order" or (published and "best" not in published)
     if claim.kind != "property" and needs_margin and claim.margin is None:
-        raise UsageError(f"{where}: margin is missing, and the verdict depends on it.")
+        raise QmlbookError(f"{where}: margin is missing, and the verdict depends on it.")
     if claim.seeds < MIN_SEEDS[claim.kind]:
         raise _bad(where, "seeds", claim.seeds, f"{MIN_SEEDS[claim.kind]} or more ({claim.kind})")
     runs, needed = claim.seeds * len(claim.variants), RUNS_PER_BEST * published.get("of", 0)
     if claim.kind == "value" and runs < needed:
-        raise UsageError(
+        raise QmlbookError(
             f"{where}: seeds and variants give {runs} runs, and the best of {published['of']} "
             f"needs {needed} or more."
         )
 
 
-def _bad(where: str, name: str, value: object, allowed: str) -> UsageError:
-    return UsageError(f"{where}: {name} is {value!r} and must be {allowed}.")
+def _bad(where: str, name: str, value: object, allowed: str) -> QmlbookError:
+    return QmlbookError(f"{where}: {name} is {value!r} and must be {allowed}.")
 
 
 def _known(where: str, entry: Any, allowed: tuple[str, ...], required: tuple[str, ...]) -> None:
     if not isinstance(entry, Mapping):
-        raise UsageError(f"{where}: must be a mapping with {', '.join(required)}.")
+        raise QmlbookError(f"{where}: must be a mapping with {', '.join(required)}.")
     for name in entry:
         if name not in allowed:
             choices = ", ".join(allowed)
-            raise UsageError(f"{where}: field {name!r} is not known; choose from: {choices}.")
+            raise QmlbookError(f"{where}: field {name!r} is not known; choose from: {choices}.")
     for name in required:
         if name not in entry:
-            raise UsageError(f"{where}: field {name!r} is missing.")
+            raise QmlbookError(f"{where}: field {name!r} is missing.")
 
 
 def _text(where: str, name: str, value: Any) -> str:

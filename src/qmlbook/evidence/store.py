@@ -10,15 +10,13 @@ import functools
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..errors import QmlbookError
-from ..paths import PACKAGE, results_dir
+from .. import paths
 
 MAX_LIST = 256  # longer lists are data, not metrics
 DIGITS = 12
@@ -185,8 +183,10 @@ def config_key(config: Any) -> str:
 def code_version() -> str:
     """Return 12 hex digits of the SHA-256 of this package's Python sources."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py"), key=lambda path: path.relative_to(PACKAGE).parts):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0")
+    for path in sorted(
+        paths.PACKAGE.rglob("*.py"), key=lambda path: path.relative_to(paths.PACKAGE).parts
+    ):
+        digest.update(path.relative_to(paths.PACKAGE).as_posix().encode() + b"\0")
         digest.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return digest.hexdigest()[:12]
 
@@ -219,7 +219,7 @@ class Store:
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
-        self.root = Path(root) if root else results_dir()
+        self.root = Path(root) if root else paths.results_dir()
 
     def records(self, paper: str, experiment: str | None = None) -> list[Record]:
         """Return the valid records of a paper, folded and pending, sorted by their key.
@@ -243,7 +243,15 @@ class Store:
         """
         line = record.line() + "\n"
         name = hashlib.sha256(line.encode()).hexdigest()[:24]
-        self._write(self.root / record.paper / ".pending" / f"{name}.json", line)
+        paths.write(self.root / record.paper / ".pending" / f"{name}.json", line.encode())
+
+    def require_writable(self, paper: str) -> None:
+        """Ask whether records can be stored, before anything is computed.
+
+        Raises:
+            QmlbookError: if they cannot.
+        """
+        paths.require_writable(self.root / paper / ".pending")
 
     def fold(self, paper: str) -> list[str]:
         """Move pending records into the ``.jsonl`` files, each sorted by the key of its records.
@@ -260,21 +268,21 @@ class Store:
         scan = self._scan(paper)
         if not scan.pending and not scan.rejected:
             return []
-        with self._lock(paper):
+        with paths.locked(self.root / paper / ".pending" / ".lock"):
             scan = self._scan(paper)
             for path, line, _ in scan.rejected:
                 aside = path.with_name(path.name + ".rejected")
-                before = aside.read_text(encoding="utf-8") if aside.is_file() else ""
-                self._write(aside, f"{before}{line}\n")
+                before = aside.read_bytes() if aside.is_file() else b""
+                paths.write(aside, before + f"{line}\n".encode())
             lines: dict[str, list[str]] = {
                 path.stem: [] for path in (self.root / paper).glob("*.jsonl")
             }
             for key in sorted(scan.records):
                 lines.setdefault(key[0], []).append(scan.records[key].line() + "\n")
             for experiment, content in lines.items():
-                path, text = self.root / paper / f"{experiment}.jsonl", "".join(content)
-                if not path.is_file() or path.read_bytes() != text.encode():
-                    self._write(path, text)
+                path, text = self.root / paper / f"{experiment}.jsonl", "".join(content).encode()
+                if not path.is_file() or path.read_bytes() != text:
+                    paths.write(path, text)
             for path in scan.pending:  # only now: a crash before this line loses nothing
                 path.unlink(missing_ok=True)
         return [_sentence(*rejected) for rejected in scan.rejected]
@@ -319,33 +327,6 @@ class Store:
             home = path.parents[1] / f"{record.experiment}.jsonl" if pending else path
             scan.rejected.append((home, line.decode(), "the same run is stored already"))
 
-    def _lock(self, paper: str) -> Any:
-        """Return the lock that lets one process at a time fold a paper."""
-        from filelock import FileLock
-
-        folder = self.root / paper / ".pending"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-        return FileLock(folder / ".lock")
-
-    @staticmethod
-    def _write(path: Path, text: str) -> None:
-        """Write a file under a temporary name, flush it to the disk, and rename it."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            raise _unwritable(path.parent, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
 
 def _replaces(record: Record, known: Record) -> bool:
     """Say whether a record takes the place of a known one of the same key: only failed ones go."""
@@ -355,11 +336,3 @@ def _replaces(record: Record, known: Record) -> bool:
 
 def _sentence(path: Path, line: str, reason: str) -> str:
     return f"{path.parent.name}/{path.name}: a line is set aside ({reason}): {line[:60]!r}."
-
-
-def _unwritable(folder: Path, error: OSError) -> QmlbookError:
-    reason = error.strerror or str(error)
-    return QmlbookError(
-        f"Results cannot be written to {folder} ({reason}); "
-        "QMLBOOK_ROOT names another checkout to keep them in."
-    )

@@ -254,6 +254,8 @@ def sweep(
         return replace(summary, seconds=_estimate(todo, store.records(paper)))
     clock = time.perf_counter()
     summary.rejected += store.fold(paper)  # what an earlier sweep could not fold
+    if todo:
+        store.require_writable(paper)
     try:
         with closing(runner(todo)) as made, _bar(len(todo), runner, progress) as advance:
             for record in made:
