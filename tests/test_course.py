@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from qmlbook import chapters, cli, course
+from qmlbook import chapters, cli, course, papers
 from qmlbook.course import assignments, myst, slides
 from qmlbook.errors import QmlbookError, UsageError
 
@@ -415,6 +415,32 @@ def test_a_file_is_no_folder(tmp_path):
         course.write(["circuits"], to=tmp_path / "file", root=ROOT)
 
 
+# --- the page for teachers ----------------------------------------------------------------------
+
+PAGE = (ROOT / "book" / "teach.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_lists_every_exercise_and_how_it_is_graded(book, name):
+    chapter = course.read(name, ROOT, book)
+    cells = nbgrader(assignments.instructor(chapter))
+    for exercise in chapter.exercises:
+        own = [each for each in cells if each.grade and each.grade_id.startswith(exercise.label)]
+        ways = ["tests" for each in own if each.locked] + [
+            "person" for each in own if each.solution
+        ]
+        row = f"| {{ref}}`{exercise.label}` | {name} |"
+        (line,) = [line for line in PAGE.splitlines() if line.startswith(row)] or [f"no {row}"]
+        assert line.endswith(f"| {', '.join(dict.fromkeys(ways))} |"), line
+
+
+def test_every_project_of_the_page_is_a_sweep_that_exists():
+    commands = re.findall(r"`qmlbook sweep (\w+) --experiment (\w+) --seeds (\d+)`", PAGE)
+    assert len(commands) == PAGE.count("`qmlbook sweep ") >= 6
+    for paper, name, seeds in commands:
+        assert int(seeds) > papers.experiments(paper)[name].seeds["full"]
+
+
 # --- graded by nbgrader, shown by a browser -----------------------------------------------------
 
 
@@ -438,6 +464,8 @@ def graded(tmp_path, monkeypatch):
     for key, value in chapters.kernel_environment(ROOT, tmp_path / "kernel", embedded=True).items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("HOME", str(tmp_path))
+    # nbgrader calls alembic by its name: as after `source .venv/bin/activate`.
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
 
     def run(*arguments):
         command = [sys.executable, "-m", "nbgrader", *arguments]
