@@ -433,6 +433,15 @@ def _failure(
     return None
 
 
+def executed(name: str, root: Path) -> Path | None:
+    """Return the quick run of a chapter as it stands now, ``None`` if it was not run since."""
+    target = root / "_build" / "executed" / "quick" / f"{name}.ipynb"
+    source = sources(root)[name].read_bytes()
+    fingerprint = _digest(_common_digest(root, _own_data()).encode(), source)
+    fresh = {"profile": "quick", "parameters": {}, "fingerprint": fingerprint}
+    return target if _stamp(target) == fresh else None
+
+
 # --- staleness ----------------------------------------------------------------------------------
 
 

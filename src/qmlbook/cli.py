@@ -132,6 +132,20 @@ def build(
 
 
 @app.command()
+def course(
+    names: Chapters = None,
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to.")] = Path("course"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files of an earlier course.")
+    ] = False,
+) -> None:
+    """Write notebooks for students and teachers, and slides, of chapters with exercises."""
+    from . import course as library
+
+    typer.echo(f"The course is in {library.write(names, to=to, force=force, echo=typer.echo)}")
+
+
+@app.command()
 def sweep(
     paper: Annotated[str, typer.Argument(help="The paper whose runs are wanted.")],
     experiment: Annotated[
