@@ -19,7 +19,17 @@ from .verdicts import OUTCOMES, Verdict, verdicts
 FORMATS = ("table", "markdown", "json", "csv")
 COLUMNS = ("claim", "published", "ours", "margin", "verdict", "controls")
 WIDTH = 100
-OURS = ("statistic", "mean", "low", "high", "n", "p", "holds", "checked")
+#: What may be in ``ours`` of a verdict, in the order of the CSV's columns: type and meaning.
+OURS = {
+    "statistic": ("text", "what is compared: `mean`, `max` or `difference`"),
+    "mean": ("number", "mean of our runs, or of the paired differences"),
+    "low": ("number", "lower end of the interval that decided"),
+    "high": ("number", "upper end of that interval"),
+    "n": ("whole number", "seeds behind it; for a best of several, runs"),
+    "p": ("number", "of an order: p of the sign-flip permutation test"),
+    "holds": ("true or false", "of a property: whether it held in every case"),
+    "checked": ("whole number", "of a property: how many cases were checked"),
+}
 
 
 def render(verdicts: Sequence[Verdict], format: str = "table", *, color: bool = False) -> str:
