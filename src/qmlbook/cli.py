@@ -157,11 +157,19 @@ def build(
         bool, typer.Option("--open", help="Show the book in a browser.")
     ] = False,
     jobs: Jobs = 2,
+    repository: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="QMLBOOK_REPOSITORY",
+            help="The book's address on GitHub, from which pages then offer Colab and Binder.",
+        ),
+    ] = None,
 ) -> None:
     """Build the HTML book from the executed chapters; warnings are errors."""
     from . import book
 
-    page = book.build(open_browser=open_browser, jobs=jobs)
+    page = book.build(open_browser=open_browser, jobs=jobs, repository=repository)
     typer.echo(f"The book is at {page}")
 
 

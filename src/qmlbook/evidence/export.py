@@ -159,5 +159,5 @@ def _type(annotation: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Return a docstring's text as Markdown: one backtick each side, no pipe of a table."""
-    return text.replace("``", "`").replace("|", r"\|")
+    """Return a docstring's text as a cell of a Markdown table about JSON and CSV."""
+    return text.replace("``", "`").replace("`None`", "`null`").replace("|", r"\|").rstrip(".")
