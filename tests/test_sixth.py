@@ -60,13 +60,16 @@ def test_the_example_is_a_folder_and_a_chapter():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(
+    1800
+)  # a minute of one core, in a dozen processes that may have to wait for it
 def test_a_sixth_paper_needs_a_folder_a_chapter_and_a_line(project, call):
     listed = call("-m", "qmlbook.cli", "chapters", "fourier", "--parameters")
     assert "encodings: int = 2" in listed
-    made = call("-m", "qmlbook.cli", "sweep", "fourier", "--profile", "quick")
+    made = call("-m", "qmlbook.cli", "sweep", "fourier", "--profile", "quick", "--workers", "1")
     assert "21 of 21 runs made" in made
     # The runs of the full profile that are the same need not be made again.
-    assert "24 of 24 runs made" in call("-m", "qmlbook.cli", "sweep", "fourier")
+    assert "24 of 24 runs made" in call("-m", "qmlbook.cli", "sweep", "fourier", "--workers", "1")
     found = json.loads(call("-m", "qmlbook.cli", "report", "fourier", "--format", "json"))
     claims = {claim["claim"]: claim for claim in found}
     assert claims["F1"]["outcome"] == claims["F2"]["outcome"] == "reproduced"

@@ -138,6 +138,10 @@ def _stage(
         offered = site / pages.EXTRA / pages.DOWNLOADS / page
         offered.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, offered)
+    if (example := root / "tests" / "sixth").is_dir():  # the page on adding a paper shows it
+        shutil.copytree(
+            example, site / "tests" / "sixth", ignore=shutil.ignore_patterns("__pycache__")
+        )
     shutil.copyfile(root / "_toc.yml", site / "_toc.yml")
     config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
     # The notebooks are executed already; the patterns that keep notebooks out of a plain build

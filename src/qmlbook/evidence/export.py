@@ -62,8 +62,7 @@ def render(records: Sequence[Record], format: str = "csv") -> str:
     if format not in FORMATS:
         raise choose("format", format, FORMATS)
     if format == "json":
-        lines = ",\n".join(_dumps(_content(record)) for record in records)
-        return f"[\n{lines}\n]\n"
+        return "[\n" + ",\n".join(_dumps(_content(record)) for record in records) + "\n]\n"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [item.name for item in fields(Record)]

@@ -148,7 +148,7 @@ def section(paper: str, *, store: Store | None = None) -> str:
         "Notes, and the figures behind the controls": notes_markdown(main),
     }
     blocks = [
-        f'<h2 id="verdicts-{paper}">{known.title}</h2>',
+        f'<h3 id="verdicts-{paper}">{known.title}</h3>',
         " ".join(about),
         render(main, "markdown"),
         load_runs(paper, store=store).describe(),
