@@ -617,7 +617,7 @@ def test_pages_show_the_very_run_that_was_stored(project):
     ],
 )
 def test_only_an_address_on_github_will_do(project, address):
-    with pytest.raises(UsageError, match="must be https://github.com/OWNER/NAME"):
+    with pytest.raises(UsageError, match=r"must be https://github\.com/OWNER/NAME"):
         project.build(repository=address)
     assert not (project.root / "_build").exists()
 

@@ -89,28 +89,30 @@ def test_the_publishing_step_makes_a_branch_with_the_notebooks(tmp_path):
         )
         return done.stdout.split()
 
-    (origin := tmp_path / "origin").mkdir()
-    git("init", "--quiet", "--bare", cwd=origin)
-    git("clone", "--quiet", origin, "clone", cwd=tmp_path)
-    clone = tmp_path / "clone"
+    def fresh(name):
+        git("clone", "--quiet", tmp_path / "origin", name, cwd=tmp_path)
+        return tmp_path / name
+
+    git("init", "--quiet", "--bare", "--initial-branch=main", "origin", cwd=tmp_path)
+    clone = fresh("first")
     for name in (".github/workflows/a.yml", ".binder/postBuild", ".gitignore", "x.txt"):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / name).write_text("_build/\n")
     git("add", ".", cwd=clone)
     git("commit", "--quiet", "--message", "all", cwd=clone)
-    twin = clone / "_build" / book.TWINS / "book" / "klssl.ipynb"
-    twin.parent.mkdir(parents=True)
-    twin.write_text("{}")
+    git("push", "--quiet", "origin", "HEAD:refs/heads/main", cwd=clone)
     workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))
     step = workflow["jobs"]["build"]["steps"][-1]["run"]
-    env = {**os.environ, "GITHUB_SHA": "abc"}
-    for _ in range(2):  # the second publication takes the place of the first
-        subprocess.run(["bash", "-e", "-c", step], cwd=clone, env=env, check=True)
-        found = git("ls-tree", "-r", "--name-only", f"refs/heads/{book.TWINS}", cwd=origin)
-        assert found == [".binder/postBuild", ".gitignore", "notebooks/book/klssl.ipynb", "x.txt"]
-        assert len(git("rev-list", f"refs/heads/{book.TWINS}", cwd=origin)) == 1
-        git("checkout", "--quiet", "--force", "HEAD", cwd=clone)
-        git("branch", "--quiet", "-m", "earlier", cwd=clone)
+    for name in ("second", "third"):  # the later publication takes the place of the earlier
+        twin = fresh(name) / "_build" / book.TWINS / "book" / f"{name}.ipynb"
+        twin.parent.mkdir(parents=True)
+        twin.write_text("{}")
+        env = {**os.environ, "GITHUB_SHA": "abc"}
+        subprocess.run(["bash", "-e", "-c", step], cwd=tmp_path / name, env=env, check=True)
+        branch = f"refs/heads/{book.TWINS}"
+        found = git("ls-tree", "-r", "--name-only", branch, cwd=tmp_path / "origin")
+        assert found == [".binder/postBuild", ".gitignore", f"notebooks/book/{name}.ipynb", "x.txt"]
+        assert len(git("rev-list", branch, cwd=tmp_path / "origin")) == 1
 
 
 def test_container_and_binder_have_the_locked_environment():
