@@ -9,7 +9,7 @@ def reuploading(x, weights):
 
     Args:
         x: (batch,) inputs.
-        weights: (r + 1, 3) angles; between each and the next, the data are encoded once.
+        weights: (r + 1, 3) angles; between two of them the data enter once.
 
     Returns:
         The expectation value of Z.
@@ -23,5 +23,5 @@ def reuploading(x, weights):
 
 def model(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Return the circuit's values at (batch,) inputs, on the book's simulator."""
-    device = qml.device("qmlbook.statevector", wires=1, dtype="complex128")
-    return qml.QNode(reuploading, device, interface="torch")(x, weights)
+    exact = qml.device("qmlbook.statevector", wires=1, dtype="complex128")
+    return qml.QNode(reuploading, exact, interface="torch")(x, weights)
