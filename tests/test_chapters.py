@@ -638,9 +638,9 @@ def test_pages_offer_downloads_and_where_the_repository_is_known_colab_and_binde
         assert not re.search("colab|mybinder|github.com/someone", before[page])
     assert not (project.root / "_build" / "notebooks").exists()
     offered = buttons(tiny)
-    executed = nbformat.read(tiny.parent / offered[".ipynb"], as_version=4)
+    executed = nbformat.read(tiny.parent / offered[".ipynb, as executed"], as_version=4)
     assert printed(executed)[1] == ["product 6.0 in profile quick\n"]
-    assert (tiny.parent / offered[".md"]).read_text("utf-8") == TINY
+    assert (tiny.parent / offered[".md, the source"]).read_text("utf-8") == TINY
     assert list(buttons(html / "book" / "intro.html")) == [".md"]
 
     project.build(repository="https://github.com/someone/some.book.git")
@@ -650,7 +650,7 @@ def test_pages_offer_downloads_and_where_the_repository_is_known_colab_and_binde
     colab = f"https://colab.research.google.com/github/{place}/blob/notebooks/{path}"
     binder = f"https://mybinder.org/v2/gh/{place}/notebooks?urlpath=lab/tree/{path}"
     assert (offered["Colab"], offered["Binder"]) == (colab, binder)
-    assert offered[".ipynb"].startswith("../_sources/")
+    assert offered[".ipynb, as executed"].startswith("../_sources/")
     assert "Colab" not in buttons(html / "book" / "intro.html")  # nothing to run there
     twin = nbformat.read(project.root / "_build" / path, as_version=4)
     nbformat.validate(twin)

@@ -37,13 +37,16 @@ def offer_source(
     for group in context["header_buttons"]:
         if group.get("label") == "download-buttons":
             executed, *others = group["buttons"]
-            executed["tooltip"] = "Download the notebook, as executed"
+            executed |= {
+                "text": ".ipynb, as executed",
+                "tooltip": "Download the notebook as it was run",
+            }
             button = {
                 "type": "link",
                 "url": context["pathto"](source, 1),
-                "text": ".md",
+                "text": ".md, the source",
                 "icon": "fas fa-file-lines",
-                "tooltip": "Download the source, MyST Markdown that Jupyter opens as a notebook",
+                "tooltip": "Download the Markdown that Jupyter opens as a notebook",
                 "label": "download-myst-button",
             }
             group["buttons"] = [executed, button, *others]
