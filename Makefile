@@ -27,7 +27,7 @@ test: $(READY)
 	@echo "== reference vectors"
 	@$(BIN)/qmlbook vectors tests/vectors/*.json
 	@echo "== stored runs, made again"
-	@set -e; for paper in klssl qssl c2q qdeq contextuality; do \
+	@set -e; for paper in $(notdir $(wildcard data/results/*)); do \
 	  $(BIN)/qmlbook sweep --verify $$paper --profile quick --cheapest --sample 6; done
 	@echo "== chapters, run again and compared with their references"
 	@$(BIN)/qmlbook check

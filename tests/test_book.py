@@ -93,7 +93,7 @@ def test_no_page_shows_an_error(pages):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_chapters_offer_the_executed_notebook(html, pages, name):
+def test_chapters_offer_the_executed_notebook_and_the_source(html, pages, name):
     page = chapters.sources(ROOT)[name].relative_to(ROOT).with_suffix(".html").as_posix()
     offered = [
         follow(page, tag["href"])[0]
@@ -103,6 +103,13 @@ def test_chapters_offer_the_executed_notebook(html, pages, name):
     assert len(offered) == 1
     notebook = nbformat.read(html / offered[0], as_version=4)
     assert any(cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+    sources = [
+        follow(page, tag["href"])[0]
+        for tag in pages[page].select(".article-header-buttons a[href]")
+        if tag["href"].endswith(".md")
+    ]
+    assert len(sources) == 1
+    assert (html / sources[0]).read_bytes() == chapters.sources(ROOT)[name].read_bytes()
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from nbformat import v4
 
 from qmlbook import book, chapters, notebooks, references
@@ -86,8 +89,8 @@ class Project:
     def check(self, *names, **options):
         return references.check(names, root=self.root, echo=self.said.append, **options)
 
-    def build(self):
-        return book.build(root=self.root, echo=self.said.append)
+    def build(self, **options):
+        return book.build(root=self.root, echo=self.said.append, **options)
 
     def executed(self, name, folder="quick"):
         return self.root / "_build" / "executed" / folder / f"{name}.ipynb"
@@ -196,6 +199,34 @@ def test_values_are_read_as_what_they_look_like(text, value):
     read = chapters.parse_value(text)
     assert read == value
     assert type(read) is type(value)
+
+
+def test_parameters_have_a_type_a_default_and_help(project):
+    cell = """profile: str = "quick"  # quick, or full: the paper's
+scale = 2.0
+label: str = "a # b"   # hash and all
+sizes: list[int] = [
+    1,
+    2,
+]  # of the layers"""
+    project.chapters(tiny=TINY, other=chapter("Other", ("parameters", cell)))
+    found = chapters.parameters(["other"], root=project.root)
+    assert list(found) == ["other"]
+    assert [tuple(vars(each).values()) for each in found["other"]] == [
+        ("profile", "str", "quick", "quick, or full: the paper's"),
+        ("scale", "float", 2.0, ""),
+        ("label", "str", "a # b", "hash and all"),
+        ("sizes", "list[int]", [1, 2], "of the layers"),
+    ]
+    everything = chapters.parameters(root=project.root)
+    assert list(everything) == ["tiny", "other"]
+    table = chapters.render_parameters(everything, "table")
+    assert "tiny\n  profile: str = 'quick'  quick or full\n  scale: float = 2.0\n\nother\n" in table
+    assert json.loads(chapters.render_parameters(found, "json"))["other"][3]["default"] == [1, 2]
+    with pytest.raises(UsageError, match="format 'csv' is not known; choose from: table, json"):
+        chapters.render_parameters(found, "csv")
+    with pytest.raises(UsageError, match="chapter 'nosuch' is not known; choose from: tiny, other"):
+        chapters.parameters(["nosuch"], root=project.root)
 
 
 # --- what is stored -----------------------------------------------------------------------------
@@ -572,6 +603,82 @@ def test_pages_show_the_very_run_that_was_stored(project):
     os.utime(search, ns=(mark.stat().st_atime_ns, mark.stat().st_mtime_ns + 1))
     project.build()
     assert "book: building the pages" in project.said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "example.org/a/b",
+        "https://github.com/a",
+        "https://github.com/a/b/c",
+        "http://github.com/a/b",
+        "https://gitlab.com/a/b",
+        'https://github.com/a/b"; rm',
+    ],
+)
+def test_only_an_address_on_github_will_do(project, address):
+    with pytest.raises(UsageError, match=r"must be https://github\.com/OWNER/NAME"):
+        project.build(repository=address)
+    assert not (project.root / "_build").exists()
+
+
+def buttons(page):
+    """Return the links of a page's header and those behind the rocket: text -> address."""
+    soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    links = soup.select(".article-header-buttons a[href]")
+    return {link.get_text(strip=True): link["href"] for link in links}
+
+
+@pytest.mark.slow
+def test_pages_offer_downloads_and_where_the_repository_is_known_colab_and_binder(project):
+    html = project.build().parent
+    tiny, before = html / "book" / "tiny.html", {}
+    for page in ("book/tiny.html", "book/intro.html"):
+        before[page] = (html / page).read_text("utf-8")
+        assert not re.search("colab|mybinder|github.com/someone", before[page])
+    assert not (project.root / "_build" / "notebooks").exists()
+    offered = buttons(tiny)
+    executed = nbformat.read(tiny.parent / offered[".ipynb, as executed"], as_version=4)
+    assert printed(executed)[1] == ["product 6.0 in profile quick\n"]
+    assert (tiny.parent / offered[".md, the source"]).read_text("utf-8") == TINY
+    assert list(buttons(html / "book" / "intro.html")) == [".md"]
+
+    project.build(repository="https://github.com/someone/some.book.git")
+    offered = buttons(tiny)
+    place = "someone/some.book"
+    path = "notebooks/book/tiny.ipynb"  # on the branch called notebooks
+    colab = f"https://colab.research.google.com/github/{place}/blob/notebooks/{path}"
+    binder = f"https://mybinder.org/v2/gh/{place}/notebooks?urlpath=lab/tree/{path}"
+    assert (offered["Colab"], offered["Binder"]) == (colab, binder)
+    assert offered[".ipynb, as executed"].startswith("../_sources/")
+    assert "Colab" not in buttons(html / "book" / "intro.html")  # nothing to run there
+    twin = nbformat.read(project.root / "_build" / path, as_version=4)
+    nbformat.validate(twin)
+    assert (
+        f'%pip install --quiet "qmlbook @ git+https://github.com/{place}"' in twin.cells[0].source
+    )
+    source = jupytext.reads(TINY, fmt="md:myst")
+    assert [cell.source for cell in twin.cells[1:]] == [cell.source for cell in source.cells]
+    assert not any(cell.get("outputs") for cell in twin.cells)
+
+    # The ordinary book is as if nothing had happened.
+    project.build()
+    assert {page: (html / page).read_text("utf-8") for page in before} == before
+    assert not (project.root / "_build" / "notebooks").exists()
+
+
+@pytest.mark.slow
+def test_a_twin_runs_where_the_library_is_installed(project):
+    book._write_twins(project.root, "https://github.com/someone/book")
+    source = jupytext.writes(
+        nbformat.read(project.root / "_build" / "notebooks" / "book" / "tiny.ipynb", as_version=4),
+        fmt="md:myst",
+    )
+    project.chapters(twin=source)
+    assert project.run()["twin"].ok, project.said
+    install, _, product, *_ = project.outputs("twin")
+    assert install == []  # nothing to install, nothing said
+    assert product == ["product 6.0 in profile quick\n"]
 
 
 @pytest.mark.slow

@@ -212,7 +212,7 @@ CLAIMS = {
 
 
 def test_no_claim_of_a_paper_is_missing():
-    assert sorted(papers.names()) == sorted(CLAIMS)
+    assert set(papers.names()) >= set(CLAIMS)
     for paper, wanted in CLAIMS.items():
         missing = set(wanted) - {claim.id for claim in load_claims(paper)}
         assert not missing, f"{paper}: {missing}"

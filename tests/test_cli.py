@@ -1,6 +1,8 @@
 """The command line: help, exit statuses, one sentence per error, nothing slow at start-up."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +23,7 @@ def call(monkeypatch, capsys, *arguments):
     return stop.value.code or 0, captured.out, captured.err
 
 
-COMMANDS = ["chapters", "check", "build", "course", "sweep", "report", "vectors", "data"]
+COMMANDS = ["chapters", "check", "build", "course", "sweep", "report", "records", "vectors", "data"]
 
 
 def test_help_names_every_command(monkeypatch, capsys):
@@ -44,8 +46,12 @@ def test_every_command_has_help(monkeypatch, capsys, command):
         (("chapters", "klssl", "-p", "nosuch", "1"), ["nosuch", "klssl"]),
         (("chapters", "klssl", "-p", "profile", "full"), ["profile"]),
         (("chapters", "--profile", "huge"), ["huge", "quick"]),
+        (("chapters", "nosuch", "--parameters"), ["chapter", "nosuch", "klssl"]),
+        (("build", "--repository", "example.org/a/b"), ["example.org/a/b", "github.com/OWNER"]),
         (("check", "nosuch"), ["nosuch", "klssl"]),
         (("course", "nosuch"), ["chapter", "nosuch", "klssl"]),
+        (("records", "nosuch"), ["paper", "nosuch", "klssl"]),
+        (("records", "--format", "parquet"), ["parquet", "csv", "json"]),
         (("report", "nosuch"), ["paper", "nosuch", "klssl"]),
         (("sweep", "nosuch"), ["nosuch", "klssl"]),
         (("sweep", "klssl", "--experiment", "nosuch"), ["nosuch", "grid"]),
@@ -88,6 +94,65 @@ def test_the_report_is_json_with_every_field_of_the_contract(monkeypatch, capsys
     fields = "paper claim kind statement published source ours margin evidence outcome controls"
     for claim in claims:
         assert set(fields.split()) | {"cost_s", "command"} <= set(claim)
+
+
+def test_parameters_are_listed_for_people_and_for_programs(monkeypatch, capsys):
+    status, out, _ = call(monkeypatch, capsys, "chapters", "klssl", "evidence", "--parameters")
+    assert status == 0
+    assert "\n  dataset: str = 'mnist'  mnist, fashion_mnist, or kmnist where it is\n" in out
+    assert out.index("klssl\n") < out.index("evidence\n")
+    status, out, _ = call(
+        monkeypatch, capsys, "chapters", "klssl", "--parameters", "--format", "json"
+    )
+    seeds = json.loads(out)["klssl"][2]
+    assert seeds == {"name": "seeds", "type": "int", "default": 5, "help": "runs of each kind"}
+
+
+def test_reports_and_records_are_written_to_files(monkeypatch, capsys, tmp_path):
+    for arguments in (("report", "qssl", "--format", "csv"), ("records", "qssl")):
+        _, shown, _ = call(monkeypatch, capsys, *arguments)
+        status, out, _ = call(monkeypatch, capsys, *arguments, "--to", tmp_path / "new" / "x.csv")
+        assert (status, out) == (0, "")
+        assert (tmp_path / "new" / "x.csv").read_bytes() == shown.encode()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.csv"]
+    status, _, err = call(monkeypatch, capsys, "records", "qssl", "--to", tmp_path)
+    assert status == 1
+    assert str(tmp_path) in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def complete(words):
+    """Return what bash offers for the last of these words."""
+    env = {**os.environ, "_QMLBOOK_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words)}
+    program = "import sys; sys.argv = ['qmlbook']; from qmlbook.cli import main; main()"
+    env["COMP_CWORD"] = str(len(words) - 1)
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def test_tab_completes_commands_chapters_and_papers():
+    assert complete(["qmlbook", "ch"]) == ["chapters", "check"]
+    assert complete(["qmlbook", "chapters", "cir"]) == ["circuits"]
+    assert complete(["qmlbook", "records", "k"]) == ["klssl"]
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+def test_the_completion_for_bash_is_shown_and_bash_reads_it(tmp_path):
+    program = tmp_path / "qmlbook"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom qmlbook.cli import main\nsys.exit(main())\n"
+    )
+    program.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    # The shell is recognised by the process that asks; `:` keeps bash from giving way to it.
+    shown = subprocess.run(
+        ["bash", "-c", "qmlbook --show-completion; :"], env=env, capture_output=True, text=True
+    ).stdout
+    assert "_QMLBOOK_COMPLETE=complete_bash" in shown
+    offer = f"{shown}\nCOMP_WORDS=(qmlbook bu); COMP_CWORD=1; _qmlbook_completion qmlbook\n"
+    offer += 'echo "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", offer], env=env, capture_output=True, text=True)
+    assert done.stdout.split() == ["build"], done.stderr
 
 
 @pytest.fixture

@@ -120,6 +120,9 @@ def test_make_says_what_is_missing_and_stops_at_the_first_failure(tmp_path):
     assert missing.returncode == 2
     assert "No Python 3.11, 3.12 or 3.13 found" in missing.stderr
 
+    for paper in "abcde":
+        (tmp_path / "data" / "results" / paper).mkdir(parents=True)
+
     # With an environment that is ready, a target is what the environment's programs say.
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for program in ("qmlbook", "ruff", "python"):

@@ -5,6 +5,12 @@ the place of each chapter's source, so that a page shows exactly the run that wa
 build starts from nothing (warnings of an earlier build would otherwise stay hidden) and takes the
 place of the last good book only when it succeeded without a warning. Whatever stops a build, even
 between the two renames that put a new book in place, the last good book is there for the next one.
+
+Given the address of the repository, the pages also offer to open their chapter in Colab and
+Binder. What these open are twins of the chapters, notebooks without outputs whose first cell
+installs the library where it is missing. A build writes them to ``_build/notebooks/``, and whoever
+publishes the book puts that folder, as ``notebooks/``, on the branch ``notebooks`` beside the files
+of the book (``.github/workflows/book.yml`` does).
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ import errno
 import hashlib
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,18 +29,28 @@ from pathlib import Path
 
 import yaml
 
-from . import chapters, paths
-from .errors import QmlbookError
+from . import chapters, notebooks, pages, paths
+from .errors import QmlbookError, UsageError
 
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 _MARK = ".fingerprint"
 _NEW, _OLD = ".new", ".old"  # in _build: the book that is being made, the one that makes room
+#: Branch of the repository with the twins of the chapters, and their folder on it and in _build/.
+TWINS = "notebooks"
+_INSTALL = """\
+# Only where the book's library is missing, as in Colab. It brings its images and run records along.
+import importlib.util
+
+if importlib.util.find_spec("qmlbook") is None:
+    %pip install --quiet "qmlbook @ git+{repository}\"
+"""
 
 
 def build(
     *,
     open_browser: bool = False,
     jobs: int = 2,
+    repository: str | None = None,
     root: Path | None = None,
     echo: Callable[[str], object] = chapters.say,
 ) -> Path:
@@ -42,6 +59,7 @@ def build(
     Args:
         open_browser: show the book in the reader's browser.
         jobs: how many chapters run at a time.
+        repository: address of the book on GitHub; with it, pages offer Colab and Binder.
         root: the checkout; by default :func:`qmlbook.paths.project_root`.
         echo: called with lines of progress.
 
@@ -49,10 +67,12 @@ def build(
         The book's ``index.html``.
 
     Raises:
+        UsageError: for a ``repository`` that is not the address of one on GitHub.
         QmlbookError: if Jupyter Book 1.x is not installed, a chapter failed, the site has a
             warning or an error, or it cannot be written; the last good book then stays as it is.
     """
     root = root or paths.project_root()
+    repository = _github(repository) if repository else None
     version = _require_jupyter_book()
     folder = root / "_build"
     site, html = folder / "site", folder / "html"
@@ -64,7 +84,9 @@ def build(
                 f"The book was not built, because these chapters failed: {', '.join(bad)}."
             )
         with paths.writing(folder):
-            _stage(root, site, {result.name: result.path for result in results})
+            executed = {result.name: result.path for result in results}
+            _stage(root, site, executed, repository)
+            _write_twins(root, repository)
             fingerprint = _fingerprint(site, version)
             if _is_current(html, fingerprint):
                 echo("book: up to date")
@@ -99,7 +121,20 @@ def _recover(folder: Path) -> None:
             shutil.rmtree(remains)
 
 
-def _stage(root: Path, site: Path, executed: Mapping[str, Path]) -> None:
+def _github(address: str) -> str:
+    """Return the address of a GitHub repository without what may follow it."""
+    found = re.fullmatch(r"(https://github\.com/[\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
+    if not found:
+        raise UsageError(
+            f"repository {address!r} must be https://github.com/OWNER/NAME: "
+            "Colab opens notebooks from GitHub alone."
+        )
+    return found[1]
+
+
+def _stage(
+    root: Path, site: Path, executed: Mapping[str, Path], repository: str | None = None
+) -> None:
     """Write the folder the site is built from: pages, executed notebooks, a config of its own."""
     sources = chapters.sources(root)
 
@@ -116,19 +151,50 @@ def _stage(root: Path, site: Path, executed: Mapping[str, Path]) -> None:
         shutil.rmtree(site)
     shutil.copytree(root / "book", site / "book", ignore=unwanted)
     for name, source in sources.items():
-        page = source.relative_to(root).with_suffix(".ipynb")
-        shutil.copyfile(executed[name], site / page)
+        page = source.relative_to(root)
+        shutil.copyfile(executed[name], site / page.with_suffix(".ipynb"))
+        offered = site / pages.EXTRA / pages.DOWNLOADS / page
+        offered.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, offered)
+    if (example := root / "tests" / "sixth").is_dir():  # the page on adding a paper shows it
+        shutil.copytree(
+            example, site / "tests" / "sixth", ignore=shutil.ignore_patterns("__pycache__")
+        )
     shutil.copyfile(root / "_toc.yml", site / "_toc.yml")
     config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
     # The notebooks are executed already; the patterns that keep notebooks out of a plain build
     # of the sources would keep them out here.
     config |= {"execute": {"execute_notebooks": "off"}, "exclude_patterns": []}
+    settings = config["sphinx"]["config"]
+    settings["extensions"] = [*settings["extensions"], pages.__name__]
+    settings["html_extra_path"] = [pages.EXTRA]
+    if repository:
+        config["repository"] = {"url": repository, "branch": TWINS, "path_to_book": TWINS}
+        config["launch_buttons"] = {
+            "notebook_interface": "jupyterlab",
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        }
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
 
 
+def _write_twins(root: Path, repository: str | None) -> None:
+    """Write the notebooks that Colab and Binder open; without a repository there are none."""
+    import jupytext
+    from nbformat import v4
+
+    folder = root / "_build" / TWINS
+    shutil.rmtree(folder, ignore_errors=True)
+    for source in chapters.sources(root).values() if repository else ():
+        twin = jupytext.read(source)
+        twin.cells.insert(0, v4.new_code_cell(_INSTALL.format(repository=repository).rstrip()))
+        notebooks.scrub(twin, root, {})
+        notebooks.write(twin, folder / source.relative_to(root).with_suffix(".ipynb"))
+
+
 def _fingerprint(site: Path, version: str) -> str:
-    """Return the digest of a staged site and of the program that builds it."""
-    whole = hashlib.sha256(version.encode())
+    """Return the digest of a staged site and of the programs that build it."""
+    whole = hashlib.sha256(version.encode() + Path(pages.__file__).read_bytes())
     for path in sorted(site.rglob("*")):
         if path.is_file():
             whole.update(f"\n{path.relative_to(site).as_posix()} ".encode())

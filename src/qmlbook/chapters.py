@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,9 +18,10 @@ import sys
 import tempfile
 import threading
 import time
+import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,8 +166,25 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def declared(notebook: NotebookNode, source: Path) -> dict[str, Any]:
-    """Return the parameters that a chapter declares, with their defaults.
+@dataclass(frozen=True)
+class Parameter:
+    """What the ``parameters`` cell of a chapter says of one parameter.
+
+    Attributes:
+        name: the variable.
+        type: its annotation; without one, the type of the default.
+        default: its value unless the reader gives another.
+        help: the comment beside it.
+    """
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def declared(notebook: NotebookNode, source: Path) -> dict[str, Parameter]:
+    """Return the parameters that a chapter declares, by name.
 
     Raises:
         QmlbookError: if there is not exactly one ``parameters`` cell, if it does anything but
@@ -176,21 +195,81 @@ def declared(notebook: NotebookNode, source: Path) -> dict[str, Any]:
         raise QmlbookError(
             f"{source.name}: a chapter needs one cell tagged 'parameters', not {len(cells)}."
         )
-    values = {}
+    found = {}
     try:
+        comments = _comments(cells[0].source)
         for line in ast.parse(cells[0].source).body:
-            (target,) = [line.target] if isinstance(line, ast.AnnAssign) else line.targets
-            values[target.id] = ast.literal_eval(line.value)
-    except (AttributeError, SyntaxError, TypeError, ValueError):
+            typed = isinstance(line, ast.AnnAssign)
+            (target,) = [line.target] if typed else line.targets
+            value = ast.literal_eval(line.value)
+            kind = ast.unparse(line.annotation) if typed else type(value).__name__
+            found[target.id] = Parameter(target.id, kind, value, comments.get(line.end_lineno, ""))
+    except (AttributeError, SyntaxError, TypeError, ValueError, tokenize.TokenError):
         raise QmlbookError(
             f"{source.name}: the parameters cell may only assign literals to names."
         ) from None
-    if values.get("profile") != "quick":
+    if "profile" not in found or found["profile"].default != "quick":
         raise QmlbookError(f'{source.name}: the parameters cell must declare profile = "quick".')
-    return values
+    return found
 
 
-def _accept(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+def _comments(code: str) -> dict[int, str]:
+    """Return the comments of Python code by their line."""
+    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
+    return {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokens
+        if token.type == tokenize.COMMENT
+    }
+
+
+def parameters(
+    selected: Iterable[str] | None = None, *, root: Path | None = None
+) -> dict[str, list[Parameter]]:
+    """Return the parameters of chapters, in the order in which they are declared.
+
+    Args:
+        selected: chapters; none for all.
+        root: the checkout; by default :func:`qmlbook.paths.project_root`.
+
+    Raises:
+        UsageError: for an unknown chapter.
+        QmlbookError: for a chapter that does not declare its parameters properly.
+    """
+    import jupytext
+
+    chosen = select(selected, root or paths.project_root())
+    return {
+        name: list(declared(jupytext.read(source), source).values())
+        for name, source in chosen.items()
+    }
+
+
+def render_parameters(found: Mapping[str, list[Parameter]], format: str) -> str:
+    """Return what :func:`parameters` found as text.
+
+    Args:
+        found: chapter -> its parameters.
+        format: ``table`` (a block of lines a chapter) or ``json`` (one object, chapter -> list).
+
+    Raises:
+        UsageError: ``format`` is not known.
+    """
+    if format == "json":
+        content = {name: [asdict(each) for each in known] for name, known in found.items()}
+        return json.dumps(content, indent=1, ensure_ascii=False, default=list)
+    if format != "table":
+        raise choose("format", format, ("table", "json"))
+    blocks = []
+    for name, known in found.items():
+        rows = [(f"{each.name}: {each.type} = {each.default!r}", each.help) for each in known]
+        width = max(len(left) for left, _ in rows)
+        lines = [f"  {left:{width}}  {right}".rstrip() for left, right in rows]
+        blocks.append("\n".join([name, *lines]))
+    return "\n\n".join(blocks)
+
+
+def _accept(name: str, given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
     """Return the values given for parameters, each of the kind that the chapter declares.
 
     Raises:
@@ -204,11 +283,11 @@ def _accept(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> di
             allowed = [key for key in known if key != "profile"]
             raise choose(f"parameter of {name}", parameter, allowed or ["(it has none)"])
         try:
-            values[parameter] = _read(value, known[parameter])
+            values[parameter] = _read(value, known[parameter].default)
         except (TypeError, ValueError):
             raise UsageError(
                 f"parameter {parameter} of {name} takes a value such as "
-                f"{shown(known[parameter])}, not {shown(value)}."
+                f"{shown(known[parameter].default)}, not {shown(value)}."
             ) from None
     return values
 
@@ -290,7 +369,9 @@ def run(
     def one(name: str) -> Result:
         source, target = chapters[name], folder / f"{name}.ipynb"
         values = {**given[name], "profile": profile}
-        changed = {key: value for key, value in values.items() if value != defaults[name][key]}
+        changed = {
+            key: value for key, value in values.items() if value != defaults[name][key].default
+        }
         fingerprint = _digest(common.encode(), before[name])
         stamp = {"profile": profile, "parameters": changed, "fingerprint": fingerprint}
         if not force and _stamp(target) == stamp:

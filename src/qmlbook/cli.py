@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from . import __version__
+from . import __version__, paths
 from .errors import QmlbookError, UsageError
 
 app = typer.Typer(
@@ -46,16 +46,42 @@ class ReportFormat(StrEnum):
     csv = "csv"
 
 
-class VectorFormat(StrEnum):
-    """How the results of reference vectors are written."""
+class RecordFormat(StrEnum):
+    """How run records are written."""
+
+    csv = "csv"
+    json = "json"
+
+
+class ListFormat(StrEnum):
+    """How a list is written: for people, or for programs."""
 
     table = "table"
     json = "json"
 
 
-Chapters = Annotated[list[str] | None, typer.Argument(help="Chapters; all when none is named.")]
-Papers = Annotated[list[str] | None, typer.Argument(help="Papers; all when none is named.")]
+def _chapter_names() -> list[str]:
+    from . import chapters as library
+
+    return library.names()
+
+
+def _paper_names() -> list[str]:
+    from . import papers
+
+    return papers.names()
+
+
+Chapters = Annotated[
+    list[str] | None,
+    typer.Argument(help="Chapters; all when none is named.", autocompletion=_chapter_names),
+]
+Papers = Annotated[
+    list[str] | None,
+    typer.Argument(help="Papers; all when none is named.", autocompletion=_paper_names),
+]
 Sets = Annotated[list[str] | None, typer.Argument(help="Image sets; all when none is named.")]
+To = Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file, not here.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Chapters executed at a time.")]
 
 
@@ -87,10 +113,19 @@ def chapters(
     ] = False,
     jobs: Jobs = 2,
     force: Annotated[bool, typer.Option("--force", help="Run even what is up to date.")] = False,
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="Only list the parameters, with their types.")
+    ] = False,
+    format: Annotated[
+        ListFormat, typer.Option(help="How --parameters lists them.")
+    ] = ListFormat.table,
 ) -> None:
     """Execute chapters with papermill, to `_build/executed/<profile>/`."""
     from . import chapters as library
 
+    if parameters:
+        typer.echo(library.render_parameters(library.parameters(names), format.value))
+        return
     results = library.run(
         names,
         profile=profile.value,
@@ -123,11 +158,19 @@ def build(
         bool, typer.Option("--open", help="Show the book in a browser.")
     ] = False,
     jobs: Jobs = 2,
+    repository: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="QMLBOOK_REPOSITORY",
+            help="The book's address on GitHub, from which pages then offer Colab and Binder.",
+        ),
+    ] = None,
 ) -> None:
     """Build the HTML book from the executed chapters; warnings are errors."""
     from . import book
 
-    page = book.build(open_browser=open_browser, jobs=jobs)
+    page = book.build(open_browser=open_browser, jobs=jobs, repository=repository)
     typer.echo(f"The book is at {page}")
 
 
@@ -147,7 +190,10 @@ def course(
 
 @app.command()
 def sweep(
-    paper: Annotated[str, typer.Argument(help="The paper whose runs are wanted.")],
+    paper: Annotated[
+        str,
+        typer.Argument(help="The paper whose runs are wanted.", autocompletion=_paper_names),
+    ],
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only these experiments; all when none is named.")
     ] = None,
@@ -224,21 +270,54 @@ def _require_cuda() -> None:
 def report(
     papers: Papers = None,
     format: Annotated[ReportFormat, typer.Option(help="How it is written.")] = ReportFormat.table,
+    to: To = None,
 ) -> None:
     """Show what every claim of the papers came to."""
     from .evidence import report as library
     from .evidence.verdicts import notes, verdicts
 
-    watched = format is ReportFormat.table and sys.stdout.isatty()
-    typer.echo(library.render(verdicts(papers), format.value, color=watched), nl=False)
+    watched = format is ReportFormat.table and to is None and sys.stdout.isatty()
+    _put(library.render(verdicts(papers), format.value, color=watched), to)
     for note in notes(papers):
         typer.echo(note, err=True)
 
 
 @app.command()
+def records(
+    papers: Papers = None,
+    format: Annotated[
+        RecordFormat, typer.Option(help="csv: a line per number of a run; json: an object per run.")
+    ] = RecordFormat.csv,
+    to: To = None,
+) -> None:
+    """Export the stored runs behind the verdicts."""
+    from .evidence import export
+    from .evidence.store import Store
+
+    store = Store()
+    found = export.records(papers, store=store)
+    _put(export.render(found, format.value), to)
+    for name in papers or _paper_names():
+        for problem in store.problems(name):
+            typer.echo(problem, err=True)
+
+
+def _put(text: str, to: Path | None) -> None:
+    """Write text to a file, or show it."""
+    if to is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        paths.write(to, text.encode())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise QmlbookError(f"--to {to}: the file cannot be written ({reason}).") from error
+
+
+@app.command()
 def vectors(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of vectors.")],
-    format: Annotated[VectorFormat, typer.Option(help="How it is written.")] = VectorFormat.table,
+    format: Annotated[ListFormat, typer.Option(help="How it is written.")] = ListFormat.table,
 ) -> None:
     """Hold the library against reference vectors made with the papers' released code."""
     from . import vectors as library

@@ -35,7 +35,7 @@ class Claim:
     """One claim of a paper and the rule that decides it.
 
     Attributes:
-        paper: name of the paper's room.
+        paper: short name of the paper, as in every command.
         id: identifier, unique in the paper.
         statement: the claim in one sentence.
         kind: ``value`` (a number), ``order`` (A over B) or ``property`` (holds or fails).

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,22 @@ from ..errors import UsageError, choose
 from ..paths import project_root
 from .claims import CHOICES, load
 from .store import Store
-from .verdicts import OUTCOMES, Verdict, verdicts
+from .verdicts import OUTCOMES, Verdict, load_runs, verdicts
 
 FORMATS = ("table", "markdown", "json", "csv")
 COLUMNS = ("claim", "published", "ours", "margin", "verdict", "controls")
 WIDTH = 100
-OURS = ("statistic", "mean", "low", "high", "n", "p", "holds", "checked")
+#: What may be in ``ours`` of a verdict, in the order of the CSV's columns: type and meaning.
+OURS = {
+    "statistic": ("text", "what is compared: `mean`, `max` or `difference`"),
+    "mean": ("number", "mean of our runs, or of the paired differences"),
+    "low": ("number", "lower end of the interval that decided"),
+    "high": ("number", "upper end of that interval"),
+    "n": ("whole number", "seeds behind it; for a best of several, runs"),
+    "p": ("number", "of an order: p of the sign-flip permutation test"),
+    "holds": ("true or false", "of a property: whether it held in every case"),
+    "checked": ("whole number", "of a property: how many cases were checked"),
+}
 
 
 def render(verdicts: Sequence[Verdict], format: str = "table", *, color: bool = False) -> str:
@@ -93,7 +104,7 @@ def papers_table(link: str = PAGE_LINK, *, store: Store | None = None) -> str:
     columns = ("paper", "claims", "reproduced", "not repr.", "inconclusive",
                "explained by a control", "open")  # fmt: skip
     rows = [columns, ("---",) + ("---:",) * (len(columns) - 1)]
-    for name in papers.names():
+    for name in reading_order():
         found, _ = headlines(verdicts([name], store=store))
         found = [verdict for verdict in found if not verdict.source.startswith("this book")]
         counts = count(found)
@@ -106,13 +117,66 @@ def papers_table(link: str = PAGE_LINK, *, store: Store | None = None) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+def reading_order() -> list[str]:
+    """Return the papers in the order of their chapters; those without a chapter come last."""
+    place = {name: number for number, name in enumerate(_chapters())}
+    return sorted(papers.names(), key=lambda name: place.get(name, len(place)))
+
+
+def section(paper: str, *, store: Store | None = None) -> str:
+    """Return the part of the verdicts page that belongs to one paper, in Markdown.
+
+    A heading, the main claims, where the runs come from; then, folded away, the rows that refine
+    a claim and what was written beside the claims. (Headings and folds are HTML, since an output
+    of a cell cannot hold a section.)
+
+    Args:
+        paper: name of its room.
+        store: where records are; the book's own when omitted.
+
+    Raises:
+        UsageError: the paper is not known.
+    """
+    known = load(paper)
+    main, refined = headlines(verdicts([paper], store=store))
+    # Only what the book can link to: a reader's own paper may have no chapter and no reference.
+    cited = f"{{{known.citation}," in _book_file("book/references.bib")
+    about = [f"{{cite:t}}`{known.citation}`."] if cited else []
+    about += [PAGE_LINK.format(name=paper, title="Read the chapter") + "."] * _has_chapter(paper)
+    folds = {
+        f"The same in detail: {len(refined)} rows": render(refined, "markdown") if refined else "",
+        "Notes, and the figures behind the controls": notes_markdown(main),
+    }
+    blocks = [
+        f'<h3 id="verdicts-{paper}">{known.title}</h3>',
+        " ".join(about),
+        render(main, "markdown"),
+        load_runs(paper, store=store).describe(),
+        *(
+            f"<details>\n<summary>{summary}</summary>\n\n{text}\n</details>"
+            for summary, text in folds.items()
+            if text
+        ),
+    ]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
 def _has_chapter(name: str) -> bool:
     """Return whether the book's contents list a chapter on this paper."""
+    return name in _chapters()
+
+
+def _chapters() -> list[str]:
+    """Return the documents of the folder ``book/`` that the contents list, in reading order."""
+    return re.findall(r"\b(?:file|root): book/(\w+)\s", _book_file("_toc.yml") + "\n")
+
+
+def _book_file(name: str) -> str:
+    """Return the text of a file of the book; empty where the package was installed without it."""
     try:
-        contents = project_root() / "_toc.yml"
-    except UsageError:  # installed without the book
-        return False
-    return f"file: book/{name}\n" in contents.read_text(encoding="utf-8")
+        return (project_root() / name).read_text(encoding="utf-8")
+    except (UsageError, OSError):
+        return ""
 
 
 README_MARKS = (

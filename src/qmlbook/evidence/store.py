@@ -28,22 +28,22 @@ class Record:
     """One run: what ran, what came out, where and when; checked when it is made.
 
     Attributes:
-        paper: room of the paper.
+        paper: short name of the paper, as in every command.
         experiment: experiment of the paper; names the file of the record.
-        experiment_version: raised whenever a fix changes results.
-        variant: variant of the experiment.
+        experiment_version: version of the experiment, raised whenever a fix changes results.
+        variant: variant of the experiment: what of its settings is compared.
         profile: ``quick`` or ``full``, the profile the run was made for.
         config: every field of the variant's configuration.
-        config_key: `config_key` of the configuration.
+        config_key: 12 hex digits that identify the configuration.
         seed: root of the run's random streams.
         metrics: numbers or short lists of numbers, finite, kept to 12 significant digits.
-        seconds: wall time of the run.
+        seconds: wall time of the run, in seconds.
         device: ``cpu`` or the accelerator used.
         dtype: precision of the run.
         threads: threads torch was allowed.
-        versions: `versions` of what computed it.
-        code_version: `code_version` of this package.
-        started_at: UTC, ISO 8601, to the second.
+        versions: versions of Python, numpy, torch, PennyLane and this package.
+        code_version: 12 hex digits of the SHA-256 of this package's Python sources.
+        started_at: when the run started, UTC, ISO 8601, to the second.
         status: ``ok``, or ``failed`` with ``error``.
         error: ``Type: message`` of a failed run.
 

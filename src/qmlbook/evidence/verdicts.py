@@ -47,8 +47,11 @@ class Verdict:
             ``{statistic, mean, low, high, n}`` (and ``p`` for an order): ``mean`` is the mean of
             our runs, or of the paired differences, over ``n`` seeds (over ``n`` runs for a best),
             and ``low`` to ``high`` is the interval that decided.
-        outcome: one of `OUTCOMES`; ``incomplete`` is followed by how many seeds of how many.
-        controls: outcome of the controls.
+        outcome: ``reproduced``, ``not reproduced``, ``inconclusive``, ``no published value``,
+            ``incomplete`` (followed by how many seeds of how many), ``not yet run`` or
+            ``not attempted``.
+        controls: ``survives`` (the circuit beats every control), ``explained by`` a control,
+            ``undecided``, ``not tested`` or ``not applicable``.
         cost_s: seconds that the runs behind this verdict took together.
         command: the command that makes these runs; ``None`` where nothing is attempted.
         note: deviations from the paper.

@@ -1,0 +1,162 @@
+"""Run records for other programs, as CSV and JSON, and the dictionary of what we hand out.
+
+Two things leave this book: run records (`render`) and verdicts (`qmlbook.evidence.report`). What
+each of their fields means is written once, in the docstrings of `Record`, `Claim` and `Verdict`,
+and `dictionary` reads it there.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .. import papers as rooms
+from ..errors import choose
+from .claims import Claim
+from .report import OURS
+from .store import Record, Store
+from .verdicts import FOR_PEOPLE, Verdict
+
+FORMATS = ("csv", "json")
+#: Columns of the CSV that stand for ``metrics``: a line is one number of one run.
+CELL = {
+    "metric": ("text", "name of the metric; empty for a run that failed"),
+    "index": ("whole number", "place in the list, from 0, where the metric is a list"),
+    "value": ("number", "the number"),
+}
+TYPES = {"str": "text", "int": "whole number", "float": "number", "Mapping": "object",
+         "None": "null"}  # fmt: skip
+
+
+def records(papers: Sequence[str] | None = None, *, store: Store | None = None) -> list[Record]:
+    """Return every stored run of these papers, failed ones and older versions included.
+
+    Args:
+        papers: names of rooms; all when empty.
+        store: where records are; the book's own when omitted.
+
+    Raises:
+        UsageError: a paper is not known.
+    """
+    store = store or Store()
+    return [record for name in rooms.validate(list(papers or [])) for record in store.records(name)]
+
+
+def render(records: Sequence[Record], format: str = "csv") -> str:
+    """Return records as text that ends with a line end.
+
+    Args:
+        records: what to write, in this order.
+        format: ``csv`` is in long form, a line for every number of every run, with the run's other
+            fields repeated and objects as JSON; ``json`` is a list with one object a run.
+
+    Raises:
+        UsageError: ``format`` is not known.
+    """
+    if format not in FORMATS:
+        raise choose("format", format, FORMATS)
+    if format == "json":
+        return "[\n" + ",\n".join(_dumps(_content(record)) for record in records) + "\n]\n"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [item.name for item in fields(Record)]
+    place = names.index("metrics")
+    writer.writerow([*names[:place], *CELL, *names[place + 1 :]])
+    for record in records:
+        cells = [_cell(value) for value in _content(record).values()]
+        for number in _numbers(record):
+            writer.writerow([*cells[:place], *number, *cells[place + 1 :]])
+    return text.getvalue()
+
+
+def _content(record: Record) -> dict[str, Any]:
+    return {item.name: getattr(record, item.name) for item in fields(record)}
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _cell(value: Any) -> Any:
+    return _dumps(value) if isinstance(value, dict) else value
+
+
+def _numbers(record: Record) -> Iterator[tuple[str, int | None, float] | tuple[str, str, str]]:
+    """Yield metric, index and value of every number of a run, or one empty row if it has none."""
+    if not record.metrics:
+        yield "", "", ""
+    for name, value in record.metrics.items():
+        if isinstance(value, list):
+            yield from ((name, index, number) for index, number in enumerate(value))
+        else:
+            yield name, None, value
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One field of the data dictionary: its name, what kind of value it holds, what it means."""
+
+    name: str
+    type: str
+    meaning: str
+
+
+def dictionary() -> dict[str, list[Entry]]:
+    """Return what every field means, in four tables.
+
+    Returns:
+        ``records`` and ``verdicts``: the fields of one object of the JSON, which are the columns
+        of the CSV too, but for ``metrics`` and ``ours``: ``records.csv`` and ``verdicts.csv`` are
+        the columns that stand for these.
+    """
+    told = _attributes(Verdict)
+    as_in_claim = {**_attributes(Claim), "claim": _attributes(Claim)["id"]}
+    told |= {name: as_in_claim[name] for name, text in told.items() if "`Claim`" in text}
+    kept = [item for item in fields(Verdict) if item.name not in FOR_PEOPLE]
+    about = _attributes(Record)
+    return {
+        "records": [Entry(f.name, _type(f.type), about[f.name]) for f in fields(Record)],
+        "records.csv": [Entry(name, *rest) for name, rest in CELL.items()],
+        "verdicts": [Entry(f.name, _type(f.type), told[f.name]) for f in kept],
+        "verdicts.csv": [Entry(name, *rest) for name, rest in OURS.items()],
+    }
+
+
+def dictionary_markdown(table: str) -> str:
+    """Return one table of `dictionary` in Markdown.
+
+    Raises:
+        UsageError: there is no such table.
+    """
+    tables = dictionary()
+    if table not in tables:
+        raise choose("table", table, tables)
+    lines = [f"| `{e.name}` | {e.type} | {_words(e.meaning)} |" for e in tables[table]]
+    return "\n".join(["| field | type | meaning |", "| --- | --- | --- |", *lines]) + "\n"
+
+
+def _attributes(documented: type) -> dict[str, str]:
+    """Return name -> text of the section ``Attributes:`` of a class's docstring."""
+    _, _, section = inspect.getdoc(documented).partition("Attributes:\n")
+    section, _, _ = section.partition("\n\n")
+    found = {}
+    for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
+        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found
+
+
+def _type(annotation: str) -> str:
+    """Return an annotation in words for people who read JSON or CSV."""
+    plain = re.sub(r"\[.*\]", "", annotation)
+    return " or ".join(TYPES[part] for part in plain.split(" | "))
+
+
+def _words(text: str) -> str:
+    """Return a docstring's text as a cell of a Markdown table about JSON and CSV."""
+    return text.replace("``", "`").replace("`None`", "`null`").replace("|", r"\|").rstrip(".")

@@ -1,0 +1,139 @@
+"""The files that others run for us: workflows, the container, Binder. Checked, not run, here."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qmlbook import __version__, book
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def lint(*files):
+    """Check files against the schema of workflows that travels with check-jsonschema."""
+    schema = ["--builtin-schema", "vendor.github-workflows"]
+    return subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", *schema, *files], capture_output=True, text=True
+    )
+
+
+def steps(name):
+    """Return what the steps of a workflow run, use and are given, as one text."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text("utf-8"))
+    return yaml.safe_dump([job["steps"] for job in workflow["jobs"].values()], width=1000)
+
+
+def test_every_workflow_is_one():
+    assert [path.stem for path in WORKFLOWS] == ["book", "nightly", "tests"]
+    done = lint(*WORKFLOWS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("old", "new"), [("runs-on:", "runs_on:"), ("steps:", "step:")])
+def test_a_workflow_with_a_mistake_is_found(tmp_path, old, new):
+    text = WORKFLOWS[-1].read_text("utf-8")
+    (broken := tmp_path / "broken.yml").write_text(text.replace(old, new), "utf-8")
+    assert lint(broken).returncode == 1
+
+
+def test_workflows_may_write_only_what_they_publish():
+    for path in WORKFLOWS:
+        workflow = yaml.safe_load(path.read_text("utf-8"))
+        assert workflow["permissions"] == {"contents": "read"}, path.name
+        wider = [job["permissions"] for job in workflow["jobs"].values() if "permissions" in job]
+        assert (path.stem == "book") == bool(wider), path.name
+        assert all(job["timeout-minutes"] <= 120 for job in workflow["jobs"].values())
+
+
+def test_changes_are_tested_in_full_and_on_every_system():
+    assert ".ci/run" in steps("tests")
+    assert "requirements.lock" in steps("tests")
+    workflow = yaml.safe_load(WORKFLOWS[-1].read_text("utf-8"))
+    matrix = workflow["jobs"]["library"]["strategy"]["matrix"]
+    assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
+    assert matrix["python"] == ["3.11", "3.12", "3.13"]
+
+
+def test_the_night_takes_the_newest_versions_of_every_extra():
+    extras = re.search(r'--upgrade-strategy eager -e "\.\[(.*?)\]"', steps("nightly"))[1]
+    assert sorted(extras.split(",")) == sorted(PROJECT["optional-dependencies"])
+    assert "requirements.lock" not in steps("nightly")
+
+
+def test_notebooks_are_published_where_the_pages_link_to():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))
+    address = workflow["env"]["QMLBOOK_REPOSITORY"]
+    assert address == "${{ github.server_url }}/${{ github.repository }}"  # nobody's in particular
+    assert (
+        f"cp -r _build/{book.TWINS} {book.TWINS}\n" in workflow["jobs"]["build"]["steps"][-1]["run"]
+    )
+    assert f"refs/heads/{book.TWINS}\n" in workflow["jobs"]["build"]["steps"][-1]["run"]
+    assert "_build/html" in steps("book")
+
+
+def test_the_publishing_step_makes_a_branch_with_the_notebooks(tmp_path):
+    def git(*words, cwd):
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        done = subprocess.run(
+            ["git", *who, *words], cwd=cwd, check=True, capture_output=True, text=True
+        )
+        return done.stdout.split()
+
+    def fresh(name):
+        git("clone", "--quiet", tmp_path / "origin", name, cwd=tmp_path)
+        return tmp_path / name
+
+    git("init", "--quiet", "--bare", "--initial-branch=main", "origin", cwd=tmp_path)
+    clone = fresh("first")
+    for name in (".github/workflows/a.yml", ".binder/postBuild", ".gitignore", "x.txt"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).write_text("_build/\n")
+    git("add", ".", cwd=clone)
+    git("commit", "--quiet", "--message", "all", cwd=clone)
+    git("push", "--quiet", "origin", "HEAD:refs/heads/main", cwd=clone)
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))
+    step = workflow["jobs"]["build"]["steps"][-1]["run"]
+    for name in ("second", "third"):  # the later publication takes the place of the earlier
+        twin = fresh(name) / "_build" / book.TWINS / "book" / f"{name}.ipynb"
+        twin.parent.mkdir(parents=True)
+        twin.write_text("{}")
+        env = {**os.environ, "GITHUB_SHA": "abc"}
+        subprocess.run(["bash", "-e", "-c", step], cwd=tmp_path / name, env=env, check=True)
+        branch = f"refs/heads/{book.TWINS}"
+        found = git("ls-tree", "-r", "--name-only", branch, cwd=tmp_path / "origin")
+        assert found == [".binder/postBuild", ".gitignore", f"notebooks/book/{name}.ipynb", "x.txt"]
+        assert len(git("rev-list", branch, cwd=tmp_path / "origin")) == 1
+
+
+def test_container_and_binder_have_the_locked_environment():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    assert container["postCreateCommand"] == "make .venv/.ready"
+    assert "$(READY): requirements.lock" in (ROOT / "Makefile").read_text("utf-8")
+    index = container["containerEnv"]["PIP_EXTRA_INDEX_URL"]
+    binder = (ROOT / ".binder" / "requirements.txt").read_text("utf-8").splitlines()
+    assert binder[1:] == [f"--extra-index-url {index}", "-r ../requirements.lock"]
+    assert (ROOT / ".binder" / "../requirements.lock").is_file()
+    python = re.fullmatch(r"python:(3\.\d+)-\w+", container["image"])[1]
+    assert (ROOT / ".binder" / "runtime.txt").read_text("utf-8") == f"python-{python}\n"
+    after = ROOT / ".binder" / "postBuild"
+    assert after.stat().st_mode & stat.S_IXUSR
+    assert "pip install --no-cache-dir --no-deps -e ." in after.read_text("utf-8")
+
+
+def test_the_changelog_has_this_version_and_is_kept_in_its_form():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## \[(.*?)\](?: - (.*))?$", text, re.MULTILINE)
+    assert __version__ in [name for name, _ in versions]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d|unreleased", when) for _, when in versions)
+    kinds = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

@@ -1,0 +1,100 @@
+"""A paper more: the example of the page *Add a paper* joins a copy of the book and is at home."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = Path(__file__).with_name("sixth")
+TITLE = "Effect of data encoding on the expressive power"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Return a copy of the book to which the three things were added, and nothing else."""
+    root = tmp_path_factory.mktemp("book")
+    for name in ("src", "book", "data"):
+        shutil.copytree(
+            ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".pending")
+        )
+    for name in ("_config.yml", "README.md", "requirements.lock"):
+        shutil.copyfile(ROOT / name, root / name)
+    shutil.copytree(EXAMPLE, root, dirs_exist_ok=True)
+    contents = (ROOT / "_toc.yml").read_text("utf-8")
+    after = "      - file: book/klssl\n"
+    (root / "_toc.yml").write_text(contents.replace(after, f"{after}      - file: book/fourier\n"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def call(project):
+    """Return a function that runs Python in the copy and gives back what it printed."""
+    env = {key: value for key, value in os.environ.items() if key != "QMLBOOK_DATA"}
+    env |= {"PYTHONPATH": str(project / "src"), "QMLBOOK_ROOT": str(project)}
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=project, env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def test_the_example_is_a_folder_and_a_chapter():
+    files = [path.relative_to(EXAMPLE).as_posix() for path in EXAMPLE.rglob("*") if path.is_file()]
+    files = [name for name in files if "__pycache__" not in name]
+    assert "book/fourier.md" in files
+    room = "src/qmlbook/papers/fourier/"
+    assert {name for name in files if not name.startswith(room)} == {"book/fourier.md"}
+    assert f"{room}claims.yml" in files
+    assert f"{room}experiment.py" in files
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(
+    1800
+)  # a minute of one core, in a dozen processes that may have to wait for it
+def test_a_sixth_paper_needs_a_folder_a_chapter_and_a_line(project, call):
+    listed = call("-m", "qmlbook.cli", "chapters", "fourier", "--parameters")
+    assert "encodings: int = 2" in listed
+    made = call("-m", "qmlbook.cli", "sweep", "fourier", "--profile", "quick", "--workers", "1")
+    assert "21 of 21 runs made" in made
+    # The runs of the full profile that are the same need not be made again.
+    assert "24 of 24 runs made" in call("-m", "qmlbook.cli", "sweep", "fourier", "--workers", "1")
+    found = json.loads(call("-m", "qmlbook.cli", "report", "fourier", "--format", "json"))
+    claims = {claim["claim"]: claim for claim in found}
+    assert claims["F1"]["outcome"] == claims["F2"]["outcome"] == "reproduced"
+    assert claims["F1"]["ours"]["checked"] > 100
+    assert claims["F2"]["controls"] == "survives"
+    assert claims["F2"]["ours"]["n"] == 8
+
+    call("-m", "qmlbook.cli", "chapters", "fourier", "verdicts")
+    executed = project / "_build" / "executed" / "quick"
+    chapter = nbformat.read(executed / "fourier.ipynb", as_version=4)
+    printed = "".join(
+        output["text"]
+        for cell in chapter.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream"
+    )
+    assert re.search(r"frequency 2: 0\.\d*[1-9]", printed)
+    assert "frequency 3: 0.000" in printed
+    verdicts = (executed / "verdicts.ipynb").read_text("utf-8")
+    assert 'id=\\"verdicts-fourier\\"' in verdicts
+    assert '<a href=\\"fourier.html\\">' in verdicts
+    assert "{cite:t}`tran2025`" in verdicts
+    assert "schuld2021" not in verdicts  # the book's bibliography does not know it
+
+    readme = "from qmlbook.evidence import report; print(report.papers_table(report.README_LINK))"
+    rows = call("-c", readme).splitlines()[2:]
+    assert rows[1].startswith(f"| [{TITLE}")  # after the first chapter, as in the contents
+    assert "](book/fourier.md) | 2 | 2 | 0 |" in rows[1]
