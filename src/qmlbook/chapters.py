@@ -246,7 +246,7 @@ def run(
         key: parse_value(value) if isinstance(value, str) else value
         for key, value in (parameters or {}).items()
     }
-    before = {name: source.read_bytes() for name, source in chapters.items()}
+    before = {name: _written(source) for name, source in chapters.items()}
     written = {name: jupytext.read(source) for name, source in chapters.items()}
     defaults = {name: declared(written[name], source) for name, source in chapters.items()}
     _check_given(given, defaults)
@@ -408,6 +408,12 @@ def _stamp(target: Path) -> Any:
         return json.loads(target.read_text("utf-8"))["metadata"].get("qmlbook")
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _written(source: Path) -> bytes:
+    """Return a chapter as written, with the figures in the JSON file of its name, if it has one."""
+    files = (source, source.with_suffix(".json"))
+    return b"".join(file.read_bytes() for file in files if file.is_file())
 
 
 def _common_digest(root: Path, own_data: str) -> str:
