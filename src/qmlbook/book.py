@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,10 +23,12 @@ from pathlib import Path
 import yaml
 
 from . import chapters, paths
-from .errors import QmlbookError
+from .errors import QmlbookError, UsageError
 
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 _MARK = ".fingerprint"
+#: Environment variable with the address where the book will be, for links to it from elsewhere.
+ADDRESS = "QMLBOOK_URL"
 
 
 def build(
@@ -47,18 +50,20 @@ def build(
         The book's ``index.html``.
 
     Raises:
+        UsageError: if ``QMLBOOK_URL``, the address where the book will be, is not one.
         QmlbookError: if Jupyter Book 1.x is not installed, a chapter failed, or the site has a
             warning or an error; the last good book then stays as it is.
     """
     root = root or paths.project_root()
     version = _require_jupyter_book()
+    address = _address()
     results = chapters.run(jobs=jobs, root=root, echo=echo)
     if bad := [result.name for result in results if not result.ok]:
         raise QmlbookError(
             f"The book was not built, because these chapters failed: {', '.join(bad)}."
         )
     site, html = root / "_build" / "site", root / "_build" / "html"
-    _stage(root, site, {result.name: result.path for result in results})
+    _stage(root, site, {result.name: result.path for result in results}, address)
     fingerprint = _fingerprint(site, version)
     if _is_current(html, fingerprint):
         echo("book: up to date")
@@ -83,7 +88,15 @@ def _require_jupyter_book() -> str:
     raise QmlbookError(f"{found}, but the book needs version 1: pip install 'jupyter-book<2'.")
 
 
-def _stage(root: Path, site: Path, executed: Mapping[str, Path]) -> None:
+def _address() -> str:
+    """Return the address where the book will be, empty if nobody said."""
+    address = os.environ.get(ADDRESS, "")
+    if address and not re.fullmatch(r"https?://\S+/", address):
+        raise UsageError(f"{ADDRESS} is {address!r} and must be like https://HOST/PATH/.")
+    return address
+
+
+def _stage(root: Path, site: Path, executed: Mapping[str, Path], address: str) -> None:
     """Write the folder the site is built from: pages, executed notebooks, a config of its own."""
     sources = chapters.sources(root)
 
@@ -106,6 +119,8 @@ def _stage(root: Path, site: Path, executed: Mapping[str, Path]) -> None:
     # The notebooks are executed already; the patterns that keep notebooks out of a plain build
     # of the sources would keep them out here.
     config |= {"execute": {"execute_notebooks": "off"}, "exclude_patterns": []}
+    if address:
+        config["sphinx"]["config"] |= dict.fromkeys(("html_baseurl", "ogp_site_url"), address)
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
 
 
