@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from nbformat import v4
 
 from qmlbook import book, chapters, notebooks, references
@@ -551,6 +552,14 @@ def test_only_jupyter_book_1_will_do(project, monkeypatch, version, message):
     assert not (project.root / "_build").exists()
 
 
+@pytest.mark.parametrize("address", ["book.example", "https://", "ftp://book.example/", "/book/"])
+def test_an_address_that_is_none_is_refused_before_anything_runs(project, monkeypatch, address):
+    monkeypatch.setenv("QMLBOOK_URL", address)
+    with pytest.raises(UsageError, match="QMLBOOK_URL"):
+        project.build()
+    assert not project.said
+
+
 @pytest.mark.slow
 def test_pages_show_the_very_run_that_was_stored(project):
     index = project.build()
@@ -572,6 +581,18 @@ def test_pages_show_the_very_run_that_was_stored(project):
     os.utime(search, ns=(mark.stat().st_atime_ns, mark.stat().st_mtime_ns + 1))
     project.build()
     assert "book: building the pages" in project.said
+
+
+@pytest.mark.slow
+def test_pages_name_the_address_that_is_given(project, monkeypatch):
+    monkeypatch.setenv("QMLBOOK_URL", "https://book.example/rerun/")
+    page = project.build().parent / "book" / "tiny.html"
+    soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    address = "https://book.example/rerun/"
+    assert soup.find("link", rel="canonical")["href"] == f"{address}book/tiny.html"
+    said = {tag["property"]: tag["content"] for tag in soup.select("meta[property^='og:']")}
+    assert said["og:url"] == f"{address}book/tiny.html"
+    assert said["og:image"].startswith(f"{address}_images/")
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def call(monkeypatch, capsys, *arguments):
     return stop.value.code or 0, captured.out, captured.err
 
 
-COMMANDS = ["chapters", "check", "build", "sweep", "report", "vectors", "data"]
+COMMANDS = ["chapters", "check", "measure", "build", "sweep", "report", "vectors", "data"]
 
 
 def test_help_names_every_command(monkeypatch, capsys):
@@ -45,6 +45,7 @@ def test_every_command_has_help(monkeypatch, capsys, command):
         (("chapters", "klssl", "-p", "profile", "full"), ["profile"]),
         (("chapters", "--profile", "huge"), ["huge", "quick"]),
         (("check", "nosuch"), ["nosuch", "klssl"]),
+        (("measure", "nosuch"), ["nosuch", "klssl"]),
         (("report", "nosuch"), ["paper", "nosuch", "klssl"]),
         (("sweep", "nosuch"), ["nosuch", "klssl"]),
         (("sweep", "klssl", "--experiment", "nosuch"), ["nosuch", "grid"]),
