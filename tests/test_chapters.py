@@ -582,6 +582,14 @@ def test_only_jupyter_book_1_will_do(project, monkeypatch, version, message):
     assert not (project.root / "_build").exists()
 
 
+@pytest.mark.parametrize("address", ["book.example", "https://", "ftp://book.example/", "/book/"])
+def test_an_address_that_is_none_is_refused_before_anything_runs(project, monkeypatch, address):
+    monkeypatch.setenv("QMLBOOK_URL", address)
+    with pytest.raises(UsageError, match="QMLBOOK_URL"):
+        project.build()
+    assert not project.said
+
+
 @pytest.mark.slow
 def test_pages_show_the_very_run_that_was_stored(project):
     index = project.build()
@@ -679,6 +687,18 @@ def test_a_twin_runs_where_the_library_is_installed(project):
     install, _, product, *_ = project.outputs("twin")
     assert install == []  # nothing to install, nothing said
     assert product == ["product 6.0 in profile quick\n"]
+
+
+@pytest.mark.slow
+def test_pages_name_the_address_that_is_given(project, monkeypatch):
+    monkeypatch.setenv("QMLBOOK_URL", "https://book.example/rerun/")
+    page = project.build().parent / "book" / "tiny.html"
+    soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    address = "https://book.example/rerun/"
+    assert soup.find("link", rel="canonical")["href"] == f"{address}book/tiny.html"
+    said = {tag["property"]: tag["content"] for tag in soup.select("meta[property^='og:']")}
+    assert said["og:url"] == f"{address}book/tiny.html"
+    assert said["og:image"].startswith(f"{address}_images/")
 
 
 @pytest.mark.slow

@@ -23,7 +23,9 @@ def call(monkeypatch, capsys, *arguments):
     return stop.value.code or 0, captured.out, captured.err
 
 
-COMMANDS = ["chapters", "check", "build", "course", "sweep", "report", "records", "vectors", "data"]
+COMMANDS = [
+    "chapters", "check", "measure", "build", "course", "sweep", "report", "records", "vectors", "data",
+]  # fmt: skip
 
 
 def test_help_names_every_command(monkeypatch, capsys):
@@ -52,6 +54,7 @@ def test_every_command_has_help(monkeypatch, capsys, command):
         (("course", "nosuch"), ["chapter", "nosuch", "klssl"]),
         (("records", "nosuch"), ["paper", "nosuch", "klssl"]),
         (("records", "--format", "parquet"), ["parquet", "csv", "json"]),
+        (("measure", "nosuch"), ["nosuch", "klssl"]),
         (("report", "nosuch"), ["paper", "nosuch", "klssl"]),
         (("sweep", "nosuch"), ["nosuch", "klssl"]),
         (("sweep", "klssl", "--experiment", "nosuch"), ["nosuch", "grid"]),

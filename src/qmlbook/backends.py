@@ -2,12 +2,14 @@
 
 `on` takes a QNode and returns the same QNode on another backend:
 
-| backend | what runs the circuit | shots |
-|---|---|---|
-| ``default.qubit``, ``lightning.qubit`` | PennyLane's simulators | exact, or as given |
-| ``aer`` | Qiskit Aer, ideal | exact, or as given |
-| ``aer-noise`` | Qiskit Aer, noise model of a device, compiled for it | 1,000 unless given |
-| ``ibm`` | IBM Runtime: a fake device in local testing mode, or hardware | 1,000 unless given |
+``default.qubit``, ``lightning.qubit``
+    PennyLane's simulators; exact, or as many shots as given.
+``aer``
+    Qiskit Aer, ideal; exact, or as many shots as given.
+``aer-noise``
+    Qiskit Aer with the noise model of a device, compiled for it; 1,000 shots unless given.
+``ibm``
+    IBM Runtime, a fake device in local testing mode or hardware; 1,000 shots unless given.
 
 The Qiskit backends are one PennyLane device. A batch (PennyLane's broadcasting) becomes one circuit
 with open parameters, compiled once and sent with the table of its angles in a single job: 900

@@ -44,6 +44,8 @@ import importlib.util
 if importlib.util.find_spec("qmlbook") is None:
     %pip install --quiet "qmlbook @ git+{repository}\"
 """
+#: Environment variable with the address where the book will be, for links to it from elsewhere.
+ADDRESS = "QMLBOOK_URL"
 
 
 def build(
@@ -67,13 +69,15 @@ def build(
         The book's ``index.html``.
 
     Raises:
-        UsageError: for a ``repository`` that is not the address of one on GitHub.
+        UsageError: for a ``repository`` that is not the address of one on GitHub, or if
+            ``QMLBOOK_URL``, the address where the book will be, is not one.
         QmlbookError: if Jupyter Book 1.x is not installed, a chapter failed, the site has a
             warning or an error, or it cannot be written; the last good book then stays as it is.
     """
     root = root or paths.project_root()
     repository = _github(repository) if repository else None
     version = _require_jupyter_book()
+    address = _address()
     folder = root / "_build"
     site, html = folder / "site", folder / "html"
     with paths.locked(folder / ".lock"):
@@ -85,7 +89,7 @@ def build(
             )
         with paths.writing(folder):
             executed = {result.name: result.path for result in results}
-            _stage(root, site, executed, repository)
+            _stage(root, site, executed, repository, address)
             _write_twins(root, repository)
             fingerprint = _fingerprint(site, version)
             if _is_current(html, fingerprint):
@@ -132,8 +136,20 @@ def _github(address: str) -> str:
     return found[1]
 
 
+def _address() -> str:
+    """Return the address where the book will be, empty if nobody said."""
+    address = os.environ.get(ADDRESS, "")
+    if address and not re.fullmatch(r"https?://\S+/", address):
+        raise UsageError(f"{ADDRESS} is {address!r} and must be like https://HOST/PATH/.")
+    return address
+
+
 def _stage(
-    root: Path, site: Path, executed: Mapping[str, Path], repository: str | None = None
+    root: Path,
+    site: Path,
+    executed: Mapping[str, Path],
+    repository: str | None = None,
+    address: str = "",
 ) -> None:
     """Write the folder the site is built from: pages, executed notebooks, a config of its own."""
     sources = chapters.sources(root)
@@ -175,6 +191,8 @@ def _stage(
             "binderhub_url": "https://mybinder.org",
             "colab_url": "https://colab.research.google.com",
         }
+    if address:
+        config["sphinx"]["config"] |= dict.fromkeys(("html_baseurl", "ogp_site_url"), address)
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
 
 

@@ -355,7 +355,7 @@ def run(
         raise choose("profile", profile, PROFILES)
     if jobs < 1:
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
-    before = {name: source.read_bytes() for name, source in chapters.items()}
+    before = {name: _written(source) for name, source in chapters.items()}
     written = {name: jupytext.read(source) for name, source in chapters.items()}
     defaults = {name: declared(written[name], source) for name, source in chapters.items()}
     given = {name: _accept(name, parameters or {}, defaults[name]) for name in chapters}
@@ -532,6 +532,12 @@ def _stamp(target: Path) -> Any:
         return json.loads(target.read_text("utf-8"))["metadata"].get("qmlbook")
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _written(source: Path) -> bytes:
+    """Return a chapter as written, with the figures in the JSON file of its name, if it has one."""
+    files = (source, source.with_suffix(".json"))
+    return b"".join(file.read_bytes() for file in files if file.is_file())
 
 
 def _common_digest(root: Path, own_data: str) -> str:

@@ -153,6 +153,17 @@ def check(
 
 
 @app.command()
+def measure(
+    names: Chapters = None,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
+) -> None:
+    """Execute chapters one by one and store how long they took and how much memory."""
+    from . import status
+
+    status.measure(names, profile=profile.value)
+
+
+@app.command()
 def build(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Show the book in a browser.")

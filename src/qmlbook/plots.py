@@ -94,6 +94,32 @@ def strip(
     ax.grid(False, axis="x")
 
 
+def lanes(
+    ax: Axes,
+    groups: Mapping[str, ArrayLike],
+    *,
+    published: Mapping[str, float] | None = None,
+    colours: Mapping[str, str] | None = None,
+    alpha: float = 0.55,
+) -> None:
+    """Show the runs of each group in a row of its own, for groups with long names.
+
+    A dot is a run, a bar the mean, a black diamond the published value of that group. A row stays
+    empty while nothing has been run. Colours as in :func:`strip`.
+    """
+    for place, (name, runs) in enumerate(groups.items()):
+        runs = np.asarray(runs, dtype=float)
+        colour = (colours or {}).get(name) or _colour_of(name)
+        if runs.size:
+            ax.plot(runs, place + 0.25 * _spread(runs), "o", ms=4, mew=0, alpha=alpha, color=colour)
+            ax.plot([runs.mean()] * 2, [place - 0.35, place + 0.35], color=colour, lw=2)
+        if name in (published or {}):
+            ax.plot(published[name], place, "D", ms=6, color=PUBLISHED)
+    ax.set_yticks(range(len(groups)), list(groups))
+    ax.set_ylim(len(groups) - 0.5, -0.5)  # the first row on top
+    ax.grid(False, axis="y")
+
+
 def circuit(qnode: Callable, *arguments: object, **options: object) -> Figure:
     """Draw a QNode, as it is executed with these arguments, with all wires and their labels."""
     import pennylane as qml

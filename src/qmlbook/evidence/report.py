@@ -91,7 +91,12 @@ def notes_markdown(verdicts: Sequence[Verdict]) -> str:
 PAGE_LINK, README_LINK = '<a href="{name}.html">{title}</a>', "[{title}](book/{name}.md)"
 
 
-def papers_table(link: str = PAGE_LINK, *, store: Store | None = None) -> str:
+def papers_table(
+    link: str = PAGE_LINK,
+    *,
+    findings: Mapping[str, str] | None = None,
+    store: Store | None = None,
+) -> str:
     """Return a Markdown table with a line a paper: what its main claims came to.
 
     Rows that refine a claim and the book's own questions are not counted.
@@ -99,6 +104,7 @@ def papers_table(link: str = PAGE_LINK, *, store: Store | None = None) -> str:
     Args:
         link: how a chapter is linked, by its paper's name and title; papers without a chapter
             have no link.
+        findings: a sentence for a paper, set below its title.
         store: where records are; the book's own when omitted.
     """
     columns = ("paper", "claims", "reproduced", "not repr.", "inconclusive",
@@ -113,6 +119,8 @@ def papers_table(link: str = PAGE_LINK, *, store: Store | None = None) -> str:
         open_ = len(found) - sum(decided) - counts["no published value"]
         title = load(name).title
         title = link.format(name=name, title=title) if _has_chapter(name) else title
+        if finding := (findings or {}).get(name):
+            title = f"{title}<br>{finding}"
         rows.append((title, *map(str, (len(found), *decided, explained, open_))))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

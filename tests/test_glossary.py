@@ -1,0 +1,54 @@
+"""The glossary: every term is defined once and linked, and chapters link what they use."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from qmlbook import chapters, papers
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXTS = {
+    name.removeprefix("book/"): (ROOT / f"{name}.md").read_text("utf-8")
+    for name in chapters.toc_files(ROOT)
+}
+GLOSSARY = re.search(r"```\{glossary\}\n:sorted:\n\n(.*?)\n```", TEXTS["glossary"], re.DOTALL)[1]
+ENTRIES = [entry.split("\n") for entry in GLOSSARY.split("\n\n")]
+TERMS = [entry[0] for entry in ENTRIES]
+LINK = re.compile(r"\{term\}`(?:[^`<]*<([^`>]+)>|([^`]+))`")
+LINKED = {name: [a or b for a, b in LINK.findall(text)] for name, text in TEXTS.items()}
+PAPERS = [name for name in papers.names() if name in TEXTS]
+
+
+def test_terms_are_sorted_unique_and_explained_in_one_to_three_sentences():
+    assert 40 <= len(TERMS) <= 70
+    assert len({term.lower() for term in TERMS}) == len(TERMS)
+    assert sorted(TERMS, key=str.lower) == TERMS
+    for term, *definition in ENTRIES:
+        text = " ".join(definition)
+        assert all(line.startswith("  ") for line in definition), term
+        assert 1 <= len(re.findall(r"[.!?)](?: |$)", text)) <= 4, term
+
+
+def test_every_link_leads_to_a_term():
+    known = {term.lower() for term in TERMS}
+    for name, linked in LINKED.items():
+        assert not {term.lower() for term in linked} - known, name
+
+
+def test_every_term_is_linked_from_a_page():
+    linked = {
+        term.lower() for name, terms in LINKED.items() if name != "glossary" for term in terms
+    }
+    assert not {term.lower() for term in TERMS} - linked
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if name != "glossary"])
+def test_a_page_links_a_term_once(name):
+    terms = [term.lower() for term in LINKED[name]]
+    assert sorted(set(terms)) == sorted(terms)
+
+
+@pytest.mark.parametrize("name", ["circuits", "evidence", *PAPERS])
+def test_chapters_link_what_they_use(name):
+    assert len(LINKED[name]) >= 10

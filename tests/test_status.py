@@ -1,0 +1,119 @@
+"""The status page: what chapters take is measured, what evidence took is read from records."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_chapters import PARAMETERS, Project, chapter
+
+from qmlbook import chapters, papers, status
+from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.evidence.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+COST = status.Cost(12.3, 10.2, 456, "2026-01-02", "Abacus, 2 cores, 8 GiB, Linux", "3.12.1")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.delenv("QMLBOOK_DATA", raising=False)
+    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))
+    return Project(tmp_path)
+
+
+def cells(table):
+    """Return the rows of a Markdown table below its head, as lists of cells."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]
+    ]
+
+
+def test_costs_are_shown_and_gaps_are_named(project):
+    project.chapters(one=chapter("One", "1"), two=chapter("Two", "2"))
+    content = {"one": {"quick": vars(COST)}}
+    project.write("book/status.json", json.dumps(content))
+    assert status.costs(project.root) == {"one": {"quick": COST}}
+    one, two = cells(status.chapters_table(project.root))
+    assert one[1:] == ["12 s", "10 s", "456 MB", status.NOT_MEASURED, "–", "–"]
+    assert two[1:] == [status.NOT_MEASURED, "–", "–"] * 2
+    (where,) = status.conditions(project.root)
+    assert where == f"quick: {COST.machine}; Python 3.12.1; measured on 2026-01-02"
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"one": {"quick": {"seconds": 1}}}'])
+def test_a_file_that_holds_no_costs_is_refused(project, content):
+    project.write("book/status.json", content)
+    with pytest.raises(QmlbookError, match=r"status\.json does not hold costs"):
+        status.costs(project.root)
+
+
+def test_an_unknown_chapter_is_refused_before_anything_runs(project):
+    with pytest.raises(UsageError, match="nosuch"):
+        status.measure(["nosuch"], root=project.root)
+    assert not status.file(project.root).exists()
+
+
+def test_machines_have_no_names():
+    import socket
+
+    said = status.machine()
+    assert re.search(r", \d+ cores, \d+ GiB, \w+$", said)
+    assert socket.gethostname() not in said
+
+
+def test_the_evidence_is_added_up(tmp_path):
+    record = Store().records("klssl", "circuit")[0]
+    store = Store(tmp_path)
+    for seed, seconds, day in ((0, 1800.0, "2026-03-01"), (1, 900.0, "2026-03-04")):
+        at = f"{day}T12:00:00+00:00"
+        store.add(replace(record, seed=seed, seconds=seconds, threads=2, started_at=at))
+    found = dict(zip(papers.names(), cells(status.evidence_table(store=store)), strict=True))
+    runs, hours, made, device, versions = found["klssl"][1:]
+    assert (runs, hours, made) == ("2", "1.5", "2026-03-01 to 2026-03-04")
+    assert device == record.device
+    assert f"torch {record.versions['torch']}" in versions
+    assert found["qdeq"][1:] == ["0", "–", "–", "–", "–"]
+
+
+@pytest.mark.parametrize("name", chapters.names(ROOT))
+def test_what_a_chapter_says_it_takes_is_of_the_order_of_what_it_took(name):
+    said = re.search(r"^\*\*Time\*\* (\d+) s of one core", chapters.sources(ROOT)[name].read_text())
+    cost = status.costs(ROOT)[name]["quick"]
+    assert cost.memory_mb > 50
+    if said:
+        assert 1 / 4 < cost.cpu_seconds / int(said[1]) < 4
+    else:  # pages without the box are quick
+        assert cost.cpu_seconds < 60
+
+
+@pytest.mark.slow
+def test_each_chapter_is_measured_by_itself(project):
+    large = "block = bytearray(400_000_000)\nprint(sum(k * k for k in range(3_000_000)) % 7)"
+    project.chapters(
+        large=chapter("Large", ("parameters", PARAMETERS), large),
+        small=chapter("Small", ("parameters", PARAMETERS), "print(1)"),
+    )
+    found = status.measure(root=project.root, echo=project.said.append)
+    assert found == status.costs(project.root)
+    assert list(found) == ["large", "small"]
+    one, other = found["large"]["quick"], found["small"]["quick"]
+    assert one.memory_mb > 400 > other.memory_mb > 20
+    assert one.cpu_seconds > other.cpu_seconds > 0
+    assert [line.split(":")[0] for line in project.said] == ["large", "small"]
+
+
+@pytest.mark.slow
+def test_a_page_is_stale_when_the_figures_beside_it_change(project):
+    def run():
+        return {r.name: r.status for r in chapters.run(root=project.root, echo=project.said.append)}
+
+    project.chapters(
+        page=chapter("Page", ("parameters", PARAMETERS), "print(1)"),
+        other=chapter("Other", ("parameters", PARAMETERS), "print(1)"),
+    )
+    project.write("book/page.json", "{}")
+    run()
+    project.write("book/page.json", '{"new": 1}')
+    assert run() == {"page": "executed", "other": "up to date"}
