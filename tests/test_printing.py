@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 import yaml
@@ -124,7 +125,7 @@ def parsed(html, name):
 
 
 def squeezed(text):
-    return re.sub(r"\s", "", text)
+    return re.sub(r"\s", "", unicodedata.normalize("NFKC", text))  # without ligatures
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +148,8 @@ def test_the_bookmarks_name_every_chapter_where_it_begins(book, texts, titles):
     starts = [book.get_destination_page_number(mark) for mark in top]
     assert starts == sorted(set(starts))
     for start, title in zip(starts[1:], titles, strict=True):
-        head, rest = texts[start][: len(squeezed(title))], texts[start][len(squeezed(title)) :]
-        assert head == squeezed(title), "the running head"
-        assert squeezed(title) in rest
+        title = squeezed(title)
+        assert texts[start].startswith(f"{title}{start + 1}{title}"), "head, number, heading"
     assert sum(isinstance(marks, list) for marks in book.outline) >= len(DOCUMENTS) - 1
 
 
@@ -161,7 +161,6 @@ def test_the_contents_name_the_pages(book, texts):
     for mark in marks[1:]:
         number = book.get_destination_page_number(mark) + 1
         assert f"{squeezed(mark.title)}{number}" in contents
-        assert texts[number - 1].endswith(str(number)), "the page shows its own number"
 
 
 @pytest.mark.slow
