@@ -21,7 +21,7 @@ def call(monkeypatch, capsys, *arguments):
     return stop.value.code or 0, captured.out, captured.err
 
 
-COMMANDS = ["chapters", "check", "build", "sweep", "report", "vectors", "data"]
+COMMANDS = ["chapters", "check", "build", "pdf", "sweep", "report", "vectors", "data"]
 
 
 def test_help_names_every_command(monkeypatch, capsys):

@@ -186,7 +186,11 @@ def _article(name: str, page: BeautifulSoup, pages: Mapping[str, BeautifulSoup])
     for tag in article.select("script, button, .headerlink"):
         tag.decompose()
     for tag in article.select("details"):  # on paper nobody opens them
-        tag["open"] = True
+        if "above-input" in tag.get("class", ()):  # code that draws a figure
+            tag.decompose()
+        else:
+            tag.summary.decompose()
+            tag.unwrap()
     for tag in article.select("[id]"):  # the same on many pages: exercises, id1
         tag["id"] = f"{name}.{tag['id']}"
     for tag in article.select("[aria-labelledby], [aria-describedby]"):
