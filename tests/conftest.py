@@ -1,10 +1,15 @@
 """Fixtures that several test files share."""
 
+import functools
+import http.server
 import os
-import shutil
 import socket
+import threading
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -21,21 +26,40 @@ def one_thread():
 @pytest.fixture(scope="session")
 def browser():
     """Return a browser; without one the tests are skipped, but not where changes are checked."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if not program:
-        tell = pytest.fail if os.environ.get("CI") else pytest.skip
-        tell("the tests of the pages need chromium or google-chrome on the path")
-    from playwright.sync_api import sync_playwright
+    from qmlbook import printing
+    from qmlbook.errors import QmlbookError
 
-    options = "no-sandbox disable-gpu disable-quic no-first-run disable-sync"
-    options += " disable-background-networking disable-component-update"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=[f"--{option}" for option in options.split()]
-        )
-        yield browser
-        browser.close()
+    try:
+        with printing.browser() as browser:
+            yield browser
+    except QmlbookError as error:
+        tell = pytest.fail if os.environ.get("CI") else pytest.skip
+        tell(f"the tests of the pages need a browser. {error}")
+
+
+@pytest.fixture(scope="session")
+def html():
+    """Return the folder of the built book."""
+    from qmlbook import book
+
+    return book.build(root=ROOT).parent
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line per request."""
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def site(html):
+    """Serve the book on this machine and return its address."""
+    handler = functools.partial(Quiet, directory=html)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
-"""The book as readers get it: every page of ``_build/html``, read by a parser and by a browser."""
+"""The book as readers get it: every page of ``_build/html``, read by a parser."""
 
-import functools
-import http.server
-import threading
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -10,20 +8,13 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from qmlbook import book, chapters
+from qmlbook import chapters
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = chapters.toc_files(ROOT)
 CHAPTERS = chapters.names(ROOT)
-WIDTHS = {"desktop": 1280, "phone": 390}
-
-
-@pytest.fixture(scope="module")
-def html():
-    """Return the folder of the built book."""
-    return book.build(root=ROOT).parent
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +89,15 @@ def test_a_shared_link_has_a_title_a_sentence_and_a_card(html, pages, document):
     assert follow(page, said["og:url"]) == (page, "")
 
 
+def test_headings_leave_no_level_out(pages):
+    for document in DOCUMENTS:
+        article = pages[f"{document}.html"].select_one("article.bd-article")
+        levels = [int(tag.name[1]) for tag in article.select("h1, h2, h3, h4, h5, h6")]
+        assert levels[0] == 1, document
+        assert levels.count(1) == 1, document
+        assert all(after <= before + 1 for before, after in pairwise(levels)), document
+
+
 def test_no_page_shows_an_error(pages):
     for page, soup in pages.items():
         assert not soup.select(".output.traceback, .output.stderr, .system-message"), page
@@ -161,92 +161,3 @@ def test_the_search_index_knows_every_page(html):
     index = (html / "searchindex.js").read_text("utf-8")
     for document in DOCUMENTS:
         assert f'"{document}"' in index
-
-
-# --- what a browser makes of them ---------------------------------------------------------------
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a line per request."""
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="module")
-def site(html):
-    """Serve the book on this machine and return its address."""
-    handler = functools.partial(Quiet, directory=html)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(params=WIDTHS)
-def tab(browser, site, request):
-    """Return a tab that sees only the book and keeps what its scripts complain about."""
-    tab = browser.new_page(viewport={"width": WIDTHS[request.param], "height": 800})
-    tab.complaints = []
-
-    def heard(message):
-        local = message.location.get("url", "").startswith(site)
-        if message.type == "error" and local:
-            tab.complaints.append(message.text)
-
-    tab.on("console", heard)
-    tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    tab.route(
-        "**/*",
-        lambda route: route.continue_() if route.request.url.startswith(site) else route.abort(),
-    )
-    yield tab
-    tab.close()
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_pages_fit_the_screen_and_scripts_run(tab, site, document):
-    tab.goto(f"{site}/{document}.html")
-    width = tab.viewport_size["width"]
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    too_wide = """width => [...document.querySelectorAll("article img, article table")]
-        .filter(element => element.getBoundingClientRect().width > width
-                && !element.closest(".pst-scrollable-table-container, .cell_output"))
-        .map(element => element.outerHTML.slice(0, 80))"""
-    assert tab.evaluate(too_wide, width) == []
-    assert (
-        tab.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).length") == 0
-    )
-    assert tab.complaints == []
-
-
-def test_the_fixed_point_is_walked_to_by_a_slider(tab, site):
-    tab.goto(f"{site}/book/qdeq.html")
-    figure = tab.locator(".qmlbook-slider")
-    shown, control = figure.locator("img:visible"), figure.get_by_label("step")
-    last = shown.get_attribute("alt")
-    control.fill("0")
-    assert shown.count() == 1
-    assert shown.get_attribute("alt").startswith("step 0:")
-    assert shown.get_attribute("alt") != last
-    assert figure.locator("output").inner_text() == shown.get_attribute("alt")
-    assert tab.complaints == []
-
-
-def test_light_and_dark(tab, site):
-    tab.goto(f"{site}/{DOCUMENTS[0]}.html")
-    paper = {}
-    for _ in range(4):
-        tab.locator(".theme-switch-button:visible").first.click()
-        theme = tab.evaluate("document.documentElement.dataset.theme")
-        paper[theme] = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert paper.keys() == {"light", "dark"}
-    assert paper["light"] != paper["dark"]
-    assert tab.complaints == []
-
-
-def test_search_finds_a_chapter(tab, site):
-    tab.goto(f"{site}/search.html?q=quantum")
-    tab.wait_for_selector("#search-results ul.search li a", timeout=20_000)
-    assert tab.locator("#search-results ul.search li a").count() >= 1
-    assert tab.complaints == []

@@ -186,6 +186,19 @@ def build(
 
 
 @app.command()
+def pdf(
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where it goes; _build/book.pdf.")
+    ] = None,
+    jobs: Jobs = 2,
+) -> None:
+    """Print the whole book to one PDF; needs Chromium, Chrome or Edge."""
+    from . import printing
+
+    typer.echo(f"The PDF is at {printing.pdf(to, jobs=jobs)}")
+
+
+@app.command()
 def course(
     names: Chapters = None,
     to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to.")] = Path("course"),

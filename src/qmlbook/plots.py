@@ -1,6 +1,8 @@
 """One figure style and one colour-blind-safe palette for the whole book.
 
-Colours are those of Okabe and Ito; the same kind of model has the same colour on every page.
+Most colours are those of Okabe and Ito; the same kind of model has the same colour on every page.
+Each stands out from white paper by a contrast of 3 to 1, and from every other one, also for eyes
+that lack one sort of cones.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 QUANTUM, CLASSICAL, UNTRAINED, PUBLISHED, NEUTRAL = (
     "#0072B2",
     "#D55E00",
-    "#7F7F7F",
+    "#666666",
     "#000000",
-    "#56B4E9",
+    "#6C3C18",
 )
 COLOURS = {
     "quantum": QUANTUM,

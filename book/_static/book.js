@@ -1,0 +1,12 @@
+// What the pages get wrong for screen readers, and for readers without a server.
+document.addEventListener("DOMContentLoaded", () => {
+  // The children of a list must be its items.
+  document
+    .querySelectorAll('[role="list"] > [role="doc-biblioentry"]')
+    .forEach((entry) => entry.setAttribute("role", "listitem"));
+});
+
+// Opened as a file, a page may not read the others: results of a search come without excerpts.
+if (location.protocol === "file:") {
+  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+}

@@ -1,0 +1,179 @@
+"""The built book in a browser: every page, wide and narrow, light and dark, without a network."""
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from qmlbook import chapters
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = chapters.toc_files(ROOT)
+FOUND = "search.html?q=quantum"
+PAGES = [*(f"{document}.html" for document in DOCUMENTS), FOUND, "genindex.html"]
+WIDTHS = {"desktop": 1280, "phone": 390}
+
+# A switch of the theme fades in, and what is half faded has no contrast.
+AT_ONCE = "* { transition: none !important; animation: none !important }"
+# Solutions and hidden code are read as well. Code is thousands of words in a dozen colours: one
+# word of each colour tells as much, and many times faster.
+UNFOLD = """() => {
+  document.querySelectorAll("article details").forEach((hidden) => { hidden.open = true; });
+  document.querySelectorAll("button.toggle-button-hidden").forEach((button) => button.click());
+  const seen = new Set();
+  for (const word of document.querySelectorAll("article pre span")) {
+    const { color, fontWeight } = getComputedStyle(word);
+    const paper = getComputedStyle(word.closest("pre")).backgroundColor;
+    const kind = [word.className, color, fontWeight, paper].join();
+    if (seen.has(kind)) word.replaceWith(...word.childNodes); else seen.add(kind);
+  }
+}"""
+
+
+@pytest.fixture(scope="module")
+def show(browser):
+    """Return a function that opens a page of the book and listens; nothing else can be reached."""
+    contexts = []
+
+    def show(home, page, width="desktop"):
+        size = {"width": WIDTHS[width], "height": 800}
+        contexts.append(browser.new_context(viewport=size, color_scheme="light"))
+        tab = contexts[-1].new_page()
+        tab.complaints, tab.strangers = [], []
+        contexts[-1].route(lambda url: not url.startswith(home), lambda route: route.abort())
+
+        def asked(request):
+            if not request.url.startswith((home, "data:", "blob:")):
+                tab.strangers.append(request.url)
+
+        tab.on("request", asked)
+        tab.on("console", lambda said: said.type == "error" and tab.complaints.append(said.text))
+        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+        tab.on("requestfailed", lambda request: tab.complaints.append(request.url))
+        tab.on("response", lambda got: got.status >= 400 and tab.complaints.append(got.url))
+        tab.goto(f"{home}/{page}", timeout=120_000)
+        tab.add_style_tag(content=AT_ONCE)
+        tab.evaluate("window.MathJax?.startup.promise.then(() => null)")
+        if page == FOUND:
+            tab.wait_for_selector("#search-results ul.search li a", timeout=60_000)
+        return tab
+
+    yield show
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(width, page) for width in WIDTHS for page in PAGES],
+    ids=lambda where: "-".join(where),
+)
+def tab(show, site, request):
+    """Return each page in turn."""
+    width, page = request.param
+    tab = show(site, page, width)
+    yield tab
+    tab.close()
+
+
+def findings(tab, mode):
+    """Return what axe-core finds serious or critical in one theme."""
+    tab.emulate_media(color_scheme=mode)
+    tab.wait_for_function("mode => document.documentElement.dataset.theme === mode", arg=mode)
+    # Without a preload axe does not ask the server for style sheets it looks for at wrong places.
+    result = Axe().run(tab, options={"resultTypes": ["violations"], "preload": False}).response
+    assert result["passes"], "axe looked at nothing"
+    return [
+        (rule["id"], node["target"], node["failureSummary"])
+        for rule in result["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+def complete(tab):
+    """Assert that a page shows all it has, without a complaint and on its own."""
+    assert tab.strangers == []
+    assert tab.complaints == []
+    broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+    assert tab.evaluate(broken) == []
+    written = tab.locator("article .math").count()
+    assert tab.locator("article .math mjx-container svg").count() == written
+    assert tab.locator("article mjx-merror, article [data-mml-node=merror]").count() == 0
+
+
+def test_pages_are_complete_on_their_own(tab):
+    complete(tab)
+
+
+def test_pages_fit_the_screen(tab):
+    width = tab.viewport_size["width"]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    too_wide = """width => [...document.querySelectorAll("article img, article table, article pre")]
+        .filter(element => element.getBoundingClientRect().width > width
+                && !element.closest(".pst-scrollable-table-container, .cell_output"))
+        .map(element => element.outerHTML.slice(0, 80))"""
+    assert tab.evaluate(too_wide, width) == []
+
+
+def test_pages_are_accessible(tab):
+    tab.evaluate(UNFOLD)
+    assert findings(tab, "light") == []
+    assert findings(tab, "dark") == []
+
+
+def test_figures_keep_white_paper_in_the_dark(tab):
+    tab.emulate_media(color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    papers = """[...new Set([...document.querySelectorAll(".cell_output img")]
+        .map((image) => getComputedStyle(image).backgroundColor))]"""
+    assert tab.evaluate(papers) in ([], ["rgb(255, 255, 255)"])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_complete_as_files(show, html, page):
+    tab = show(html.as_uri(), page)
+    complete(tab)
+    tab.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_light_and_dark(show, site, width):
+    tab = show(site, PAGES[0], width)
+    paper = {}
+    for _ in range(4):
+        tab.locator(".theme-switch-button:visible").first.click()
+        theme = tab.evaluate("document.documentElement.dataset.theme")
+        paper[theme] = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper.keys() == {"light", "dark"}
+    assert paper["light"] != paper["dark"]
+    assert tab.complaints == []
+
+
+def test_the_contents_open_on_a_phone_and_are_accessible(show, site):
+    tab = show(site, PAGES[0], "phone")
+    contents = tab.locator("nav.bd-links").last
+    assert not contents.is_visible()
+    tab.locator(".primary-toggle:visible").click()
+    contents.wait_for(state="visible")
+    assert findings(tab, "light") == []
+    assert findings(tab, "dark") == []
+    contents.get_by_role("link").nth(1).click()
+    tab.wait_for_url(f"**/{PAGES[1]}")
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_fixed_point_is_walked_to_by_a_slider(show, site, width):
+    tab = show(site, "book/qdeq.html", width)
+    figure = tab.locator(".qmlbook-slider")
+    shown, control = figure.locator("img:visible"), figure.get_by_label("step")
+    last = shown.get_attribute("alt")
+    control.fill("0")
+    assert shown.count() == 1
+    assert shown.get_attribute("alt").startswith("step 0:")
+    assert shown.get_attribute("alt") != last
+    assert figure.locator("output").inner_text() == shown.get_attribute("alt")
+    assert tab.complaints == []

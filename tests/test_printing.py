@@ -1,0 +1,215 @@
+"""The whole book on paper: one PDF, made from the built pages."""
+
+import re
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from pypdf import PdfReader
+from pypdf.generic import Destination
+
+from qmlbook import chapters, printing
+from qmlbook.paths import project_root
+
+ROOT = project_root()
+DOCUMENTS = chapters.toc_files(ROOT)
+A4 = (595, 842)
+
+
+def call(*arguments, before=""):
+    """Run the command in a process of its own, as every loop of events needs one."""
+    code = f"import sys; from qmlbook import chapters, cli, printing; {before or None}; cli.main()"
+    words = [sys.executable, "-c", code, "pdf", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
+def test_without_a_browser_one_sentence_says_what_to_install(tmp_path):
+    missing = [{"executable_path": str(tmp_path / "chromium")}]
+    before = f"printing._browsers = lambda: {missing}; chapters.run = None"
+    done = call("--to", tmp_path / "book.pdf", before=before)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "install Chromium" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_file(tmp_path):
+    done = call("--to", tmp_path)
+    assert done.returncode == 2
+    assert f"--to {tmp_path} is a folder" in done.stderr
+
+
+# --- two small pages ----------------------------------------------------------------------------
+
+PAGE = """<html><head><link rel="stylesheet" href="../_static/book.css"><script src="other.js">
+</script>{formulas}</head><body><nav class="bd-links"><a class="reference internal"
+href="one.html">One</a><p class="caption">Part &amp; piece</p><a class="reference internal"
+href="two.html">Two</a></nav><article class="bd-article"><section id="top"><h1>{title} &amp; all
+<a class="headerlink" href="#top">#</a></h1>{body}</section></article></body></html>"""
+ONE = """<p><a href="two.html#exercises">there</a> <a href="#exercises">here</a>
+<a href="two.html">whole</a> <a href="https://example.org/a#b">out</a>
+<a href="../genindex.html">index</a></p><img src="../_images/a.png" alt="a">
+<section id="exercises"><h2>Exercises</h2>
+<details class="hide above-input"><summary>Show code</summary>plot()</details>
+<details class="hide above-output"><summary>Show outputs</summary>more</details></section>
+<script>x()</script>"""
+TWO = '<section id="exercises"><h2>Exercises</h2><p aria-labelledby="exercises">two</p></section>'
+
+
+@pytest.fixture
+def joined(tmp_path):
+    """Return two pages joined to one document, parsed."""
+    (tmp_path / "_toc.yml").write_text(
+        "root: book/one\nparts: [{caption: Part & piece, chapters: [{file: book/two}]}]"
+    )
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump({"title": "A & B", "author": "We <us>"}))
+    (tmp_path / "book").mkdir()
+    formulas = "<script>window.MathJax = {}</script>"
+    for name, body, more in (("one", ONE, ""), ("two", TWO, formulas)):
+        page = PAGE.format(title=name.title(), body=body, formulas=more)
+        (tmp_path / "book" / f"{name}.html").write_text(page)
+    return BeautifulSoup(printing.document(tmp_path, tmp_path), "html.parser")
+
+
+def test_links_between_pages_stay_in_the_document(joined):
+    links = {tag.get_text(): tag["href"] for tag in joined.select("#book\\/one a")}
+    assert links == {
+        "there": "#book/two.exercises",
+        "here": "#book/one.exercises",
+        "whole": "#book/two",
+        "out": "https://example.org/a#b",
+    }
+    anchors = [tag["id"] for tag in joined.select("[id]")]
+    assert len(anchors) == len(set(anchors))
+    assert {link[1:] for link in links.values() if link[0] == "#"} <= set(anchors)
+    assert joined.select_one("[aria-labelledby]")["aria-labelledby"] == "book/two.exercises"
+    assert "index" in joined.select_one("#book\\/one p").get_text()
+
+
+def test_files_are_found_and_scripts_stay_behind(joined):
+    assert joined.select_one("main img")["src"] == "_images/a.png"
+    assert [tag["href"] for tag in joined.select("link")] == ["_static/book.css"]
+    assert [tag.string for tag in joined.select("script")] == ["window.MathJax = {}"]
+    assert "more" in joined.main.get_text()
+    assert not joined.select("details, summary")
+    assert "plot" not in joined.main.get_text()
+    assert "#" not in joined.main.get_text()
+
+
+def test_the_front_names_book_parts_and_chapters(joined):
+    assert joined.title.get_text() == joined.select_one(".title").get_text() == "A & B"
+    assert joined.select_one(".author").get_text() == "We <us>"
+    lines = [line.get_text() for line in joined.select(".book-contents p")]
+    assert lines == ["One & all", "Exercises", "Part & piece", "Two & all", "Exercises"]
+    pages = [tag["data-page"] for tag in joined.select("[data-page]")]
+    assert pages == ["book/one", "book/one.exercises", "book/two", "book/two.exercises"]
+    assert '@page c0 { @top-center { content: "One & all" } }' in joined.style.string
+
+
+# --- the book -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def book(browser, html, tmp_path_factory):
+    """Return the PDF of the whole book."""
+    assert browser
+    file = tmp_path_factory.mktemp("pdf") / "book.pdf"
+    done = call("--to", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"The PDF is at {file}"
+    assert [path.name for path in file.parent.iterdir()] == ["book.pdf"]
+    return PdfReader(file)
+
+
+def parsed(html, name):
+    return BeautifulSoup((html / f"{name}.html").read_text("utf-8"), "html.parser")
+
+
+def squeezed(text):
+    return re.sub(r"\s", "", unicodedata.normalize("NFKC", text))  # without ligatures
+
+
+@pytest.fixture(scope="module")
+def texts(book):
+    """Return the text of each page without white space."""
+    return [squeezed(page.extract_text()) for page in book.pages]
+
+
+@pytest.fixture(scope="module")
+def titles(html):
+    """Return the chapters' titles, in reading order."""
+    pages = (parsed(html, name) for name in DOCUMENTS)
+    return [page.h1.get_text().removesuffix("#") for page in pages]
+
+
+@pytest.mark.slow
+def test_the_bookmarks_name_every_chapter_where_it_begins(book, texts, titles):
+    top = [mark for mark in book.outline if isinstance(mark, Destination)]
+    assert [mark.title for mark in top] == ["Contents", *titles]
+    starts = [book.get_destination_page_number(mark) for mark in top]
+    assert starts == sorted(set(starts))
+    for start, title in zip(starts[1:], titles, strict=True):
+        title = squeezed(title)
+        assert texts[start].startswith(f"{title}{start + 1}{title}"), "head, number, heading"
+    assert sum(isinstance(marks, list) for marks in book.outline) >= len(DOCUMENTS) - 1
+
+
+@pytest.mark.slow
+def test_the_contents_name_the_pages(book, texts):
+    marks = [mark for mark in book.outline if isinstance(mark, Destination)]
+    first, last = (book.get_destination_page_number(mark) for mark in marks[:2])
+    contents = "".join(texts[first:last])
+    for mark in marks[1:]:
+        number = book.get_destination_page_number(mark) + 1
+        assert f"{squeezed(mark.title)}{number}" in contents
+
+
+@pytest.mark.slow
+def test_links_lead_into_the_book_or_out_of_it(book, html):
+    places = {name.lstrip("/") for name in book.named_destinations}
+    inside, outside = [], []
+    for page in book.pages:
+        for note in page.get("/Annots", []):
+            note = note.get_object()
+            action = note.get("/A", {})
+            if "/Dest" in note:
+                inside.append(str(note["/Dest"]).lstrip("/"))
+            elif "/URI" in action:
+                outside.append(action["/URI"])
+            else:
+                inside.append(str(action["/D"]).lstrip("/"))
+    assert set(inside) <= places
+    assert len(inside) > 10 * len(DOCUMENTS)
+    assert set(DOCUMENTS) <= set(inside)
+    assert outside
+    assert not [link for link in outside if re.search(r"book\.invalid|127\.0\.0\.1|file:", link)]
+    written = set()
+    for name in DOCUMENTS:
+        page = parsed(html, name)
+        written |= {tag["href"] for tag in page.select("article a.external[href]")}
+    assert {link.rstrip("/") for link in written} <= {link.rstrip("/") for link in outside}
+
+
+@pytest.mark.slow
+def test_it_is_a_book_on_paper(book, texts, html):
+    assert book.metadata.title == "Quantum Learning, Rerun"
+    assert book.trailer["/Root"]["/Lang"] == "en"
+    assert book.trailer["/Root"]["/MarkInfo"]["/Marked"]
+    assert 5 * len(DOCUMENTS) < len(book.pages) < 30 * len(DOCUMENTS)
+    for page in book.pages:
+        assert [round(side) for side in page.mediabox[2:]] == pytest.approx(A4, abs=1)
+    blank = [number for number, text in enumerate(texts, 1) if len(text) < 20]
+    assert blank == []
+    pictures = sum(len(page.images) for page in book.pages)
+    shown = 0
+    for name in DOCUMENTS:
+        page = parsed(html, name)
+        shown += len(page.select("article img:not([hidden])"))
+    assert pictures >= shown
+    whole = "".join(texts)
+    assert not re.search("(Show|Hide)codecell", whole)
+    assert "Solutionto" in whole
+    assert r"\(" not in re.sub(r"r?\"[^\"]*\"", "", whole), "a formula was not typeset"
