@@ -28,7 +28,6 @@ PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "torch", "pennylane", "kornia", "matplotlib"),
     *("dask", "papermill", "nbval", "jupyter-book", "sphinx"),
 )
-WHAT = ("time", "processor", "memory")
 NOT_MEASURED = "not measured"
 
 
@@ -172,17 +171,18 @@ def chapters_table(root: Path | None = None) -> str:
     """Return a Markdown table of what each chapter takes, in reading order."""
     stored, rows = costs(root), []
     for name in chapters.names(root):
-        row = [f'<a href="{name}.html">{name}</a>']
-        for profile in papers.PROFILES:
-            cost = stored.get(name, {}).get(profile)
-            row += (
-                [f"{cost.seconds:.0f} s", f"{cost.cpu_seconds:.0f} s", f"{cost.memory_mb} MB"]
-                if cost
-                else [NOT_MEASURED, "–", "–"]
-            )
-        rows.append(row)
-    columns = [f"{profile}: {what}" for profile in papers.PROFILES for what in WHAT]
-    return _table(["chapter", *columns], rows, numbers=range(1, 1 + len(columns)))
+        quick, full = (_words(stored.get(name, {}).get(profile)) for profile in papers.PROFILES)
+        at_full_scale = full[0] if full[0] == NOT_MEASURED else ", ".join(full)
+        rows.append([f'<a href="{name}.html">{name}</a>', *quick, at_full_scale])
+    columns = ("chapter", "time", "processor", "memory", "the same in full")
+    return _table(columns, rows, numbers=(1, 2, 3))
+
+
+def _words(cost: Cost | None) -> list[str]:
+    """Return time, processor time and memory in words."""
+    if cost is None:
+        return [NOT_MEASURED, "–", "–"]
+    return [f"{cost.seconds:.0f} s", f"{cost.cpu_seconds:.0f} s", f"{cost.memory_mb} MB"]
 
 
 def conditions(root: Path | None = None) -> list[str]:
