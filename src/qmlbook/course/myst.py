@@ -231,6 +231,8 @@ class Chapter:
         """Return what a role says, empty if it is unknown or leads nowhere."""
         if role == "doc" and target in self.book.titles:
             return f"*{self.book.titles[target]}*"
+        if role == "term":  # `words <term>`, or the term itself
+            return target.split(" <")[0]
         if role == "eq" and target in self._equations:
             return f"({self._equations[target]})"
         keys = [key.strip() for key in target.split(",")]
@@ -243,7 +245,7 @@ class Chapter:
     def _error(self, what: str) -> QmlbookError:
         return QmlbookError(
             f"{self.name}: {what} cannot be put into plain Markdown; known are admonitions, math, "
-            "exercises, solutions, doc, eq, cite and links inside the book."
+            "exercises, solutions, doc, eq, cite, term and links inside the book."
         )
 
 
