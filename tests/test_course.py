@@ -1,5 +1,6 @@
 """A course from the book: no solution leaks, nbgrader grades it, slides need no network."""
 
+import json
 import os
 import re
 import subprocess
@@ -241,7 +242,9 @@ def test_no_line_of_a_solution_leaks(book, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_notebooks_are_valid_for_jupyter_and_nbgrader(book, name):
-    validator = pytest.importorskip("nbgrader.nbgraderformat").MetadataValidator()
+    from nbgrader.nbgraderformat import MetadataValidator
+
+    validator = MetadataValidator()
     chapter = course.read(name, ROOT, book)
     solved = assignments.instructor(chapter)
     for notebook in (solved, assignments.student(solved)):
@@ -332,6 +335,24 @@ def test_slides_keep_figures_and_solutions_apart(book, tiny):
     assert "Figure 1." in soup.select_one(".caption").get_text()
     assert "known = 1" in soup.select_one("details").get_text()
     assert [p for p in soup.find_all("p") if "Exercise 1." in p.get_text()]
+
+
+def test_slides_never_show_the_output_of_another_source(tmp_path):
+    executed = tmp_path / "_build" / "executed" / "quick" / "tiny.ipynb"
+    for folder in (tmp_path / "book", tmp_path / "data", executed.parent):
+        folder.mkdir(parents=True)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/tiny\n")
+    (tmp_path / "requirements.lock").write_text("")
+    source = tmp_path / "book" / "tiny.md"
+    source.write_text(HEAD)
+    assert chapters.executed("tiny", tmp_path) is None
+    common = chapters._common_digest(tmp_path, chapters._own_data())
+    stamp = {"profile": "quick", "parameters": {}}
+    stamp["fingerprint"] = chapters._digest(common.encode(), source.read_bytes())
+    executed.write_text(json.dumps({"metadata": {"qmlbook": stamp}}))
+    assert chapters.executed("tiny", tmp_path) == executed
+    source.write_text(HEAD + "One word more.\n")
+    assert chapters.executed("tiny", tmp_path) is None
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -459,7 +480,8 @@ def without(chapter, first, last):
 @pytest.fixture
 def graded(tmp_path, monkeypatch):
     """Return a function that has nbgrader grade two submissions of a chapter."""
-    gradebook = pytest.importorskip("nbgrader.api").Gradebook
+    from nbgrader.api import Gradebook
+
     (tmp_path / "kernel").mkdir()
     for key, value in chapters.kernel_environment(ROOT, tmp_path / "kernel", embedded=True).items():
         monkeypatch.setenv(key, value)
@@ -488,7 +510,7 @@ def graded(tmp_path, monkeypatch):
         released = nbformat.read(tmp_path / "release" / name / f"{name}.ipynb", as_version=4)
         assert text(released) == text(given)
         run("autograde", name)
-        with gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
+        with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
             found = {who: book.find_submission(name, who) for who in ("diligent", "empty")}
             return {who: (s.score, s.max_score, s.needs_manual_grade) for who, s in found.items()}
 
@@ -522,6 +544,7 @@ FITS = """() => {
 def test_slides_fit_the_screen_and_need_no_network(browser, tmp_path, name):
     (result,) = chapters.run([name], root=ROOT)
     assert result.ok, result
+    assert chapters.executed(name, ROOT) == result.path
     folder = course.write([name], to=tmp_path / "course", root=ROOT)
     tab = browser.new_page(viewport={"width": 1120, "height": 700})
     complaints, asked = [], []

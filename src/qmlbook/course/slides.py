@@ -23,6 +23,7 @@ _HERE = Path(__file__).parent
 #: Characters of text that fit on a slide: beside a cell, and alone.
 _ROOM_BESIDE, _ROOM_ALONE = 260, 800
 _ROOM_BELOW = 200  # of closing words under a cell
+_FORMULA = 150  # what a displayed formula takes of it at least
 _LONG_CODE = 12  # lines; longer code is folded
 
 
@@ -49,7 +50,7 @@ def deck(chapter: Chapter) -> NotebookNode:
     """Return the notebook that nbconvert makes slides of."""
     from nbformat.v4 import new_notebook
 
-    slides = _Deck()
+    slides = _Deck(chapter.title)
     for item in chapter.items:
         if isinstance(item, Exercise):
             slides.words(f"**Exercise {item.number}.** {item.question}")
@@ -67,7 +68,8 @@ def deck(chapter: Chapter) -> NotebookNode:
 class _Deck:
     """Slides that grow cell by cell."""
 
-    def __init__(self):
+    def __init__(self, title: str):
+        self.title = title
         self.cells: list[NotebookNode] = []
         self.section = ""  # heading of the section, "" before the first one
         self.bare = False  # whether the last slide has nothing but its heading
@@ -125,19 +127,23 @@ class _Deck:
     def _open(self) -> None:
         """Begin a slide below the last one, unless that one has room."""
         if not self.bare:
-            self._add(f"### {self.section}" if self.section else "###", "subslide")
+            self._add(f"### {self.section or self.title}", "subslide")
         self.bare = False
 
     def _text(self, room: int) -> None:
         """Show what fits of the words that wait; all of them are notes if anything is left out."""
         if not self.waiting:
             return
-        shown = [part for block in self.waiting if (part := _shortened(block, room))]
-        kept = []
-        for part in shown:
-            if not kept or len(part) <= room:
+        kept: list[str] = []
+        cut = False  # words after a gap would not be understood, formulas are
+        for block in self.waiting:
+            part, formula = _shortened(block, room), block.startswith("$$")
+            size = max(len(part), _FORMULA if formula else 0)
+            fits = part and (not kept or size <= room) and (formula or not cut)
+            if fits:
                 kept.append(part)
-                room -= len(part)
+                room -= size
+            cut = cut or not fits or part != block
         if kept:
             self._add("\n\n".join(kept))
         if kept != self.waiting:
