@@ -6,6 +6,12 @@ document.addEventListener("DOMContentLoaded", () => {
     .forEach((entry) => entry.setAttribute("role", "listitem"));
 });
 
+// What was hidden may scroll. The theme looks for that when the window changes, and lets the
+// keyboard reach it.
+document.addEventListener("click", ({ target }) => {
+  if (target.closest(".admonition.toggle, details")) window.dispatchEvent(new Event("resize"));
+});
+
 // Opened as a file, a page may not read the others: results of a search come without excerpts.
 if (location.protocol === "file:") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
