@@ -723,6 +723,7 @@ def test_a_broken_build_leaves_the_last_good_book(project):
     project.build()
     assert "The new book" in page.read_text("utf-8")
     assert sorted(path.name for path in (project.root / "_build").iterdir()) == [
+        ".lock",
         "executed",
         "html",
         "site",

@@ -23,6 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ from .errors import QmlbookError, UsageError
 
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 _MARK = ".fingerprint"
-_NEW, _OLD = ".new", ".old"  # in _build: the book that is being made, the one that makes room
+_NEW, _OLD = ".new-", ".old"  # in _build: the book that is being made, the one that makes room
 #: Branch of the repository with the twins of the chapters, and their folder on it and in _build/.
 TWINS = "notebooks"
 _INSTALL = """\
@@ -82,6 +83,8 @@ def build(
     site, html = folder / "site", folder / "html"
     with paths.locked(folder / ".lock"):
         _recover(folder)
+        for remains in folder.glob(f"{_NEW}*"):  # of a build that was killed
+            shutil.rmtree(remains, ignore_errors=True)
         results = chapters.run(jobs=jobs, root=root, echo=echo)
         if bad := [result.name for result in results if not result.ok]:
             raise QmlbookError(
@@ -116,13 +119,12 @@ def _require_jupyter_book() -> str:
 
 
 def _recover(folder: Path) -> None:
-    """Put back the last good book if a build was killed between two renames; remove the rest."""
+    """Put back the last good book if a build ended between two renames; else remove the old."""
     old, html = folder / _OLD, folder / "html"
     if old.exists() and not html.exists():
         old.replace(html)
-    for remains in (old, folder / _NEW):
-        if remains.exists():
-            shutil.rmtree(remains)
+    if old.exists():
+        shutil.rmtree(old)
 
 
 def _github(address: str) -> str:
@@ -233,8 +235,8 @@ def _is_current(html: Path, fingerprint: str) -> bool:
 
 def _render(site: Path, html: Path, fingerprint: str, echo: Callable[[str], object]) -> None:
     """Build the site beside the last good book and, when it is good, put it in its place."""
-    new, old = html.with_name(_NEW), html.with_name(_OLD)
-    try:
+    # A name of its own: the pages of a build that was killed may still be on their way.
+    with tempfile.TemporaryDirectory(prefix=_NEW, dir=html.parent) as new:
         options = ["--path-output", new, "-W", "--keep-going", "-n", "--quiet"]
         process = subprocess.run(
             [sys.executable, "-c", _JUPYTER_BOOK, "build", site, *options],
@@ -248,10 +250,11 @@ def _render(site: Path, html: Path, fingerprint: str, echo: Callable[[str], obje
                 raise OSError(errno.ENOSPC, full)
             echo(said)
             raise QmlbookError("The book was not built, because of the errors and warnings above.")
-        fresh = new / "_build" / "html"
+        fresh = Path(new, "_build", "html")
         (fresh / _MARK).write_text(fingerprint, "utf-8")
-        if html.exists():
-            html.replace(old)
-        fresh.replace(html)
-    finally:
-        _recover(html.parent)
+        try:
+            if html.exists():
+                html.replace(html.with_name(_OLD))
+            fresh.replace(html)
+        finally:
+            _recover(html.parent)

@@ -32,7 +32,7 @@ _OPTIONS = re.compile(r"((?::[\w-]+:[^\n]*\n?)*)\s*(.*)", re.DOTALL)
 
 
 class Directive(NamedTuple):
-    """A fenced directive: ```` ```{name} argument ````, ``:option:`` lines, then its body."""
+    """A fenced directive: its name and argument, ``:option:`` lines, then its body."""
 
     name: str
     argument: str
