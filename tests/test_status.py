@@ -26,7 +26,8 @@ def project(tmp_path, monkeypatch):
 def cells(table):
     """Return the rows of a Markdown table below its head, as lists of cells."""
     return [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]
+        [cell.strip().replace("\u00a0", " ") for cell in line.strip("|").split("|")]
+        for line in table.splitlines()[2:]
     ]
 
 

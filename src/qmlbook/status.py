@@ -182,7 +182,8 @@ def _words(cost: Cost | None) -> list[str]:
     """Return time, processor time and memory in words."""
     if cost is None:
         return [NOT_MEASURED, "–", "–"]
-    return [f"{cost.seconds:.0f} s", f"{cost.cpu_seconds:.0f} s", f"{cost.memory_mb} MB"]
+    words = (f"{cost.seconds:.0f} s", f"{cost.cpu_seconds:.0f} s", f"{cost.memory_mb} MB")
+    return [word.replace(" ", "\u00a0") for word in words]  # a number keeps its unit
 
 
 def conditions(root: Path | None = None) -> list[str]:
