@@ -269,7 +269,7 @@ def render_parameters(found: Mapping[str, list[Parameter]], format: str) -> str:
     return "\n\n".join(blocks)
 
 
-def _accept(name: str, given: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
+def _accept(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values given for parameters, each of the kind that the chapter declares.
 
     Raises:
@@ -283,11 +283,11 @@ def _accept(name: str, given: Mapping[str, Any], known: Mapping[str, Parameter])
             allowed = [key for key in known if key != "profile"]
             raise choose(f"parameter of {name}", parameter, allowed or ["(it has none)"])
         try:
-            values[parameter] = _read(value, known[parameter].default)
+            values[parameter] = _read(value, known[parameter])
         except (TypeError, ValueError):
             raise UsageError(
                 f"parameter {parameter} of {name} takes a value such as "
-                f"{shown(known[parameter].default)}, not {shown(value)}."
+                f"{shown(known[parameter])}, not {shown(value)}."
             ) from None
     return values
 
@@ -357,7 +357,10 @@ def run(
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
     before = {name: _written(source) for name, source in chapters.items()}
     written = {name: jupytext.read(source) for name, source in chapters.items()}
-    defaults = {name: declared(written[name], source) for name, source in chapters.items()}
+    defaults = {
+        name: {each.name: each.default for each in declared(written[name], source).values()}
+        for name, source in chapters.items()
+    }
     given = {name: _accept(name, parameters or {}, defaults[name]) for name in chapters}
     cell_timeout = cell_timeout or CELL_TIMEOUT[profile]
     # Runs on the reader's own data and runs that hide them must not replace each other.
@@ -369,9 +372,7 @@ def run(
     def one(name: str) -> Result:
         source, target = chapters[name], folder / f"{name}.ipynb"
         values = {**given[name], "profile": profile}
-        changed = {
-            key: value for key, value in values.items() if value != defaults[name][key].default
-        }
+        changed = {key: value for key, value in values.items() if value != defaults[name][key]}
         fingerprint = _digest(common.encode(), before[name])
         stamp = {"profile": profile, "parameters": changed, "fingerprint": fingerprint}
         if not force and _stamp(target) == stamp:
