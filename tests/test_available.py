@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from qmlbook import papers
-from qmlbook.errors import UsageError
+from qmlbook.errors import QmlbookError
 from qmlbook.evidence.claims import PUBLISHED, load
 from qmlbook.evidence.verdicts import verdicts
 
@@ -76,7 +76,7 @@ def test_one_line_and_one_command_turn_a_gap_into_a_verdict(copy, today, publish
 
 def test_a_typing_mistake_is_named(copy):
     fill(copy, "published: {mean: none}")
-    with pytest.raises(UsageError, match=rf"{CLAIM}: published\.mean is 'none' and must be"):
+    with pytest.raises(QmlbookError, match=rf"{CLAIM}: published\.mean is 'none' and must be"):
         load("qdeq", copy / FILE)
 
 
