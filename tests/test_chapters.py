@@ -742,6 +742,10 @@ def test_a_plain_jupyter_book_build_works_too_and_is_strict(project):
             text=True,
         )
 
+    # The library's own extension, beside the tiny library that the tiny chapter imports.
+    shutil.copyfile(
+        ROOT / "src" / "qmlbook" / "apidoc.py", project.root / "src" / "qmlbook" / "apidoc.py"
+    )
     # Notebooks that lie about are none of its business.
     project.write("book/tiny.ipynb", "{}")
     project.write("_build/executed/quick/tiny.ipynb", "{}")

@@ -4,6 +4,11 @@ document.addEventListener("DOMContentLoaded", () => {
   document
     .querySelectorAll('[role="list"] > [role="doc-biblioentry"]')
     .forEach((entry) => entry.setAttribute("role", "listitem"));
+  // What opens a part of the contents has an arrow and no name.
+  document.querySelectorAll(".bd-sidebar li.has-children > details > summary").forEach((arrow) => {
+    const page = arrow.closest("li").querySelector(":scope > a").textContent.trim();
+    arrow.setAttribute("aria-label", `Pages below ${page}`);
+  });
 });
 
 // What was hidden may scroll. The theme looks for that when the window changes, and lets the
