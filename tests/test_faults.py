@@ -417,10 +417,11 @@ def test_an_interrupted_build_leaves_the_last_good_book(copy, name):
     assert not half_written(copy)
 
 
-def test_programs_are_stopped_together_and_none_is_started_afterwards(tmp_path):
+def interrupt(folder, prelude=""):
+    """Interrupt a program that runs among others; return its status and what ran it."""
     code = (
-        f"import pathlib, time; pathlib.Path({str(tmp_path)!r}, 'on').write_text('x'); "
-        "time.sleep(600)"
+        f"import pathlib, signal, time; {prelude}"
+        f"pathlib.Path({str(folder)!r}, 'on').write_text('x'); time.sleep(600)"
     )
     with (
         contextlib.suppress(KeyboardInterrupt),
@@ -428,28 +429,22 @@ def test_programs_are_stopped_together_and_none_is_started_afterwards(tmp_path):
         programs.Programs() as side_by_side,
     ):
         future = pool.submit(side_by_side.run, [sys.executable, "-c", code])
-        wait_for(tmp_path / "on")
+        wait_for(folder / "on")
         raise KeyboardInterrupt
-    assert future.result().returncode == -signal.SIGINT
+    return future.result().returncode, side_by_side
+
+
+def test_programs_are_stopped_together_and_none_is_started_afterwards(tmp_path):
+    status, side_by_side = interrupt(tmp_path)
+    assert status == -signal.SIGINT
     with pytest.raises(QmlbookError, match="interrupted"):
         side_by_side.run([sys.executable, "-c", ""])
 
 
 def test_a_program_that_does_not_listen_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "GRACE", 0.2)
-    code = (
-        "import pathlib, signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-        f"pathlib.Path({str(tmp_path)!r}, 'on').write_text('x'); time.sleep(600)"
-    )
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        ThreadPoolExecutor(1) as pool,
-        programs.Programs() as side_by_side,
-    ):
-        future = pool.submit(side_by_side.run, [sys.executable, "-c", code])
-        wait_for(tmp_path / "on")
-        raise KeyboardInterrupt
-    assert future.result().returncode == -signal.SIGKILL
+    status, _ = interrupt(tmp_path, "signal.signal(signal.SIGINT, signal.SIG_IGN); ")
+    assert status == -signal.SIGKILL
 
 
 def test_two_builds_do_not_work_in_the_same_folder_at_once(tmp_path):
