@@ -18,6 +18,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Return a small checkout of its own, without the reader's data."""
+    from test_chapters import Project
+
+    monkeypatch.delenv("QMLBOOK_DATA", raising=False)
+    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))
+    return Project(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Keep small products on one core: on a busy machine, waiting for others takes most time."""

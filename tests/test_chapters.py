@@ -106,13 +106,6 @@ def printed(notebook):
     ]
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.delenv("QMLBOOK_DATA", raising=False)
-    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))
-    return Project(tmp_path)
-
-
 # --- names and parameters -----------------------------------------------------------------------
 
 

@@ -476,13 +476,6 @@ def call(monkeypatch, capsys, root, *words):
     return int(stop.value.code or 0), captured.out, captured.err
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.delenv("QMLBOOK_DATA", raising=False)
-    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))
-    return Project(tmp_path)
-
-
 def test_weights_that_are_damaged(tmp_path):
     import torch
 

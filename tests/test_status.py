@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_chapters import PARAMETERS, Project, chapter
+from test_chapters import PARAMETERS, chapter
 
 from qmlbook import chapters, papers, status
 from qmlbook.errors import QmlbookError, UsageError
@@ -14,13 +14,6 @@ from qmlbook.evidence.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 COST = status.Cost(12.3, 10.2, 456, "2026-01-02", "Abacus, 2 cores, 8 GiB, Linux", "3.12.1")
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.delenv("QMLBOOK_DATA", raising=False)
-    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))
-    return Project(tmp_path)
 
 
 def cells(table):
@@ -117,5 +110,7 @@ def test_a_page_is_stale_when_the_figures_beside_it_change(project):
     )
     project.write("book/page.json", "{}")
     run()
+    assert chapters.executed("page", project.root)
     project.write("book/page.json", '{"new": 1}')
+    assert chapters.executed("page", project.root) is None
     assert run() == {"page": "executed", "other": "up to date"}

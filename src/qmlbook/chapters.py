@@ -518,8 +518,8 @@ def _failure(
 def executed(name: str, root: Path) -> Path | None:
     """Return the quick run of a chapter as it stands now, ``None`` if it was not run since."""
     target = root / "_build" / "executed" / "quick" / f"{name}.ipynb"
-    source = sources(root)[name].read_bytes()
-    fingerprint = _digest(_common_digest(root, _own_data()).encode(), source)
+    written = _written(sources(root)[name])
+    fingerprint = _digest(_common_digest(root, _own_data()).encode(), written)
     fresh = {"profile": "quick", "parameters": {}, "fingerprint": fingerprint}
     return target if _stamp(target) == fresh else None
 
