@@ -218,3 +218,10 @@ def test_start_up_imports_nothing_heavy():
     code = f"import sys, qmlbook.cli; print([m for m in {heavy!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["report", "records"])
+def test_a_place_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tmp_path, command):
+    status, _, error = call(monkeypatch, capsys, command, "klssl", "--to", str(tmp_path))
+    assert status == 1
+    assert error == f"Error: --to {tmp_path}: the file cannot be written (Is a directory).\n"

@@ -334,8 +334,7 @@ def _put(text: str, to: Path | None) -> None:
     try:
         paths.write(to, text.encode())
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise QmlbookError(f"--to {to}: the file cannot be written ({reason}).") from error
+        raise QmlbookError(f"--to {to}: the file cannot be written ({error.strerror}).") from error
 
 
 @app.command()

@@ -79,10 +79,12 @@ def writing(place: Path | str) -> Iterator[None]:
     except OSError as error:
         first = error.args[0][0] if isinstance(error, shutil.Error) else error.args
         reason = error.strerror or str(first[-1])
-        raise WriteError(
+        problem = WriteError(
             f"{place} cannot be written ({reason}); QMLBOOK_ROOT, QMLBOOK_CACHE and TMPDIR can "
             "name another checkout, cache and temporary folder."
-        ) from error
+        )
+        problem.strerror = reason  # for callers who know better what the reader can do
+        raise problem from error
 
 
 @contextmanager

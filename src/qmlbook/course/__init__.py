@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from .. import chapters, paths
-from ..errors import QmlbookError, UsageError, WriteError, choose
+from ..errors import QmlbookError, UsageError, choose
 from . import assignments, slides
 from .myst import Book, Chapter
 
@@ -147,10 +147,8 @@ def _place(content: Mapping[str, bytes], folder: Path, force: bool) -> None:
             for name in content:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(fresh / name, folder / name)
-    except WriteError:
-        raise  # says what cannot be written, and why
     except OSError as error:
-        raise QmlbookError(f"--to {str(folder)!r}: {error.strerror}: {error.filename}.") from None
+        raise QmlbookError(f"--to {str(folder)!r} cannot be written ({error.strerror}).") from None
 
 
 def _free(path: Path, data: bytes) -> bool:
