@@ -8,6 +8,8 @@ UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A process for each core, and files of tests as a whole: what a file makes once is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
@@ -23,7 +25,7 @@ test: $(READY)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@echo "== library"
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(PYTEST) -m "not slow"
 	@echo "== reference vectors"
 	@$(BIN)/qmlbook vectors tests/vectors/*.json
 	@echo "== stored runs, made again"
@@ -34,7 +36,7 @@ test: $(READY)
 	@echo "== book"
 	@$(BIN)/qmlbook build
 	@echo "== chapter pipeline, environment and pages"
-	@$(BIN)/python -m pytest -q -m slow
+	@$(PYTEST) -m slow
 
 # The references again, on other code paths of torch and with other numbers of threads:
 # `make determinism CHAPTERS="evidence klssl"` for some of them.

@@ -24,7 +24,7 @@ from test_chapters import PARAMETERS, TINY, Project, chapter
 
 from qmlbook import chapters, cli, paths, programs, references, weights
 from qmlbook.data import files
-from qmlbook.errors import QmlbookError, UsageError, WriteError, choose
+from qmlbook.errors import QmlbookError, UsageError, WriteError, choose, shown
 from qmlbook.evidence import claims
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -758,6 +758,7 @@ def test_what_is_shown_of_a_name_is_short_and_on_one_line():
     long = str(choose("name", "x" * 5000, ["a"]))
     assert len(long) < 200
     assert "(5002 characters)" in long
+    assert "/data/x.json'" in shown("/a/long/path" * 10 + "/data/x.json")
     assert str(choose("name", "a\n\u202eb", ["a"])).startswith(r"name 'a\n\u202eb' is not")
 
 

@@ -16,9 +16,12 @@ class WriteError(QmlbookError, OSError):
 
 
 def shown(given: object) -> str:
-    """Return a value as a sentence shows it: quoted, on one line, and never long."""
+    """Return a value as a sentence shows it: quoted, on one line, and never long.
+
+    Of a long one the end is shown, too, where a path has its name.
+    """
     text = ascii(given) if isinstance(given, str) and not given.isprintable() else repr(given)
-    return text if len(text) <= 80 else f"{text[:70]}... ({len(text)} characters)"
+    return text if len(text) <= 80 else f"{text[:35]}...{text[-35:]} ({len(text)} characters)"
 
 
 def choose(argument: str, given: object, allowed: Iterable[object]) -> UsageError:
