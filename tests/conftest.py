@@ -8,9 +8,16 @@ import socket
 import threading
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine is slow, which is no fault of what is tested, and fixtures serve all examples.
+hypothesis.settings.register_profile(
+    "book", deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
+hypothesis.settings.load_profile("book")
 
 # In the background of a shell a process ignores interruptions, and so would the programs that the
 # tests start and interrupt.
@@ -49,8 +56,13 @@ def browser():
         with printing.browser() as browser:
             yield browser
     except QmlbookError as error:
-        tell = pytest.fail if os.environ.get("CI") else pytest.skip
-        tell(f"the tests of the pages need a browser. {error}")
+        without_a_browser(error)
+
+
+def without_a_browser(error):
+    """Skip a test of the pages; where changes are checked, fail."""
+    tell = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+    tell(f"the tests of the pages need a browser. {error}")
 
 
 @pytest.fixture(scope="session")

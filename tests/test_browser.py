@@ -12,7 +12,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = chapters.toc_files(ROOT)
 FOUND = "search.html?q=quantum"
-PAGES = [*(f"{document}.html" for document in DOCUMENTS), FOUND, "genindex.html"]
+PAGES = [f"{document}.html" for document in DOCUMENTS]
+PAGES += [FOUND, "genindex.html", "py-modindex.html"]
 WIDTHS = {"desktop": 1280, "phone": 390}
 
 # A switch of the theme fades in, and what is half faded has no contrast.
@@ -136,6 +137,14 @@ def test_figures_keep_white_paper_in_the_dark(tab):
     papers = """[...new Set([...document.querySelectorAll(".cell_output img")]
         .map((image) => getComputedStyle(image).backgroundColor))]"""
     assert tab.evaluate(papers) in ([], ["rgb(255, 255, 255)"])
+
+
+def test_no_page_of_the_book_is_forgotten(html):
+    built = {path.relative_to(html).as_posix() for path in html.rglob("*.html")}
+    built = {name for name in built if not name.startswith("_static/")}
+    looked_at = {page.partition("?")[0] for page in PAGES}
+    assert built - looked_at == {"index.html"}  # leads on to the first page
+    assert looked_at <= built
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -292,7 +292,7 @@ def test_index_1_at_zero_reads_wire_4():
     np.testing.assert_allclose(angle[:, 0], np.cos(angles[:, 4] / 2) ** 2, atol=1e-13)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(0.01, 100), st.booleans(), st.integers(0, 2**32 - 1))
 def test_amplitudes_lose_scale_and_sign(scale, flip, seed):
     rng = np.random.default_rng(seed)

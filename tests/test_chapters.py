@@ -116,6 +116,12 @@ def test_chapters_are_the_notebooks_of_the_contents_in_reading_order(project):
     assert chapters.sources(project.root)["zeta"] == project.root / "book" / "zeta.md"
 
 
+@pytest.mark.parametrize("name", chapters.names(ROOT))
+def test_every_parameter_of_the_book_says_what_it_is(name):
+    for each in chapters.parameters([name], root=ROOT)[name]:
+        assert each.help, each.name
+
+
 def test_two_chapters_of_one_name_are_refused(project):
     project.write("book/more/tiny.md", TINY)
     project.write("_toc.yml", "root: book/tiny\nchapters:\n- file: book/more/tiny\n")

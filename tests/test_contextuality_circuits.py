@@ -76,7 +76,7 @@ def test_generators_fix_their_state_up_to_its_signs(n, k):
 
 
 @given(st.integers(0, 10_000), st.sampled_from(SIZES))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_outputs_are_a_distribution_and_agree_with_single_paths(seed, size):
     draw = stream(seed, "tokens")
     n, k = size
@@ -127,7 +127,7 @@ def test_a_tableau_knows_graphs_only():
 
 
 @given(st.integers(0, 10_000), st.sampled_from(SIZES))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_block_law_is_the_measurement_in_any_order(seed, size):
     draw = stream(seed, "blocks")
     n, k = size
@@ -337,7 +337,7 @@ def test_no_three_graphs_share_a_memory():
 
 
 @given(st.integers(0, 10_000), st.integers(2, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_two_graphs_share_a_memory_unless_orthogonal(seed, n):
     draw = stream(seed, "pairs")
     graphs = [(random_edges(draw, n, 2), bits(draw, n)) for _ in range(2)]

@@ -528,6 +528,18 @@ def test_nbgrader_grades_a_real_chapter(graded, book):
     assert graded(chapter) == {"diligent": (2, 2, False), "empty": (0, 2, False)}
 
 
+@pytest.mark.slow
+def test_nbgrader_grades_a_whole_chapter(graded, book):
+    chapter = course.read("klssl", ROOT, book)
+    checked = sum(bool(assignments.checks(exercise)) for exercise in chapter.exercises)
+    written = len(chapter.exercises) - checked
+    assert checked
+    assert graded(chapter) == {
+        "diligent": (checked, len(chapter.exercises), bool(written)),
+        "empty": (0, len(chapter.exercises), False),
+    }
+
+
 FITS = """() => {
   const slide = Reveal.getCurrentSlide(), frame = slide.getBoundingClientRect();
   const scrolled = "aside, pre, mjx-container, .jp-RenderedMarkdown.jp-OutputArea-output *";
@@ -540,7 +552,7 @@ FITS = """() => {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["circuits", "klssl"])
+@pytest.mark.parametrize("name", NAMES)
 def test_slides_fit_the_screen_and_need_no_network(browser, tmp_path, name):
     (result,) = chapters.run([name], root=ROOT)
     assert result.ok, result

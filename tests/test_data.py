@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -296,7 +296,7 @@ def test_a_wrong_request_is_one_clear_sentence(request_, words):
     split=st.sampled_from(SPLITS),
     draw=st.data(),
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 def test_a_request_is_the_first_of_each_class_in_official_order(small, labels, split, draw):
     x, y = small["mnist"][f"x_{split}"], small["mnist"][f"y_{split}"]
     n = draw.draw(st.integers(1, min(SETS["mnist"].counts[split]) * len(labels)))
@@ -459,7 +459,7 @@ def flip(path, position):
 
 
 @pytest.mark.parametrize("kind", ["images-idx3", "labels-idx1"])
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(position=st.integers(0, 10**6))
 def test_one_flipped_byte_anywhere_in_an_idx_file(small, folder, kind, position):
     put(folder / "MNIST/raw", idx_files(small["mnist"]))
@@ -473,7 +473,7 @@ def test_one_flipped_byte_anywhere_in_an_idx_file(small, folder, kind, position)
     assert checks == {("train", False), ("test", True)}
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(position=st.integers(0, 10**6))
 def test_one_flipped_byte_anywhere_in_an_embedded_container(small, position):
     container = paths.images_dir() / "mnist.npz"
@@ -501,7 +501,7 @@ def test_a_flipped_pixel_or_label_in_an_intact_container(small, folder):
         assert [c.ok for c in data.verify(["mnist"]) if c.source == "folder"] == [True, False]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(kept=st.floats(0, 0.999), layout=st.sampled_from(["npz", "idx", "idx.gz"]))
 def test_a_truncated_file(small, folder, kept, layout):
     for old in folder.iterdir():

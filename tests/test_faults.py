@@ -586,6 +586,36 @@ def test_without_a_network_one_sentence_says_what_to_do(monkeypatch, capsys, tmp
         assert not any((tmp_path / "cache").iterdir())
 
 
+# A network without anything but the machine itself, over which a kernel and papermill talk.
+LOOPBACK = """
+import fcntl, os, socket, struct, sys
+up = struct.pack("16sh", b"lo", 0x1 | 0x40)  # IFF_UP, IFF_RUNNING
+fcntl.ioctl(socket.socket(), 0x8914, up)     # SIOCSIFFLAGS
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+ALONE = ["unshare", "--map-root-user", "--net", sys.executable, "-c", LOOPBACK]
+
+
+def can_be_alone():
+    return (
+        bool(shutil.which("unshare"))
+        and not subprocess.run([*ALONE, "true"], capture_output=True).returncode
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_be_alone(), reason="this system lets no one leave the network")
+def test_a_book_is_built_without_a_network(project):
+    env = {**os.environ, "QMLBOOK_ROOT": str(project.root)}
+    ask = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
+    alone = subprocess.run([*ALONE, sys.executable, "-c", ask], capture_output=True, text=True)
+    assert "unreachable" in alone.stderr
+    command = [*ALONE, sys.executable, "-m", "qmlbook.cli", "build"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "42" in (project.root / "_build" / "html" / "book" / "tiny.html").read_text("utf-8")
+
+
 # --- hostile words ------------------------------------------------------------------------------
 
 HOSTILE = [

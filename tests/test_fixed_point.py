@@ -42,7 +42,7 @@ def test_solvers_find_the_root_of_affine_maps(solver, stop):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_broyden_ends_on_affine_maps_within_twice_their_dimension(seed, batch, size):
     # Gay (1979): good Broyden solves linear systems in at most 2 D steps, whatever the spectrum.
     matrices, shifts, f = affine(seed, batch, size, radius=3.0)
@@ -318,7 +318,7 @@ def test_implicit_gradient_of_affine_maps_is_the_closed_form(adjoint):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_implicit_gradient_is_the_slope_of_resolved_roots(seed):
     draw = stream(seed, "curved")
     weights, direction = (torch.from_numpy(draw.normal(size=(4, 4)) / 4) for _ in range(2))

@@ -17,11 +17,12 @@ ENTRIES = [entry.split("\n") for entry in GLOSSARY.split("\n\n")]
 TERMS = [entry[0] for entry in ENTRIES]
 LINK = re.compile(r"\{term\}`(?:[^`<]*<([^`>]+)>|([^`]+))`")
 LINKED = {name: [a or b for a, b in LINK.findall(text)] for name, text in TEXTS.items()}
-PAPERS = [name for name in papers.names() if name in TEXTS]
+# With a page in the API: a paper of the reader's own links what they like.
+PAPERS = [name for name in papers.names() if {name, f"api_{name}"} <= TEXTS.keys()]
 
 
-def test_terms_are_sorted_unique_and_explained_in_one_to_three_sentences():
-    assert 40 <= len(TERMS) <= 70
+def test_terms_are_sorted_unique_and_explained_in_a_few_sentences():
+    assert 40 <= len(TERMS) <= 80
     assert len({term.lower() for term in TERMS}) == len(TERMS)
     assert sorted(TERMS, key=str.lower) == TERMS
     for term, *definition in ENTRIES:

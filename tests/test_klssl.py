@@ -64,7 +64,7 @@ def test_depth_adds_no_effective_parameters(n, effective):
 
 
 @given(st.integers(0, 1000), st.sampled_from([2, 4, 16]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_first_angles_of_odd_layers_have_no_effect(seed, n):
     features, weights = angles(seed, 8, 4), angles(seed + 1, 3, n, 2)
     before = models.parity(features, models.effective_phases(*weights))
@@ -98,7 +98,7 @@ def released_loop(gamma, x, y, pos, neg):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(0, 9), st.floats(0.01, 0.99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_published_loss_equals_the_released_loop(seed, batch, more, gamma):
     x, y, pos, neg = (rows(seed + k, n) for k, n in enumerate((batch, batch, batch, batch + more)))
     ours = models.loss("published", gamma, x, y, pos, neg.sum(0), len(neg))
@@ -106,7 +106,7 @@ def test_published_loss_equals_the_released_loop(seed, batch, more, gamma):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 7))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_collapsed_sums_equal_the_double_sum(seed, batch, h):
     x, y, pos, neg = (rows(seed + k, n) for k, n in enumerate((batch, batch, batch, h)))
     double = sum(models.divergence(v[i], n) for v in (x, y) for i in range(batch) for n in neg)

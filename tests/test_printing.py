@@ -8,10 +8,12 @@ import unicodedata
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from conftest import without_a_browser
 from pypdf import PdfReader
 from pypdf.generic import Destination
 
 from qmlbook import chapters, printing
+from qmlbook.errors import QmlbookError
 from qmlbook.paths import project_root
 
 ROOT = project_root()
@@ -34,6 +36,15 @@ def test_without_a_browser_one_sentence_says_what_to_install(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
     assert "install Chromium" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail), ("", pytest.skip)])
+def test_pages_without_a_browser_are_not_tested_and_where_changes_are_checked_that_is_red(
+    monkeypatch, ci, outcome
+):
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome.Exception, match=r"need a browser\. None is installed\."):
+        without_a_browser(QmlbookError("None is installed."))
 
 
 def test_a_folder_is_no_file(tmp_path):

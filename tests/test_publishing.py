@@ -81,6 +81,20 @@ def test_notebooks_are_published_where_the_pages_link_to():
     assert "_build/html" in steps("book")
 
 
+def test_the_book_is_published_with_its_address_and_on_paper():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))
+    made = workflow["jobs"]["build"]["steps"]
+    (place,) = [step for step in made if step.get("uses", "").startswith("actions/configure-pages")]
+    address = f"${{{{ steps.{place['id']}.outputs.base_url }}}}/"
+    build, paper = [step for step in made if book.ADDRESS in step.get("env", {})]
+    assert build["env"][book.ADDRESS] == paper["env"][book.ADDRESS] == address
+    assert build["run"] == "make book"
+    (upload,) = [step for step in made if "upload-pages-artifact" in step.get("uses", "")]
+    folder = upload["with"]["path"]
+    assert paper["run"] == f".venv/bin/qmlbook pdf --to {folder}/book.pdf"
+    assert made.index(place) < made.index(build) < made.index(paper) < made.index(upload)
+
+
 def test_the_publishing_step_makes_a_branch_with_the_notebooks(tmp_path):
     def git(*words, cwd):
         who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -117,7 +131,8 @@ def test_the_publishing_step_makes_a_branch_with_the_notebooks(tmp_path):
 
 def test_container_and_binder_have_the_locked_environment():
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
-    assert container["postCreateCommand"] == "make .venv/.ready"
+    assert container["postCreateCommand"].endswith(" && make .venv/.ready")
+    assert "chromium" in container["postCreateCommand"]
     assert "$(READY): requirements.lock" in (ROOT / "Makefile").read_text("utf-8")
     binder = (ROOT / ".binder" / "requirements.txt").read_text("utf-8").splitlines()
     assert [line for line in binder if line[0] != "#"] == ["-r ../requirements.lock"]

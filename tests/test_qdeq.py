@@ -639,7 +639,7 @@ def test_every_quick_run_gives_its_metrics():
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_ten_wire_models_are_at_their_equilibrium(seed):
     layer, u = checks.random_layer(seed, 10), data(seed, 10, batch=3)
     found = broyden(layer.reduced(u), torch.zeros(3, 10).double(), 30)

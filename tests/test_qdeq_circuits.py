@@ -134,7 +134,7 @@ def test_amplitudes_forget_their_length():
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_slopes_of_the_amplitude_layer_keep_their_bounds(seed):
     theta, phi, v = drawn(seed, 4)
     layer = Layer.of(theta, phi, 4)

@@ -291,7 +291,7 @@ def test_contrastive_against_plain_sums(tmp_path, temperature):
         np.testing.assert_allclose(ours, wanted, rtol=1e-6, atol=1e-6 / temperature)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 6), st.floats(1e-3, 1e3), st.sampled_from([0.0005, 0.003, 0.07, 1.0]))
 def test_contrastive_collapse_and_scale(batch, scale, temperature):
     z = torch.ones(batch, 3, dtype=torch.float64) * torch.tensor([1.0, -2.0, 0.5])
@@ -335,7 +335,7 @@ def test_projection_head_in_numpy(tmp_path):
 ANGLES = st.lists(st.floats(-7, 7), min_size=2, max_size=5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(ANGLES, st.integers(1, 3))
 def test_ring_at_zero_is_a_cosine(angles, layers):
     angles = torch.tensor(angles, dtype=torch.float64)
@@ -344,7 +344,7 @@ def test_ring_at_zero_is_a_cosine(angles, layers):
     torch.testing.assert_close(torch.stack(outputs), angles.cos(), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(ANGLES)
 def test_all_to_all_at_zero_multiplies_neighbours_only(angles):
     angles = torch.tensor(angles, dtype=torch.float64)

@@ -13,6 +13,26 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = Path(__file__).with_name("sixth")
+MAKE_README = """
+import pathlib
+from qmlbook.evidence import report
+page = pathlib.Path("README.md")
+page.write_text(report.with_papers_table(page.read_text("utf-8")), "utf-8")
+"""
+# Builds the pages with what the copy executed, and for the other chapters with what the book did.
+BUILD = """
+import sys
+from pathlib import Path
+from qmlbook import book, chapters
+root, other = Path.cwd(), Path(sys.argv[1])
+folder = Path("_build", "executed", "quick")
+executed = {name: other / folder / f"{name}.ipynb" for name in chapters.names(root)}
+executed |= {path.stem: path for path in (root / folder).glob("*.ipynb")}
+book._stage(root, root / "_build" / "site", executed)
+book._render(root / "_build" / "site", root / "_build" / "html", "", print)
+"""
+# The tests that read the book as a whole.
+WHOLE = ("api", "available", "claims", "export", "glossary", "report", "status")
 TITLE = "Effect of data encoding on the expressive power"
 
 
@@ -20,11 +40,11 @@ TITLE = "Effect of data encoding on the expressive power"
 def project(tmp_path_factory):
     """Return a copy of the book to which the three things were added, and nothing else."""
     root = tmp_path_factory.mktemp("book")
-    for name in ("src", "book", "data"):
+    for name in ("src", "book", "data", "tests"):
         shutil.copytree(
             ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".pending")
         )
-    for name in ("_config.yml", "README.md", "requirements.lock"):
+    for name in ("_config.yml", "README.md", "pyproject.toml", "requirements.lock"):
         shutil.copyfile(ROOT / name, root / name)
     shutil.copytree(EXAMPLE, root, dirs_exist_ok=True)
     contents = (ROOT / "_toc.yml").read_text("utf-8")
@@ -63,7 +83,7 @@ def test_the_example_is_a_folder_and_a_chapter():
 @pytest.mark.timeout(
     1800
 )  # a minute of one core, in a dozen processes that may have to wait for it
-def test_a_sixth_paper_needs_a_folder_a_chapter_and_a_line(project, call):
+def test_a_sixth_paper_needs_a_folder_a_chapter_and_a_line(project, call, html):
     listed = call("-m", "qmlbook.cli", "chapters", "fourier", "--parameters")
     assert "encodings: int = 2" in listed
     made = call("-m", "qmlbook.cli", "sweep", "fourier", "--profile", "quick", "--workers", "1")
@@ -94,7 +114,20 @@ def test_a_sixth_paper_needs_a_folder_a_chapter_and_a_line(project, call):
     assert "{cite:t}`tran2025`" in verdicts
     assert "schuld2021" not in verdicts  # the book's bibliography does not know it
 
+    # What the page calls generated: the reference of the chapter, and the README's table.
+    call("-m", "qmlbook.cli", "check", "fourier", "--update")
+    assert "fourier: agrees" in call("-m", "qmlbook.cli", "check", "fourier")
+    call("-c", MAKE_README)
+    whole = [f"tests/test_{name}.py" for name in WHOLE]
+    assert " passed" in call(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *whole
+    )
     readme = "from qmlbook.evidence import report; print(report.papers_table(report.README_LINK))"
     rows = call("-c", readme).splitlines()[2:]
     assert rows[1].startswith(f"| [{TITLE}")  # after the first chapter, as in the contents
     assert "](book/fourier.md) | 2 | 2 | 0 |" in rows[1]
+
+    call("-c", BUILD, str(ROOT))
+    pages = project / "_build" / "html" / "book"
+    assert "frequency 3: 0.000" in (pages / "fourier.html").read_text("utf-8")
+    assert 'href="fourier.html"' in (pages / "intro.html").read_text("utf-8")

@@ -4,7 +4,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmlbook.errors import QmlbookError
@@ -142,7 +142,7 @@ def _values_and_gradients(device, function, numbers):
 
 
 @given(circuits())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 def test_random_circuits_agree_in_values_and_gradients(case):
     n, batch, encoding, gates, measured, kinds, word, seed = case
     function = _quantum_function(n, batch, encoding, gates, measured, kinds, word)

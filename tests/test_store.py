@@ -98,7 +98,7 @@ def test_metrics_become_plain_rounded_numbers():
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_rounding_is_stable_and_small(value):
     once = clean_metrics({"x": value})["x"]
     assert clean_metrics({"x": once})["x"] == once

@@ -21,6 +21,7 @@ from pathlib import Path
 from . import chapters, papers, paths
 from .errors import QmlbookError
 from .evidence.claims import load
+from .evidence.report import reading_order
 from .evidence.store import Record, Store
 
 #: Packages whose versions decide what a reader gets.
@@ -206,7 +207,7 @@ def evidence_table(*, store: Store | None = None) -> str:
         store: where records are; the book's own when omitted.
     """
     store, rows = store or Store(), []
-    for name in papers.names():
+    for name in reading_order():
         records = store.records(name)
         rows.append([load(name).title, *_stored(records)])
     columns = ("paper", "runs", "core-hours", "made", "on", "versions")

@@ -116,7 +116,7 @@ def papers_table(
         counts = count(found)
         explained = sum(verdict.controls.startswith("explained") for verdict in found)
         decided = [counts[outcome] for outcome in ("reproduced", "not reproduced", "inconclusive")]
-        open_ = len(found) - sum(decided) - counts["no published value"]
+        open_ = len(found) - sum(decided)
         title = load(name).title
         title = link.format(name=name, title=title) if _has_chapter(name) else title
         if finding := (findings or {}).get(name):
