@@ -8,8 +8,8 @@ never import each other.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,27 @@ class Experiment:
             about=about,
             **options,
         )
+
+
+def properties(checks: Mapping[str, Callable[[int], Sequence[bool]]], default: str) -> Experiment:
+    """Return the experiment ``properties``: statements, each decided by one computation.
+
+    A run gives ``holds``, 1 or 0, and ``checked``, the number of cases.
+
+    Args:
+        checks: by name of the statement, ``check(seed)``, which says of every case if it holds.
+        default: one of the names; its run is stored under the key of a configuration without
+            changes, so that another default would ask for two runs anew.
+    """
+    settings = make_dataclass("Property", [("name", str, default)], frozen=True)
+
+    def run(config: Any, seed: int) -> dict[str, float]:
+        cases = checks[config.name](seed)
+        return {"holds": float(all(cases)), "checked": len(cases)}
+
+    variants = {name: settings(name) for name in checks}
+    about = "statements that a computation decides"
+    return Experiment.of("properties", about, variants, variants, seeds=1, run=run)
 
 
 def names() -> list[str]:

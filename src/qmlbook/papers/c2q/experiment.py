@@ -14,7 +14,7 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, require_known, require_least
 from ...rng import stream
 from .. import Experiment
 from . import learning, models
@@ -63,27 +63,21 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what no procedure here understands."""
-        allowed = {
-            "pair": tuple(PAIRS.values()),
-            "head": KINDS,
-            "encoding": ENCODINGS,
-            "features": ("source", "untrained", "pixels"),
-            "optimiser": tuple(learning.RULES),
-            "source_dtype": ("float32", "float64"),
-        }
-        for name, choices in allowed.items():
-            if (value := getattr(self, name)) not in choices:
-                raise choose(name, value, choices)
+        require_known(
+            self,
+            pair=PAIRS.values(),
+            head=KINDS,
+            encoding=ENCODINGS,
+            features=("source", "untrained", "pixels"),
+            optimiser=learning.RULES,
+            source_dtype=("float32", "float64"),
+        )
+        require_least(self, steps=0, batch_size=1)
         block_sizes(self.ansatz, self.pooling)
         if self.encoding == "angle" and (self.head != "quantum" or self.features == "pixels"):
             raise UsageError(
                 "encoding 'angle' takes 8 features of a source network to a quantum head; "
                 f"head is {self.head!r} and features is {self.features!r}."
-            )
-        if self.steps < 0 or self.batch_size < 1:
-            raise UsageError(
-                f"steps must be 0 or more and batch_size 1 or more, not {self.steps} and "
-                f"{self.batch_size}."
             )
 
     @property

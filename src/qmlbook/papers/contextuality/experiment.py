@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, require_known, require_least
 from ...rng import stream
-from .. import Experiment
+from .. import Experiment, properties
 from . import checks, learning, models, noise, sequences
 
 
@@ -41,10 +41,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what nothing here understands."""
-        allowed = {"model": models.MODELS, "start": models.STARTS, "dtype": models.DTYPES}
-        for name, choices in allowed.items():
-            if (value := getattr(self, name)) not in choices:
-                raise choose(name, value, choices)
+        require_known(self, model=models.MODELS, start=models.STARTS, dtype=models.DTYPES)
+        require_least(self, steps=1, batch_size=1, test=1)
         sequences.check(self.kind, self.n, self.k, self.blocks, self.flips)
         if self.model == "hrnn" and self.kind == "local":
             raise UsageError("kind 'local' has tokens that the cell of model 'hrnn' cannot ask.")
@@ -57,9 +55,6 @@ class Config:
             raise UsageError(
                 f"width of a transformer must be a multiple of {models.HEADS}, not {self.width}."
             )
-        for name in ("steps", "batch_size", "test"):
-            if (value := getattr(self, name)) < 1:
-                raise UsageError(f"{name} must be 1 or more, not {value}.")
         for name in ("learning_rate", "clip"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise UsageError(f"{name} must be above 0, not {value}.")
@@ -139,7 +134,6 @@ START = {
 GRADIENTS = {links: checks.Gradients(links=links) for links in ("sparse", "dense")}
 STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03)
 NOISE = {f"p{strength:g}": noise.Noise(strength=strength) for strength in STRENGTHS}
-PROPERTIES = {name: checks.Property(name) for name in checks.PROPERTIES}
 
 
 def _smaller(variants: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -224,14 +218,7 @@ EXPERIMENTS = {
             run=noise.run_noise,
             tolerance=0.05,
         ),
-        _experiment(
-            "properties",
-            "statements that a computation decides",
-            PROPERTIES,
-            PROPERTIES,
-            seeds=1,
-            run=checks.run_property,
-        ),
+        properties(checks.PROPERTIES, default="square"),
     )
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import yaml
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, require_known, require_least
 from ...rng import stream
 from .. import Experiment
 from . import learning, models
@@ -51,20 +51,17 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what no procedure here understands."""
-        allowed = {
-            "dataset": DATASETS,
-            "split": tuple(learning.ROLES),
-            "classifier": tuple(models.HEADS),
-            "loss": (*models.LOSSES, "supervised"),
-            "crops": ("batch", "image"),
-        }
-        for name, choices in allowed.items():
-            if (value := getattr(self, name)) not in choices:
-                raise choose(name, value, choices)
+        require_known(
+            self,
+            dataset=DATASETS,
+            split=learning.ROLES,
+            classifier=models.HEADS,
+            loss=(*models.LOSSES, "supervised"),
+            crops=("batch", "image"),
+        )
+        require_least(self, nlayers=1, epochs=0)
         if not 0 < self.gamma < 1:
             raise UsageError(f"gamma must lie strictly between 0 and 1, not {self.gamma}.")
-        if self.nlayers < 1 or self.epochs < 0:
-            raise UsageError("nlayers must be 1 or more and epochs 0 or more.")
 
 
 PUBLISHED = Config()

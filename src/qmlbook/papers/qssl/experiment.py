@@ -19,7 +19,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, choose, require_known, require_least
 from ...rng import stream
 from .. import Experiment
 from . import checks, circuits, hardware, learning, losses, models, weights
@@ -64,21 +64,17 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what no procedure here understands."""
-        allowed = {
-            "network": models.NETWORKS,
-            "activation": tuple(circuits.ACTIVATIONS),
-            "gradient": ("exact", "two-term"),
-            "bend": tuple(models.BENDS),
-            "dataset": ("cifar10", "digits"),
-            "probe": learning.PROBES,
-            "dtype": tuple(models.DTYPES),
-        }
-        for name, choices in allowed.items():
-            if (value := getattr(self, name)) not in choices:
-                raise choose(name, value, choices)
-        for name, least in {"width": 2, "layers": 1, "batch_size": 2, "batches": 1}.items():
-            if (value := getattr(self, name)) < least:
-                raise UsageError(f"{name} must be {least} or more, not {value}.")
+        require_known(
+            self,
+            network=models.NETWORKS,
+            activation=circuits.ACTIVATIONS,
+            gradient=("exact", "two-term"),
+            bend=models.BENDS,
+            dataset=("cifar10", "digits"),
+            probe=learning.PROBES,
+            dtype=models.DTYPES,
+        )
+        require_least(self, width=2, layers=1, batch_size=2, batches=1)
         if self.shots is not None and self.shots < 1:
             raise UsageError(f"shots must be 1 or more, or None for exact runs, not {self.shots}.")
         plain = (self.trained, self.activation, self.shots, self.gradient)
