@@ -1,6 +1,7 @@
 """Errors that are meant to be read by people."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class QmlbookError(Exception):
@@ -34,7 +35,7 @@ def require_known(settings: object, **allowed: Iterable[object]) -> None:
         UsageError: names the first such setting, its value and the choices.
     """
     for name, choices in allowed.items():
-        if (value := getattr(settings, name)) not in choices:
+        if (value := getattr(settings, name)) not in tuple(choices):
             raise choose(name, value, choices)
 
 
@@ -47,3 +48,13 @@ def require_least(settings: object, **least: float) -> None:
     for name, bound in least.items():
         if (value := getattr(settings, name)) < bound:
             raise UsageError(f"{name} must be {bound} or more, not {value}.")
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Run a command; print what goes wrong as one sentence; return the exit status."""
+    try:
+        command()
+    except QmlbookError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0

@@ -8,12 +8,15 @@ never import each other.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import choose
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 PROFILES = ("quick", "full")
 
@@ -78,7 +81,12 @@ class Experiment:
         )
 
 
-def properties(checks: Mapping[str, Callable[[int], Sequence[bool]]], default: str) -> Experiment:
+def by_name(*experiments: Experiment) -> dict[str, Experiment]:
+    """Return the experiments of a room by their names, as its ``EXPERIMENTS``."""
+    return {experiment.name: experiment for experiment in experiments}
+
+
+def properties(checks: Mapping[str, Callable[[int], Collection[bool]]], default: str) -> Experiment:
     """Return the experiment ``properties``: statements, each decided by one computation.
 
     A run gives ``holds``, 1 or 0, and ``checked``, the number of cases.
@@ -134,3 +142,8 @@ def experiments(paper: str) -> dict[str, Experiment]:
     """Return the experiments of a paper by name; empty while the paper has only claims."""
     room = module(paper, "experiment")
     return dict(room.EXPERIMENTS) if room else {}
+
+
+def count_parameters(module: Module) -> int:
+    """Return the number of trained numbers of a network."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

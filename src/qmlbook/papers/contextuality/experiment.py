@@ -16,7 +16,7 @@ import yaml
 
 from ...errors import UsageError, require_known, require_least
 from ...rng import stream
-from .. import Experiment, properties
+from .. import Experiment, by_name, properties
 from . import checks, learning, models, noise, sequences
 
 
@@ -153,74 +153,71 @@ def _short(variants: dict[str, Config]) -> dict[str, Config]:
 NETWORK_TOLERANCE = 0.25
 _experiment = partial(Experiment.of, run=run, seeds=8, quick_seeds=3)
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        _experiment(
-            "hrnn",
-            "the trained k-HRNN on four blocks of fresh hypergraphs",
-            HRNN,
-            _smaller(HRNN, test=500),
-            tolerance=0.01,
-        ),
-        _experiment(
-            "networks",
-            "GRU, LSTM and Transformer on the same sequences",
-            NETWORKS,
-            _short(NETWORKS),
-            tolerance=NETWORK_TOLERANCE,
-            dtype="float32",
-        ),
-        _experiment(
-            "baselines",
-            "no memory: a fair coin, always +1, a fixed table of answers",
-            BASELINES,
-            _smaller(BASELINES, test=500),
-        ),
-        _experiment(
-            "tasks",
-            "a GRU on fresh, slowly changing and non-contextual sequences",
-            TASKS,
-            _short(TASKS),
-            tolerance=NETWORK_TOLERANCE,
-            dtype="float32",
-        ),
-        _experiment(
-            "binary",
-            "nets with a memory of 1 to 10 bits, on independent tokens",
-            BINARY,
-            _short(BINARY),
-            seeds=5,
-            run=run_binary,
-            tolerance=NETWORK_TOLERANCE,
-            dtype="float32",
-        ),
-        _experiment(
-            "gradients",
-            "gradients of the k-HRNN at random angles against the number of qubits",
-            GRADIENTS,
-            _smaller(GRADIENTS, sizes=(3, 4, 5, 6), draws=4),
-            seeds=16,
-            run=checks.run_gradients,
-        ),
-        _experiment(
-            "start",
-            "the k-HRNN at n = 6, k = 3 from far and near angles",
-            START,
-            _smaller(START, n=4, steps=60, test=500),
-            tolerance=0.05,
-        ),
-        _experiment(
-            "noise",
-            "exact cells with errors of gates and readings, on Qiskit Aer",
-            NOISE,
-            _smaller(NOISE, sequences=20, shots=20),
-            run=noise.run_noise,
-            tolerance=0.05,
-        ),
-        properties(checks.PROPERTIES, default="square"),
-    )
-}
+EXPERIMENTS = by_name(
+    _experiment(
+        "hrnn",
+        "the trained k-HRNN on four blocks of fresh hypergraphs",
+        HRNN,
+        _smaller(HRNN, test=500),
+        tolerance=0.01,
+    ),
+    _experiment(
+        "networks",
+        "GRU, LSTM and Transformer on the same sequences",
+        NETWORKS,
+        _short(NETWORKS),
+        tolerance=NETWORK_TOLERANCE,
+        dtype="float32",
+    ),
+    _experiment(
+        "baselines",
+        "no memory: a fair coin, always +1, a fixed table of answers",
+        BASELINES,
+        _smaller(BASELINES, test=500),
+    ),
+    _experiment(
+        "tasks",
+        "a GRU on fresh, slowly changing and non-contextual sequences",
+        TASKS,
+        _short(TASKS),
+        tolerance=NETWORK_TOLERANCE,
+        dtype="float32",
+    ),
+    _experiment(
+        "binary",
+        "nets with a memory of 1 to 10 bits, on independent tokens",
+        BINARY,
+        _short(BINARY),
+        seeds=5,
+        run=run_binary,
+        tolerance=NETWORK_TOLERANCE,
+        dtype="float32",
+    ),
+    _experiment(
+        "gradients",
+        "gradients of the k-HRNN at random angles against the number of qubits",
+        GRADIENTS,
+        _smaller(GRADIENTS, sizes=(3, 4, 5, 6), draws=4),
+        seeds=16,
+        run=checks.run_gradients,
+    ),
+    _experiment(
+        "start",
+        "the k-HRNN at n = 6, k = 3 from far and near angles",
+        START,
+        _smaller(START, n=4, steps=60, test=500),
+        tolerance=0.05,
+    ),
+    _experiment(
+        "noise",
+        "exact cells with errors of gates and readings, on Qiskit Aer",
+        NOISE,
+        _smaller(NOISE, sequences=20, shots=20),
+        run=noise.run_noise,
+        tolerance=0.05,
+    ),
+    properties(checks.PROPERTIES, default="square"),
+)
 
 
 def published() -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ... import data
+from ...errors import UsageError
 from ...rng import stream
 from ..cases import Inputs, Kind, formula, tensor
 from . import learning, models, released
@@ -127,7 +128,7 @@ def parameter_counts(inputs: Inputs) -> dict[str, Any]:
     trained: dict[str, dict[str, int]] = {"quantum": {}, "classical": {}}
     for nlayers in inputs["nlayers"]:
         for classifier in ("quantum", "classical"):
-            total, moved = models.count_parameters(classifier, nlayers)
+            total, moved = models.published_sizes(classifier, nlayers)
             result[f"{classifier}_total"][str(nlayers)] = total
             trained[classifier][str(nlayers)] = moved
     (classical,) = set(trained["classical"].values())
@@ -157,7 +158,7 @@ def argument_validation(inputs: Inputs) -> dict[str, Any]:
         try:
             released.validate(released.parser().parse_args(words))
             accepted.append(True)
-        except ValueError:
+        except UsageError:
             accepted.append(False)
     defaults = vars(released.parser().parse_args([]))
     return {

@@ -18,7 +18,7 @@ import yaml
 from ...errors import UsageError, require_known, require_least
 from ...fixed_point import STOPS
 from ...rng import stream
-from .. import Experiment, properties
+from .. import Experiment, by_name, properties
 from . import checks, circuits, learning, models
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10")
@@ -313,49 +313,46 @@ ABOUT = {
     "cifar10": "CIFAR-10 on ten qubits, amplitude encoder",
 }
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        _experiment(
-            "memory",
-            "bytes kept for one backward pass, every gate simulated",
-            MEMORY,
-            {name: config for name, config in MEMORY.items() if config.n_wires == 4},
-            seeds=3,
-            quick_seeds=1,
-            run=checks.run_memory,
-            tolerance=1e-9,
-            dtype="float32",
-        ),
-        properties(checks.PROPERTIES, default="memory-flat"),
-        _experiment(
-            "roots",
-            "shares of images whose iteration reaches a fixed point, random circuits",
-            ROOTS,
-            {name: replace(config, images=100) for name, config in ROOTS.items()},
-            seeds=20,
-            run=checks.run_roots,
-        ),
-        *(
-            _experiment(name, f"{about}; settings by `tuning`", _full(name), _quick(name))
-            for name, about in ABOUT.items()
-        ),
-        _experiment(
-            "baseline",
-            "the earlier classifier without a fixed point, 100 epochs",
-            _baseline(),
-            _baseline(n_train=1000, n_test=1000, epochs=10, batch_size=64),
-        ),
-        _experiment(
-            "tuning",
-            "eight configurations of every model on validation images; chooses for the others",
-            _tuning(),
-            {},
-            seeds=1,
-            run=run_tuning,
-        ),
-    )
-}
+EXPERIMENTS = by_name(
+    _experiment(
+        "memory",
+        "bytes kept for one backward pass, every gate simulated",
+        MEMORY,
+        {name: config for name, config in MEMORY.items() if config.n_wires == 4},
+        seeds=3,
+        quick_seeds=1,
+        run=checks.run_memory,
+        tolerance=1e-9,
+        dtype="float32",
+    ),
+    properties(checks.PROPERTIES, default="memory-flat"),
+    _experiment(
+        "roots",
+        "shares of images whose iteration reaches a fixed point, random circuits",
+        ROOTS,
+        {name: replace(config, images=100) for name, config in ROOTS.items()},
+        seeds=20,
+        run=checks.run_roots,
+    ),
+    *(
+        _experiment(name, f"{about}; settings by `tuning`", _full(name), _quick(name))
+        for name, about in ABOUT.items()
+    ),
+    _experiment(
+        "baseline",
+        "the earlier classifier without a fixed point, 100 epochs",
+        _baseline(),
+        _baseline(n_train=1000, n_test=1000, epochs=10, batch_size=64),
+    ),
+    _experiment(
+        "tuning",
+        "eight configurations of every model on validation images; chooses for the others",
+        _tuning(),
+        {},
+        seeds=1,
+        run=run_tuning,
+    ),
+)
 
 # What the chapter trains live, by profile.
 PRESETS = {

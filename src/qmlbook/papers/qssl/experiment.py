@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...errors import UsageError, choose, require_known, require_least
 from ...rng import stream
-from .. import Experiment
+from .. import Experiment, by_name
 from . import checks, circuits, hardware, learning, losses, models, weights
 
 FIVE = (0, 1, 2, 3, 4)
@@ -401,58 +401,55 @@ def _hardware(**changes) -> dict[str, Hardware]:
     }
 
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        _experiment(
-            "pretrain",
-            "pre-training without labels, probed after 1, 92 and 176 batches",
-            _variants(FULL, NETWORKS),
-            _variants(QUICK, _exact(NETWORKS)),
-            seeds=8,
-        ),
-        _experiment(
-            "extras",
-            "measured qubits between layers, wider and tuned classical networks",
-            _variants(FULL, EXTRAS),
-            _variants(QUICK, _exact(EXTRAS)),
-            seeds=4,
-        ),
-        _experiment(
-            "separation",
-            "loss and distance between states in a pre-training without head",
-            _variants(replace(FULL, **NO_HEAD), SEPARATION),
-            _variants(replace(QUICK, **NO_HEAD), SEPARATION),
-            seeds=5,
-            run=run_separation,
-        ),
-        _experiment(
-            "hardware",
-            "900 test images through trained networks, under the noise of ibmq_paris and exactly",
-            _hardware(),
-            _hardware(dataset="digits", images=60),
-            seeds=8,
-            run=run_hardware,
-        ),
-        _experiment(
-            "tuning",
-            "four classical networks on held-out training images; chooses classical-tuned",
-            _variants(replace(FULL, **HELD_OUT), SEARCH),
-            {},
-            seeds=3,
-        ),
-        _experiment(
-            "properties",
-            "exact statements about both circuits at 2 to 8 qubits",
-            {"exact": Properties()},
-            {"exact": Properties()},
-            seeds=1,
-            run=run_properties,
-            tolerance=1e-9,
-            dtype="float64",
-        ),
-    )
-}
+EXPERIMENTS = by_name(
+    _experiment(
+        "pretrain",
+        "pre-training without labels, probed after 1, 92 and 176 batches",
+        _variants(FULL, NETWORKS),
+        _variants(QUICK, _exact(NETWORKS)),
+        seeds=8,
+    ),
+    _experiment(
+        "extras",
+        "measured qubits between layers, wider and tuned classical networks",
+        _variants(FULL, EXTRAS),
+        _variants(QUICK, _exact(EXTRAS)),
+        seeds=4,
+    ),
+    _experiment(
+        "separation",
+        "loss and distance between states in a pre-training without head",
+        _variants(replace(FULL, **NO_HEAD), SEPARATION),
+        _variants(replace(QUICK, **NO_HEAD), SEPARATION),
+        seeds=5,
+        run=run_separation,
+    ),
+    _experiment(
+        "hardware",
+        "900 test images through trained networks, under the noise of ibmq_paris and exactly",
+        _hardware(),
+        _hardware(dataset="digits", images=60),
+        seeds=8,
+        run=run_hardware,
+    ),
+    _experiment(
+        "tuning",
+        "four classical networks on held-out training images; chooses classical-tuned",
+        _variants(replace(FULL, **HELD_OUT), SEARCH),
+        {},
+        seeds=3,
+    ),
+    _experiment(
+        "properties",
+        "exact statements about both circuits at 2 to 8 qubits",
+        {"exact": Properties()},
+        {"exact": Properties()},
+        seeds=1,
+        run=run_properties,
+        tolerance=1e-9,
+        dtype="float64",
+    ),
+)
 
 # What the chapter trains live, by profile; "cifar10" is the quick one where the images are here.
 PRESETS = {
