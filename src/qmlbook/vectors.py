@@ -64,7 +64,7 @@ def _check_file(file: Path) -> Iterator[CaseResult]:
     for case, name, inputs, expected in cases:
         common = {"file": file.name, "paper": paper, "case": case, "kind": name}
         if name not in kinds:
-            yield _unchecked(common, f"kind {name!r} is not known")
+            yield _failed(common, f"kind {name!r} is not known", checked=False)
         elif kinds[name].refused:
             yield _check_refusal(common, kinds[name], inputs)
         else:
@@ -77,15 +77,12 @@ def _check_refusal(common: dict[str, str], kind: Kind, inputs: Inputs) -> CaseRe
         kind.compute(inputs)
     except (IndexError, ValueError):
         return CaseResult(**common, checked=True, max_error=0.0, tolerance=0.0, passed=True)
-    note = "an answer was given where the inputs should have been refused"
-    return CaseResult(
-        **common, checked=True, max_error=None, tolerance=0.0, passed=False, note=note
-    )
+    return _failed(common, "an answer was given where the inputs should have been refused")
 
 
-def _unchecked(common: dict[str, str], note: str) -> CaseResult:
+def _failed(common: dict[str, str], note: str, *, checked: bool = True) -> CaseResult:
     return CaseResult(
-        **common, checked=False, max_error=None, tolerance=TOLERANCE, passed=False, note=note
+        **common, checked=checked, max_error=None, tolerance=TOLERANCE, passed=False, note=note
     )
 
 
@@ -97,12 +94,9 @@ def _check_case(
     try:
         ours = kind.compute(inputs)
     except QmlbookError as error:  # data that are not here, for instance
-        return _unchecked(common, str(error))
+        return _failed(common, str(error), checked=False)
     except Exception as error:
-        note = f"{type(error).__name__}: {error}"
-        return CaseResult(
-            **common, checked=True, max_error=None, tolerance=TOLERANCE, passed=False, note=note
-        )
+        return _failed(common, f"{type(error).__name__}: {error}")
     tolerances = {"": TOLERANCE, **kind.tolerances}
     loosest, worst, notes = 0.0, 0.0, []
     unknown = False

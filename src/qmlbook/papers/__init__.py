@@ -2,7 +2,7 @@
 
 A room is a folder with ``claims.yml`` (what the paper says and the rule that decides it) and, once
 the paper is rerun, ``circuits.py``, ``models.py``, ``experiment.py`` and ``vectors.py``. Rooms
-never import each other.
+never import each other; what several need stands beside them.
 """
 
 from __future__ import annotations
