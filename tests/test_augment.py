@@ -159,7 +159,7 @@ def test_colour_crops_are_the_crops_of_every_channel():
     images = torch.from_numpy(stream(2, "images").random((4, 3, 14, 14)))
     crops = draw_crops(stream(3, "crops"), 4, 14, (0.2, 1.0))
     assert (crops.height * crops.width).min() > 0.15 * 14**2
-    found = crops.colour(images)
+    found = crops(images)
     for channel in range(3):
         assert torch.allclose(found[:, channel], crops(images[:, channel]), atol=1e-12)
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from qmlbook import vectors
 from qmlbook.errors import UsageError
 from qmlbook.fixed_point import find_root
+from qmlbook.papers.cases import formula
 from qmlbook.papers.qdeq import circuits
 from qmlbook.papers.qdeq import vectors as room
 from qmlbook.papers.qdeq.features import features
@@ -328,14 +329,14 @@ def test_preprocess(tmp_path):
 )
 def test_formulas(text, by_hand):
     row, column = np.mgrid[:28, :28]
-    found = room.formula(text, {"r": row, "c": column})
+    found = formula(text, {"r": row, "c": column})
     assert np.array_equal(found, [[by_hand(r, c) for c in range(28)] for r in range(28)])
 
 
 @pytest.mark.parametrize("text", ["__import__('os')", "r.real", "x + 1", "r +", "'a'", "open(r)"])
 def test_formulas_are_arithmetic_only(text):
     with pytest.raises(ValueError, match="cannot"):
-        room.formula(text, {"r": 1, "c": 2})
+        formula(text, {"r": 1, "c": 2})
 
 
 @pytest.mark.parametrize("encoder", circuits.ENCODERS)

@@ -132,14 +132,15 @@ def test_pixel_rules_are_arithmetic_only(tmp_path):
 
 
 def test_lists_of_what_is_possible_must_be_equal(tmp_path, monkeypatch):
+    from qmlbook.papers.cases import Kind
     from qmlbook.papers.klssl import vectors as room
 
-    monkeypatch.setitem(
-        room.KINDS, "outcomes", lambda _: {"allowed": {"00": 0.5, "11": 0.5}, "n": 2}
-    )
+    def outcomes(inputs):
+        return {"allowed": {"00": 0.5, "11": 0.5}, "n": 2}
+
     for allowed, passed in (({"00": 0.5}, False), ({"00": 0.5, "11": 0.5}, True)):
-        for exact in (set(), {"outcomes"}):
-            monkeypatch.setattr(room, "EXACT_KEYS", exact, raising=False)
+        for exact in (False, True):
+            monkeypatch.setitem(room.KINDS, "outcomes", Kind(outcomes, exact=exact))
             file = write(tmp_path, case("outcomes", {}, {"allowed": allowed}))
             (result,) = vectors.check_files([file])
             assert result.checked

@@ -50,17 +50,14 @@ class Crops:
         return torch.from_numpy(rows), torch.from_numpy(np.ascontiguousarray(mirrored))
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Crop, resize back and flip images (n or 1, size, size); one box serves a batch if n = 1.
+        """Crop, resize back and flip images; shape and dtype are kept.
 
-        Returns:
-            Tensor of the shape of ``images``, float64.
+        Args:
+            images: (n, size, size), or (n, 3, size, size) in colour; a single box serves them all.
         """
-        rows, columns = self.matrices()
-        return rows @ images @ columns.mT
-
-    def colour(self, images: Tensor) -> Tensor:
-        """Crop, resize back and flip images (n, 3, size, size); shape and dtype are kept."""
-        rows, columns = (matrix.to(images.dtype)[:, None] for matrix in self.matrices())
+        rows, columns = (matrix.to(images.dtype) for matrix in self.matrices())
+        if images.ndim == 4:
+            rows, columns = rows[:, None], columns[:, None]
         return rows @ images @ columns.mT
 
 
@@ -181,7 +178,7 @@ def colour_view(
         scale: smallest and largest share of the area that a crop covers.
     """
     crops = draw_crops(rng, len(images), images.shape[-1], scale)
-    return draw_colours(rng, len(images))(crops.colour(images))
+    return draw_colours(rng, len(images))(crops(images))
 
 
 @dataclass(frozen=True)

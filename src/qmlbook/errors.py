@@ -1,6 +1,7 @@
 """Errors that are meant to be read by people."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class QmlbookError(Exception):
@@ -28,3 +29,35 @@ def choose(argument: str, given: object, allowed: Iterable[object]) -> UsageErro
     """Return the error for a value outside a list: argument, value, choices."""
     choices = ", ".join(map(str, allowed))
     return UsageError(f"{argument} {shown(given)} is not known; choose from: {choices}.")
+
+
+def require_known(settings: object, **allowed: Iterable[object]) -> None:
+    """Refuse settings (attributes, by name) that are not among the allowed values.
+
+    Raises:
+        UsageError: names the first such setting, its value and the choices.
+    """
+    for name, choices in allowed.items():
+        if (value := getattr(settings, name)) not in tuple(choices):
+            raise choose(name, value, choices)
+
+
+def require_least(settings: object, **least: float) -> None:
+    """Refuse settings (attributes, by name) that are smaller than they may be.
+
+    Raises:
+        UsageError: names the first such setting, its value and the smallest one.
+    """
+    for name, bound in least.items():
+        if (value := getattr(settings, name)) < bound:
+            raise UsageError(f"{name} must be {bound} or more, not {value}.")
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Run a command; print what goes wrong as one sentence; return the exit status."""
+    try:
+        command()
+    except QmlbookError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0

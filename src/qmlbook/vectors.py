@@ -1,8 +1,8 @@
 """Hold the library against reference vectors made with the papers' released code.
 
-A file names its paper and lists cases; the paper's room says how each kind is recomputed. Every
-field of a case's ``expected`` is compared; a kind or field the room does not know leaves the case
-unchecked, which counts as a failure.
+A file names its paper and lists cases; ``KINDS`` of the room's ``vectors.py`` says how each kind is
+recomputed. Every field of a case's ``expected`` is compared; a kind or field the room does not know
+leaves the case unchecked, which counts as a failure.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 
 from . import papers
 from .errors import QmlbookError, UsageError, shown
+from .papers.cases import Inputs, Kind
 
 TOLERANCE = 1e-8
 
@@ -60,63 +61,47 @@ def _check_file(file: Path) -> Iterator[CaseResult]:
         ) from None
     room = papers.module(paper, "vectors")
     kinds = room.KINDS if room else {}
-    tolerances = room.TOLERANCES if room else {}
-    steps = getattr(room, "STEPS", {})  # kind -> the result that has one entry a step
-    for case, kind, inputs, expected in cases:
-        common = {"file": file.name, "paper": paper, "case": case, "kind": kind}
-        if kind not in kinds:
-            yield _unchecked(common, f"kind {kind!r} is not known")
-            continue
-        if kind in getattr(room, "REFUSED", ()):
-            yield _check_refusal(common, kinds[kind], inputs)
-            continue
-        if kind in steps and isinstance(expected.get(steps[kind]), list):
-            inputs = {"steps": len(expected[steps[kind]]), **inputs}
-        exact = kind in getattr(room, "EXACT_KEYS", ())
-        limits = tolerances.get(kind, {})
-        yield _check_case(common, kinds[kind], inputs, expected, limits, exact)
+    for case, name, inputs, expected in cases:
+        common = {"file": file.name, "paper": paper, "case": case, "kind": name}
+        if name not in kinds:
+            yield _failed(common, f"kind {name!r} is not known", checked=False)
+        elif kinds[name].refused:
+            yield _check_refusal(common, kinds[name], inputs)
+        else:
+            yield _check_case(common, kinds[name], inputs, expected)
 
 
-def _check_refusal(common: dict[str, str], compute: Any, inputs: Mapping[str, Any]) -> CaseResult:
+def _check_refusal(common: dict[str, str], kind: Kind, inputs: Inputs) -> CaseResult:
     """Pass a case whose inputs must be refused, not answered with a number."""
     try:
-        compute(inputs)
+        kind.compute(inputs)
     except (IndexError, ValueError):
         return CaseResult(**common, checked=True, max_error=0.0, tolerance=0.0, passed=True)
-    note = "an answer was given where the inputs should have been refused"
-    return CaseResult(
-        **common, checked=True, max_error=None, tolerance=0.0, passed=False, note=note
-    )
+    return _failed(common, "an answer was given where the inputs should have been refused")
 
 
-def _unchecked(common: dict[str, str], note: str) -> CaseResult:
+def _failed(common: dict[str, str], note: str, *, checked: bool = True) -> CaseResult:
     return CaseResult(
-        **common, checked=False, max_error=None, tolerance=TOLERANCE, passed=False, note=note
+        **common, checked=checked, max_error=None, tolerance=TOLERANCE, passed=False, note=note
     )
 
 
 def _check_case(
-    common: dict[str, str],
-    compute: Any,
-    inputs: Mapping[str, Any],
-    expected: Mapping[str, Any],
-    tolerances: Mapping[str, float],
-    exact: bool,
+    common: dict[str, str], kind: Kind, inputs: Inputs, expected: Mapping[str, Any]
 ) -> CaseResult:
+    if kind.steps and isinstance(steps := expected.get(kind.steps), list):
+        inputs = {"steps": len(steps), **inputs}
     try:
-        ours = compute(inputs)
+        ours = kind.compute(inputs)
     except QmlbookError as error:  # data that are not here, for instance
-        return _unchecked(common, str(error))
+        return _failed(common, str(error), checked=False)
     except Exception as error:
-        note = f"{type(error).__name__}: {error}"
-        return CaseResult(
-            **common, checked=True, max_error=None, tolerance=TOLERANCE, passed=False, note=note
-        )
+        return _failed(common, f"{type(error).__name__}: {error}")
+    tolerances = {"": TOLERANCE, **kind.tolerances}
     loosest, worst, notes = 0.0, 0.0, []
     unknown = False
-    for path, want, got in _leaves(expected, ours, (), exact):
-        limit = next((tolerances[p] for p in reversed(path) if p in tolerances), None)
-        limit = limit if limit is not None else tolerances.get("", TOLERANCE)
+    for path, want, got in _leaves(expected, ours, (), kind.exact):
+        limit = tolerances[next((part for part in reversed(path) if part in tolerances), "")]
         loosest = max(loosest, limit)
         if got is _MISSING:
             unknown = True

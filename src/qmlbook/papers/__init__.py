@@ -2,18 +2,21 @@
 
 A room is a folder with ``claims.yml`` (what the paper says and the rule that decides it) and, once
 the paper is rerun, ``circuits.py``, ``models.py``, ``experiment.py`` and ``vectors.py``. Rooms
-never import each other.
+never import each other; what several need stands beside them.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import choose
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 PROFILES = ("quick", "full")
 
@@ -78,6 +81,32 @@ class Experiment:
         )
 
 
+def by_name(*experiments: Experiment) -> dict[str, Experiment]:
+    """Return the experiments of a room by their names, as its ``EXPERIMENTS``."""
+    return {experiment.name: experiment for experiment in experiments}
+
+
+def properties(checks: Mapping[str, Callable[[int], Collection[bool]]], default: str) -> Experiment:
+    """Return the experiment ``properties``: statements, each decided by one computation.
+
+    A run gives ``holds``, 1 or 0, and ``checked``, the number of cases.
+
+    Args:
+        checks: by name of the statement, ``check(seed)``, which says of every case if it holds.
+        default: one of the names; its run is stored under the key of a configuration without
+            changes, so that another default would ask for two runs anew.
+    """
+    settings = make_dataclass("Property", [("name", str, default)], frozen=True)
+
+    def run(config: Any, seed: int) -> dict[str, float]:
+        cases = checks[config.name](seed)
+        return {"holds": float(all(cases)), "checked": len(cases)}
+
+    variants = {name: settings(name) for name in checks}
+    about = "statements that a computation decides"
+    return Experiment.of("properties", about, variants, variants, seeds=1, run=run)
+
+
 def names() -> list[str]:
     """Return the papers, in alphabetical order: every folder here that has a ``claims.yml``."""
     return sorted(path.parent.name for path in Path(__file__).parent.glob("*/claims.yml"))
@@ -113,3 +142,8 @@ def experiments(paper: str) -> dict[str, Experiment]:
     """Return the experiments of a paper by name; empty while the paper has only claims."""
     room = module(paper, "experiment")
     return dict(room.EXPERIMENTS) if room else {}
+
+
+def count_parameters(module: Module) -> int:
+    """Return the number of trained numbers of a network."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

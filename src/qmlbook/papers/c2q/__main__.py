@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ...errors import QmlbookError
+from ...errors import exit_status, require_least
 from ...rng import stream
 from . import learning, models, weights
 
@@ -27,17 +27,15 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=int, default=10, help="networks, seeds 0 and up")
     parser.add_argument("--again", action="store_true", help="also train those that are stored")
     arguments = parser.parse_args(words)
-    if arguments.seeds < 1:
-        print(f"Error: seeds must be 1 or more, not {arguments.seeds}.", file=sys.stderr)
-        return 2
+    return exit_status(lambda: make_all(arguments))
+
+
+def make_all(arguments: argparse.Namespace) -> None:
+    """Make the networks of all seeds."""
+    require_least(arguments, seeds=1)
     torch.set_num_threads(1)  # what the stored networks were trained with
-    try:
-        for seed in range(arguments.seeds):
-            make(arguments.width, seed, arguments.again)
-    except QmlbookError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for seed in range(arguments.seeds):
+        make(arguments.width, seed, arguments.again)
 
 
 def make(width: int, seed: int, again: bool) -> None:

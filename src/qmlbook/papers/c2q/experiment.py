@@ -14,9 +14,9 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, require_known, require_least
 from ...rng import stream
-from .. import Experiment
+from .. import Experiment, by_name
 from . import learning, models
 from .circuits import ENCODINGS, MEASURED, WIRES, block_sizes, count_params, network
 from .learning import Recipe
@@ -63,27 +63,21 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what no procedure here understands."""
-        allowed = {
-            "pair": tuple(PAIRS.values()),
-            "head": KINDS,
-            "encoding": ENCODINGS,
-            "features": ("source", "untrained", "pixels"),
-            "optimiser": tuple(learning.RULES),
-            "source_dtype": ("float32", "float64"),
-        }
-        for name, choices in allowed.items():
-            if (value := getattr(self, name)) not in choices:
-                raise choose(name, value, choices)
+        require_known(
+            self,
+            pair=PAIRS.values(),
+            head=KINDS,
+            encoding=ENCODINGS,
+            features=("source", "untrained", "pixels"),
+            optimiser=learning.RULES,
+            source_dtype=("float32", "float64"),
+        )
+        require_least(self, steps=0, batch_size=1)
         block_sizes(self.ansatz, self.pooling)
         if self.encoding == "angle" and (self.head != "quantum" or self.features == "pixels"):
             raise UsageError(
                 "encoding 'angle' takes 8 features of a source network to a quantum head; "
                 f"head is {self.head!r} and features is {self.features!r}."
-            )
-        if self.steps < 0 or self.batch_size < 1:
-            raise UsageError(
-                f"steps must be 0 or more and batch_size 1 or more, not {self.steps} and "
-                f"{self.batch_size}."
             )
 
     @property
@@ -285,75 +279,72 @@ def _quick_quantum(**changes) -> dict[str, Config]:
     return _quantum(replace(QUICK, **changes), QUICK_HEADS, QUICK_PAIRS)
 
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        _experiment(
-            "source",
-            "source networks on the clothes they were trained on",
-            {"256": Network(256), "8": Network(8)},
-            {"256": Network(256, 12000, 1, 0.05, "float64", 3000)},
-            run=run_source,
-        ),
-        _experiment(
-            "grid",
-            "the released quantum heads, with both optimisers",
-            _grid(PUBLISHED),
-            _grid(QUICK, QUICK_HEADS, QUICK_PAIRS),
-        ),
-        _experiment(
-            "classical",
-            "the released classical heads, at Keras' step size",
-            _classical(CLASSICAL),
-            _classical(replace(CLASSICAL, **SMALL), QUICK_PAIRS),
-        ),
-        _experiment(
-            "equal-step",
-            "classical and linear heads at the quantum heads' step size",
-            {**_classical(PUBLISHED), **_linear(PUBLISHED)},
-            {**_classical(QUICK, QUICK_PAIRS), **_linear(QUICK, (18, 36, 63), QUICK_PAIRS)},
-        ),
-        _experiment(
-            "small-step",
-            "the largest quantum head at the classical heads' step size",
-            _quantum(CLASSICAL, ("10-general",)),
-            _quantum(replace(CLASSICAL, **SMALL), ("10-general",), QUICK_PAIRS),
-        ),
-        _experiment(
-            "untrained",
-            "quantum heads with their initial parameters",
-            _quantum(replace(PUBLISHED, steps=0)),
-            _quick_quantum(steps=0),
-        ),
-        _experiment(
-            "random-source",
-            "quantum heads on the features of a source network with its initial weights",
-            _quantum(replace(PUBLISHED, features="untrained")),
-            _quick_quantum(features="untrained"),
-        ),
-        _experiment(
-            "pixels",
-            "quantum heads on digits shrunk to 16x16 pixels, without a network",
-            _quantum(replace(PUBLISHED, features="pixels")),
-            _quick_quantum(features="pixels"),
-        ),
-        _experiment(
-            "angle",
-            "quantum heads on 8 features, encoded as angles",
-            _quantum(replace(PUBLISHED, encoding="angle"), ANGLE_HEADS),
-            _quantum(replace(QUICK, encoding="angle"), ("4-zx", "10-general"), QUICK_PAIRS),
-        ),
-        _experiment(
-            "properties",
-            "exact statements about all 22 heads, checked at random parameters",
-            {"exact": Properties()},
-            {"exact": Properties()},
-            seeds=1,
-            run=run_properties,
-            tolerance=1e-9,
-        ),
-    )
-}
+EXPERIMENTS = by_name(
+    _experiment(
+        "source",
+        "source networks on the clothes they were trained on",
+        {"256": Network(256), "8": Network(8)},
+        {"256": Network(256, 12000, 1, 0.05, "float64", 3000)},
+        run=run_source,
+    ),
+    _experiment(
+        "grid",
+        "the released quantum heads, with both optimisers",
+        _grid(PUBLISHED),
+        _grid(QUICK, QUICK_HEADS, QUICK_PAIRS),
+    ),
+    _experiment(
+        "classical",
+        "the released classical heads, at Keras' step size",
+        _classical(CLASSICAL),
+        _classical(replace(CLASSICAL, **SMALL), QUICK_PAIRS),
+    ),
+    _experiment(
+        "equal-step",
+        "classical and linear heads at the quantum heads' step size",
+        {**_classical(PUBLISHED), **_linear(PUBLISHED)},
+        {**_classical(QUICK, QUICK_PAIRS), **_linear(QUICK, (18, 36, 63), QUICK_PAIRS)},
+    ),
+    _experiment(
+        "small-step",
+        "the largest quantum head at the classical heads' step size",
+        _quantum(CLASSICAL, ("10-general",)),
+        _quantum(replace(CLASSICAL, **SMALL), ("10-general",), QUICK_PAIRS),
+    ),
+    _experiment(
+        "untrained",
+        "quantum heads with their initial parameters",
+        _quantum(replace(PUBLISHED, steps=0)),
+        _quick_quantum(steps=0),
+    ),
+    _experiment(
+        "random-source",
+        "quantum heads on the features of a source network with its initial weights",
+        _quantum(replace(PUBLISHED, features="untrained")),
+        _quick_quantum(features="untrained"),
+    ),
+    _experiment(
+        "pixels",
+        "quantum heads on digits shrunk to 16x16 pixels, without a network",
+        _quantum(replace(PUBLISHED, features="pixels")),
+        _quick_quantum(features="pixels"),
+    ),
+    _experiment(
+        "angle",
+        "quantum heads on 8 features, encoded as angles",
+        _quantum(replace(PUBLISHED, encoding="angle"), ANGLE_HEADS),
+        _quantum(replace(QUICK, encoding="angle"), ("4-zx", "10-general"), QUICK_PAIRS),
+    ),
+    _experiment(
+        "properties",
+        "exact statements about all 22 heads, checked at random parameters",
+        {"exact": Properties()},
+        {"exact": Properties()},
+        seeds=1,
+        run=run_properties,
+        tolerance=1e-9,
+    ),
+)
 
 # What the chapter trains live, by profile.
 PRESETS = {

@@ -173,8 +173,3 @@ class Linear(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, 2), the first always 0."""
         return F.pad(self.output(features @ self.projection), (1, 0))
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Return the number of trainable parameters."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)

@@ -3,33 +3,27 @@
 Each function takes the inputs of a case and returns what the file calls ``expected``.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..cases import Inputs, Kind, tensor
 from . import losses
 from .circuits import block_sizes, count_params, qcnn_qnode
 from .descent import Adam, Nesterov, minimise, value_and_gradient
-
-Inputs = Mapping[str, Any]
-
-
-def _tensor(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def _probabilities(inputs: Inputs, params: Tensor) -> Tensor:
     """Return [P0, P1] of the measured wire for one sample or a batch."""
     names = ("ansatz_index", "pooling", "encoding")
-    features = _tensor(inputs["features"])
+    features = tensor(inputs["features"])
     return qcnn_qnode()(features, params, **{name: inputs[name] for name in names})
 
 
 def circuit(inputs: Inputs) -> dict[str, Any]:
     """Run the network on one sample and count its parameters."""
-    probabilities = _probabilities(inputs, _tensor(inputs["params"]))
+    probabilities = _probabilities(inputs, tensor(inputs["params"]))
     n_conv, n_pool = block_sizes(inputs["ansatz_index"], inputs["pooling"])
     return {
         "probs": probabilities,
@@ -42,7 +36,7 @@ def circuit(inputs: Inputs) -> dict[str, Any]:
 
 def training(inputs: Inputs) -> dict[str, Any]:
     """Evaluate both costs and their gradients, and take three steps with both optimisers."""
-    start, labels = _tensor(inputs["params"]), torch.tensor(inputs["labels"])
+    start, labels = tensor(inputs["params"]), torch.tensor(inputs["labels"])
 
     def cross_entropy(params: Tensor, step: int = 0) -> Tensor:
         return losses.cross_entropy(_probabilities(inputs, params), labels)
@@ -60,21 +54,16 @@ def training(inputs: Inputs) -> dict[str, Any]:
     return result
 
 
-KINDS: dict[str, Callable[[Inputs], dict[str, Any]]] = {"circuit": circuit, "training": training}
+_ITERATED = (
+    "grad_cross_entropy",
+    "grad_mse",
+    "nesterov_3_steps_params",
+    "nesterov_cost_before_each_step",
+    "adam_3_steps_params",
+    "adam_cost_before_each_step",
+)
 
-REFUSED: set[str] = set()
-
-# Largest absolute error allowed, by the last part of a field's name; 1e-8 where none is given.
-TOLERANCES = {
-    "training": {
-        name: 1e-7
-        for name in (
-            "grad_cross_entropy",
-            "grad_mse",
-            "nesterov_3_steps_params",
-            "nesterov_cost_before_each_step",
-            "adam_3_steps_params",
-            "adam_cost_before_each_step",
-        )
-    }
+KINDS = {
+    "circuit": Kind(circuit),
+    "training": Kind(training, dict.fromkeys(_ITERATED, 1e-7)),
 }

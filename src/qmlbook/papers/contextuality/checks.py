@@ -11,7 +11,7 @@ import numpy as np
 import pennylane as qml
 import torch
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, require_known, require_least
 from ...rng import stream
 from . import circuits, counting, learning, models, sequences, sharing, square, tableau, task
 from .sequences import Questions
@@ -42,13 +42,10 @@ class Gradients:
     def __post_init__(self) -> None:
         """Refuse what nothing here understands."""
         object.__setattr__(self, "sizes", tuple(self.sizes))
-        if self.links not in ("sparse", "dense"):
-            raise choose("links", self.links, ("sparse", "dense"))
+        require_known(self, links=("sparse", "dense"))
+        require_least(self, blocks=1, batch_size=1, draws=1)
         if len(self.sizes) < 2 or min(self.sizes) < 2:
             raise UsageError(f"sizes must be two or more numbers from 2 on, not {self.sizes}.")
-        for name in ("blocks", "batch_size", "draws"):
-            if (value := getattr(self, name)) < 1:
-                raise UsageError(f"{name} must be 1 or more, not {value}.")
 
 
 def run_gradients(config: Gradients, seed: int) -> dict[str, float | list[float]]:
@@ -83,24 +80,6 @@ def squared_gradient(config: Gradients, n: int, seed: int) -> float:
 
 
 # --- properties ---
-
-
-@dataclass(frozen=True)
-class Property:
-    """A statement that one computation decides."""
-
-    name: str = "square"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown statements."""
-        if self.name not in PROPERTIES:
-            raise choose("property", self.name, PROPERTIES)
-
-
-def run_property(config: Property, seed: int) -> dict[str, float]:
-    """Return ``holds``, 1 or 0, and ``checked``, the number of cases."""
-    cases = np.asarray(PROPERTIES[config.name](seed))
-    return {"holds": float(cases.all()), "checked": cases.size}
 
 
 # Contextual sets.

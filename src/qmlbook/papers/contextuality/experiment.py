@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, require_known, require_least
 from ...rng import stream
-from .. import Experiment
+from .. import Experiment, by_name, properties
 from . import checks, learning, models, noise, sequences
 
 
@@ -41,10 +41,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what nothing here understands."""
-        allowed = {"model": models.MODELS, "start": models.STARTS, "dtype": models.DTYPES}
-        for name, choices in allowed.items():
-            if (value := getattr(self, name)) not in choices:
-                raise choose(name, value, choices)
+        require_known(self, model=models.MODELS, start=models.STARTS, dtype=models.DTYPES)
+        require_least(self, steps=1, batch_size=1, test=1)
         sequences.check(self.kind, self.n, self.k, self.blocks, self.flips)
         if self.model == "hrnn" and self.kind == "local":
             raise UsageError("kind 'local' has tokens that the cell of model 'hrnn' cannot ask.")
@@ -57,9 +55,6 @@ class Config:
             raise UsageError(
                 f"width of a transformer must be a multiple of {models.HEADS}, not {self.width}."
             )
-        for name in ("steps", "batch_size", "test"):
-            if (value := getattr(self, name)) < 1:
-                raise UsageError(f"{name} must be 1 or more, not {value}.")
         for name in ("learning_rate", "clip"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise UsageError(f"{name} must be above 0, not {value}.")
@@ -139,7 +134,6 @@ START = {
 GRADIENTS = {links: checks.Gradients(links=links) for links in ("sparse", "dense")}
 STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03)
 NOISE = {f"p{strength:g}": noise.Noise(strength=strength) for strength in STRENGTHS}
-PROPERTIES = {name: checks.Property(name) for name in checks.PROPERTIES}
 
 
 def _smaller(variants: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -159,81 +153,71 @@ def _short(variants: dict[str, Config]) -> dict[str, Config]:
 NETWORK_TOLERANCE = 0.25
 _experiment = partial(Experiment.of, run=run, seeds=8, quick_seeds=3)
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        _experiment(
-            "hrnn",
-            "the trained k-HRNN on four blocks of fresh hypergraphs",
-            HRNN,
-            _smaller(HRNN, test=500),
-            tolerance=0.01,
-        ),
-        _experiment(
-            "networks",
-            "GRU, LSTM and Transformer on the same sequences",
-            NETWORKS,
-            _short(NETWORKS),
-            tolerance=NETWORK_TOLERANCE,
-            dtype="float32",
-        ),
-        _experiment(
-            "baselines",
-            "no memory: a fair coin, always +1, a fixed table of answers",
-            BASELINES,
-            _smaller(BASELINES, test=500),
-        ),
-        _experiment(
-            "tasks",
-            "a GRU on fresh, slowly changing and non-contextual sequences",
-            TASKS,
-            _short(TASKS),
-            tolerance=NETWORK_TOLERANCE,
-            dtype="float32",
-        ),
-        _experiment(
-            "binary",
-            "nets with a memory of 1 to 10 bits, on independent tokens",
-            BINARY,
-            _short(BINARY),
-            seeds=5,
-            run=run_binary,
-            tolerance=NETWORK_TOLERANCE,
-            dtype="float32",
-        ),
-        _experiment(
-            "gradients",
-            "gradients of the k-HRNN at random angles against the number of qubits",
-            GRADIENTS,
-            _smaller(GRADIENTS, sizes=(3, 4, 5, 6), draws=4),
-            seeds=16,
-            run=checks.run_gradients,
-        ),
-        _experiment(
-            "start",
-            "the k-HRNN at n = 6, k = 3 from far and near angles",
-            START,
-            _smaller(START, n=4, steps=60, test=500),
-            tolerance=0.05,
-        ),
-        _experiment(
-            "noise",
-            "exact cells with errors of gates and readings, on Qiskit Aer",
-            NOISE,
-            _smaller(NOISE, sequences=20, shots=20),
-            run=noise.run_noise,
-            tolerance=0.05,
-        ),
-        _experiment(
-            "properties",
-            "statements that a computation decides",
-            PROPERTIES,
-            PROPERTIES,
-            seeds=1,
-            run=checks.run_property,
-        ),
-    )
-}
+EXPERIMENTS = by_name(
+    _experiment(
+        "hrnn",
+        "the trained k-HRNN on four blocks of fresh hypergraphs",
+        HRNN,
+        _smaller(HRNN, test=500),
+        tolerance=0.01,
+    ),
+    _experiment(
+        "networks",
+        "GRU, LSTM and Transformer on the same sequences",
+        NETWORKS,
+        _short(NETWORKS),
+        tolerance=NETWORK_TOLERANCE,
+        dtype="float32",
+    ),
+    _experiment(
+        "baselines",
+        "no memory: a fair coin, always +1, a fixed table of answers",
+        BASELINES,
+        _smaller(BASELINES, test=500),
+    ),
+    _experiment(
+        "tasks",
+        "a GRU on fresh, slowly changing and non-contextual sequences",
+        TASKS,
+        _short(TASKS),
+        tolerance=NETWORK_TOLERANCE,
+        dtype="float32",
+    ),
+    _experiment(
+        "binary",
+        "nets with a memory of 1 to 10 bits, on independent tokens",
+        BINARY,
+        _short(BINARY),
+        seeds=5,
+        run=run_binary,
+        tolerance=NETWORK_TOLERANCE,
+        dtype="float32",
+    ),
+    _experiment(
+        "gradients",
+        "gradients of the k-HRNN at random angles against the number of qubits",
+        GRADIENTS,
+        _smaller(GRADIENTS, sizes=(3, 4, 5, 6), draws=4),
+        seeds=16,
+        run=checks.run_gradients,
+    ),
+    _experiment(
+        "start",
+        "the k-HRNN at n = 6, k = 3 from far and near angles",
+        START,
+        _smaller(START, n=4, steps=60, test=500),
+        tolerance=0.05,
+    ),
+    _experiment(
+        "noise",
+        "exact cells with errors of gates and readings, on Qiskit Aer",
+        NOISE,
+        _smaller(NOISE, sequences=20, shots=20),
+        run=noise.run_noise,
+        tolerance=0.05,
+    ),
+    properties(checks.PROPERTIES, default="square"),
+)
 
 
 def published() -> dict[str, Any]:

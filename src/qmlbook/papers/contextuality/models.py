@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ...errors import UsageError
 from ...rng import stream
+from .. import count_parameters as count_parameters
 from .sequences import Questions, all_ones, outside
 
 if TYPE_CHECKING:
@@ -50,11 +51,6 @@ def build(config: Config, seed: int) -> nn.Module:
         else:
             made = Memoryless(config.model)
     return made.to(DTYPES[config.dtype])
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Return the number of trained numbers."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 # --- the quantum model ---

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ... import backends
-from ...errors import UsageError
+from ...errors import UsageError, require_least
 from ...rng import stream
 from . import circuits, learning, sequences
 from .task import Token
@@ -37,9 +37,7 @@ class Noise:
         sequences.check("uniform", self.n, 2, self.blocks)
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength must lie between 0 and 1, not {self.strength}.")
-        for name in ("sequences", "shots"):
-            if (value := getattr(self, name)) < 1:
-                raise UsageError(f"{name} must be 1 or more, not {value}.")
+        require_least(self, sequences=1, shots=1)
 
 
 def run_noise(config: Noise, seed: int) -> dict[str, float]:

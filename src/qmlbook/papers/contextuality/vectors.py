@@ -3,13 +3,11 @@
 Each function takes the inputs of a case and returns what the file calls ``expected``.
 """
 
-from collections.abc import Callable, Mapping
 from math import comb
 from typing import Any
 
+from ..cases import Inputs, Kind
 from . import sharing, task
-
-Inputs = Mapping[str, Any]
 
 
 def _tokens(inputs: Inputs) -> list[task.Token]:
@@ -77,12 +75,10 @@ def counts_k2(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-KINDS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
-    function.__name__: function
-    for function in (allowed_outputs, paths, block_transition, sharing_k2, counts_k2)
+KINDS = {
+    "allowed_outputs": Kind(allowed_outputs, exact=True),
+    "paths": Kind(paths),
+    "block_transition": Kind(block_transition, exact=True),
+    "sharing_k2": Kind(sharing_k2),
+    "counts_k2": Kind(counts_k2),
 }
-
-# Kinds that list everything possible: nothing more may be possible for us.
-EXACT_KEYS = {"allowed_outputs", "block_transition"}
-
-TOLERANCES: dict[str, dict[str, float]] = {}

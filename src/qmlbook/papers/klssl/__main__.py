@@ -15,35 +15,32 @@ from dataclasses import replace
 import numpy as np
 
 from ... import data
-from ...errors import QmlbookError
+from ...errors import UsageError, exit_status, require_least
 from . import experiment, learning, models, released
-
-NAMES = dict(zip(released.DATASETS, ("mnist", "fashion_mnist", "kmnist"), strict=True))
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Return checked arguments.
 
     Raises:
-        ValueError: one sentence that names the argument, what was given and what is allowed.
+        UsageError: one sentence that names the argument, what was given and what is allowed.
     """
     parser = released.parser(device="cpu")
     parser.add_argument("--split", choices=tuple(learning.ROLES), default="released")
     parser.add_argument("--loss", choices=("published", "corrected"), default="published")
     arguments = parser.parse_args(words)
     released.validate(arguments)
-    if arguments.nlayers < 1:
-        raise ValueError(f"nlayers must be 1 or more, not {arguments.nlayers}.")
-    if arguments.seed is not None and arguments.seed < 0:
-        raise ValueError(f"seed must be 0 or more, not {arguments.seed}.")
+    require_least(arguments, nlayers=1)
+    if arguments.seed is not None:
+        require_least(arguments, seed=0)
     if arguments.device != "cpu":
-        raise ValueError("device must be cpu: the closed form is fast enough without a GPU.")
+        raise UsageError("device must be cpu: the closed form is fast enough without a GPU.")
     return arguments
 
 
 def configure(arguments: argparse.Namespace) -> experiment.Config:
     """Return the configuration of a run; fewer images where the whole set is not here."""
-    dataset, classes = NAMES[arguments.data], (arguments.c1, arguments.c2)
+    dataset, classes = data.canonical(arguments.data), (arguments.c1, arguments.c2)
     template = experiment.CORRECTED if arguments.loss == "corrected" else experiment.PUBLISHED
     trained_on, evaluated_on = learning.ROLES[arguments.split]
     return replace(
@@ -69,17 +66,7 @@ def _images_here(dataset: str, classes: tuple[int, int], split: str) -> int | No
 
 def main(words: Sequence[str]) -> int:
     """Run the command; return its exit status."""
-    try:
-        arguments = parse(words)
-    except ValueError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    try:
-        report(arguments)
-    except QmlbookError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: report(parse(words)))
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -90,7 +77,7 @@ def report(arguments: argparse.Namespace) -> None:
         seed = int(np.random.default_rng().integers(200))
     config = configure(arguments)
     trained_on, evaluated_on = learning.splits(config)
-    total, trained = models.count_parameters(config.classifier, config.nlayers)
+    total, trained = models.published_sizes(config.classifier, config.nlayers)
     print(
         f"{config.classifier} classifier, n = {config.nlayers}, seed {seed}, {total} parameters"
         + (f", {trained} of them trained" if config.frozen else "")

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 import yaml
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, require_known, require_least
 from ...rng import stream
-from .. import Experiment
+from .. import Experiment, by_name
 from . import learning, models
 from .circuits import head_qnode
 
@@ -51,20 +51,17 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what no procedure here understands."""
-        allowed = {
-            "dataset": DATASETS,
-            "split": tuple(learning.ROLES),
-            "classifier": tuple(models.HEADS),
-            "loss": (*models.LOSSES, "supervised"),
-            "crops": ("batch", "image"),
-        }
-        for name, choices in allowed.items():
-            if (value := getattr(self, name)) not in choices:
-                raise choose(name, value, choices)
+        require_known(
+            self,
+            dataset=DATASETS,
+            split=learning.ROLES,
+            classifier=models.HEADS,
+            loss=(*models.LOSSES, "supervised"),
+            crops=("batch", "image"),
+        )
+        require_least(self, nlayers=1, epochs=0)
         if not 0 < self.gamma < 1:
             raise UsageError(f"gamma must lie strictly between 0 and 1, not {self.gamma}.")
-        if self.nlayers < 1 or self.epochs < 0:
-            raise UsageError("nlayers must be 1 or more and epochs 0 or more.")
 
 
 PUBLISHED = Config()
@@ -234,7 +231,7 @@ def run_counts(config: Counts, seed: int) -> dict[str, float]:
         depth); ``checked`` is the number of depths.
     """
     quantum, classical = (
-        np.array([models.count_parameters(kind, n) for n in config.depths]) for kind in CLASSIFIERS
+        np.array([models.published_sizes(kind, n) for n in config.depths]) for kind in CLASSIFIERS
     )
     in_all, trained = (quantum < classical).all(0)
     return {
@@ -297,90 +294,87 @@ def _ablations(changes: dict[str, Config], datasets) -> dict[str, Config]:
 RELEASED = replace(PUBLISHED, split="released")
 QUICK_RELEASED = replace(QUICK_PUBLISHED, split="released")
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        _experiment(
-            "parameters",
-            "parameters of both networks, counted at every depth",
-            {"counts": Counts()},
-            {"counts": Counts()},
-            seeds=1,
-            run=run_counts,
-        ),
-        _experiment(
-            "circuit",
-            "the closed form of the circuit against its simulation",
-            {"closed-form": ClosedForm()},
-            {"closed-form": ClosedForm()},
-            seeds=1,
-            run=run_closed_form,
-        ),
-        _experiment(
-            "grid",
-            "the published grid, splits as executed (trained on test, evaluated on train images)",
-            _variants(PUBLISHED),
-            _quick(QUICK_PUBLISHED),
-            seeds=100,
-            tolerance=PUBLISHED_TOLERANCE,
-        ),
-        _experiment(
-            "untrained",
-            "the same networks, initialised and never trained; splits as executed",
-            _variants(UNTRAINED),
-            _quick(QUICK_UNTRAINED),
-            seeds=100,
-        ),
-        _experiment(
-            "draws",
-            "untrained quantum networks by the thousand, summarised; splits as executed",
-            {dataset: Draws(dataset) for dataset in DATASETS},
-            {dataset: Draws(dataset, draws=200, n_train=512, n_eval=1000) for dataset in EMBEDDED},
-            seeds=20,
-            run=run_draws,
-        ),
-        _experiment(
-            "corrected",
-            "sign, pairing and gradient flow mended; splits as executed",
-            _variants(CORRECTED, depths=ENDS),
-            _quick(QUICK_CORRECTED),
-            seeds=50,
-            tolerance=TRAINED_TOLERANCE,
-        ),
-        _experiment(
-            "supervised",
-            "the same networks trained with labels: what they could reach; splits as executed",
-            _variants(SUPERVISED, depths=ENDS),
-            _quick(replace(SUPERVISED, **SMALL)),
-            seeds=20,
-            tolerance=TRAINED_TOLERANCE,
-        ),
-        _experiment(
-            "ablation",
-            "one change of the corrected procedure alone, or all but one, at n = 2; as executed",
-            _ablations(ABLATIONS, DATASETS),
-            _ablations({k: replace(c, **SMALL) for k, c in ABLATIONS.items()}, EMBEDDED),
-            seeds=20,
-            tolerance=TRAINED_TOLERANCE,
-        ),
-        _experiment(
-            "released",
-            "the published grid, splits as the scripts say (trained on train, evaluated on test)",
-            _variants(RELEASED, classifiers=("quantum",)),
-            _variants(QUICK_RELEASED, EMBEDDED, ("quantum",), ENDS),
-            seeds=100,
-            tolerance=PUBLISHED_TOLERANCE,
-        ),
-        _experiment(
-            "released-classical",
-            "the same for the classical network, which collapses whatever the seed",
-            _variants(RELEASED, classifiers=("classical",)),
-            _variants(QUICK_RELEASED, EMBEDDED, ("classical",), ENDS),
-            seeds=20,
-            tolerance=PUBLISHED_TOLERANCE,
-        ),
-    )
-}
+EXPERIMENTS = by_name(
+    _experiment(
+        "parameters",
+        "parameters of both networks, counted at every depth",
+        {"counts": Counts()},
+        {"counts": Counts()},
+        seeds=1,
+        run=run_counts,
+    ),
+    _experiment(
+        "circuit",
+        "the closed form of the circuit against its simulation",
+        {"closed-form": ClosedForm()},
+        {"closed-form": ClosedForm()},
+        seeds=1,
+        run=run_closed_form,
+    ),
+    _experiment(
+        "grid",
+        "the published grid, splits as executed (trained on test, evaluated on train images)",
+        _variants(PUBLISHED),
+        _quick(QUICK_PUBLISHED),
+        seeds=100,
+        tolerance=PUBLISHED_TOLERANCE,
+    ),
+    _experiment(
+        "untrained",
+        "the same networks, initialised and never trained; splits as executed",
+        _variants(UNTRAINED),
+        _quick(QUICK_UNTRAINED),
+        seeds=100,
+    ),
+    _experiment(
+        "draws",
+        "untrained quantum networks by the thousand, summarised; splits as executed",
+        {dataset: Draws(dataset) for dataset in DATASETS},
+        {dataset: Draws(dataset, draws=200, n_train=512, n_eval=1000) for dataset in EMBEDDED},
+        seeds=20,
+        run=run_draws,
+    ),
+    _experiment(
+        "corrected",
+        "sign, pairing and gradient flow mended; splits as executed",
+        _variants(CORRECTED, depths=ENDS),
+        _quick(QUICK_CORRECTED),
+        seeds=50,
+        tolerance=TRAINED_TOLERANCE,
+    ),
+    _experiment(
+        "supervised",
+        "the same networks trained with labels: what they could reach; splits as executed",
+        _variants(SUPERVISED, depths=ENDS),
+        _quick(replace(SUPERVISED, **SMALL)),
+        seeds=20,
+        tolerance=TRAINED_TOLERANCE,
+    ),
+    _experiment(
+        "ablation",
+        "one change of the corrected procedure alone, or all but one, at n = 2; as executed",
+        _ablations(ABLATIONS, DATASETS),
+        _ablations({k: replace(c, **SMALL) for k, c in ABLATIONS.items()}, EMBEDDED),
+        seeds=20,
+        tolerance=TRAINED_TOLERANCE,
+    ),
+    _experiment(
+        "released",
+        "the published grid, splits as the scripts say (trained on train, evaluated on test)",
+        _variants(RELEASED, classifiers=("quantum",)),
+        _variants(QUICK_RELEASED, EMBEDDED, ("quantum",), ENDS),
+        seeds=100,
+        tolerance=PUBLISHED_TOLERANCE,
+    ),
+    _experiment(
+        "released-classical",
+        "the same for the classical network, which collapses whatever the seed",
+        _variants(RELEASED, classifiers=("classical",)),
+        _variants(QUICK_RELEASED, EMBEDDED, ("classical",), ENDS),
+        seeds=20,
+        tolerance=PUBLISHED_TOLERANCE,
+    ),
+)
 
 # What the chapter trains live, by profile.
 PRESETS = {

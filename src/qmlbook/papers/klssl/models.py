@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...errors import choose
+
 SIDE, KERNEL, STRIDE, FEATURES = 14, 7, 5, 4
 XAVIER = (6 / (2 * KERNEL**2)) ** 0.5  # bound of the quantum model's filter weights
 LOSSES = ("published", "loop_fixed", "sign_fixed", "corrected")
@@ -185,7 +187,7 @@ def build(
     return Classifier(Encoder(encoder_rng, bound, frozen), head)
 
 
-def count_parameters(classifier: str, nlayers: int) -> tuple[int, int]:
+def published_sizes(classifier: str, nlayers: int) -> tuple[int, int]:
     """Return (all parameters, those that receive a gradient) of a network as published."""
     rng = np.random.default_rng(0)  # the counts do not depend on it
     model = build(classifier, nlayers, rng, rng)
@@ -320,10 +322,11 @@ def loss(
         total, count: sum and number of the negative rows.
 
     Raises:
-        ValueError: the kind is not known, or there are too few negatives for the released loop.
+        UsageError: the kind is not known.
+        ValueError: there are too few negatives for the released loop.
     """
     if kind not in LOSSES:
-        raise ValueError(f"loss {kind!r} is not known; choose from: {', '.join(LOSSES)}.")
+        raise choose("loss", kind, LOSSES)
     released_loop = kind in ("published", "sign_fixed")
     negative_term = published_negative_term if released_loop else meant_negative_term
     sign = -1 if kind in ("sign_fixed", "corrected") else 1

@@ -2,6 +2,8 @@
 
 import argparse
 
+from ...errors import UsageError
+
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST")
 
 
@@ -9,8 +11,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises instead of ending the process."""
 
     def error(self, message: str) -> None:
-        """Raise ValueError with the parser's own message."""
-        raise ValueError(message)
+        """Raise UsageError with the parser's own message."""
+        raise UsageError(message)
 
 
 def parser(device: str = "cuda:0") -> Parser:
@@ -33,12 +35,12 @@ def validate(arguments: argparse.Namespace) -> None:
     The released message about ``c2`` names ``c1``; this one names the right argument.
 
     Raises:
-        ValueError: one sentence.
+        UsageError: one sentence.
     """
     if not 0 < arguments.gamma < 1:
-        raise ValueError(f"gamma must lie strictly between 0 and 1, not {arguments.gamma}.")
+        raise UsageError(f"gamma must lie strictly between 0 and 1, not {arguments.gamma}.")
     for name in ("c1", "c2"):
         if not 0 <= (value := getattr(arguments, name)) <= 9:
-            raise ValueError(f"{name} must be a label from 0 to 9, not {value}.")
+            raise UsageError(f"{name} must be a label from 0 to 9, not {value}.")
     if arguments.c1 == arguments.c2:
-        raise ValueError(f"c2 must differ from c1; both are {arguments.c1}.")
+        raise UsageError(f"c2 must differ from c1; both are {arguments.c1}.")

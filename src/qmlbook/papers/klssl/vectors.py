@@ -3,10 +3,7 @@
 Each function takes the inputs of a case and returns what the file calls ``expected``.
 """
 
-import ast
-import operator
 import shlex
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,28 +11,24 @@ import torch
 from torch import Tensor
 
 from ... import data
+from ...errors import UsageError
 from ...rng import stream
+from ..cases import Inputs, Kind, formula, tensor
 from . import learning, models, released
 from .circuits import head_qnode
 
-Inputs = Mapping[str, Any]
-
-
-def _tensor(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
 
 def _weights(inputs: Inputs) -> list[Tensor]:
-    return [_tensor(inputs[name]) for name in ("w_1", "w_2", "w_3")]
+    return [tensor(inputs[name]) for name in ("w_1", "w_2", "w_3")]
 
 
 def _fill(parameter: Tensor, values: Any) -> None:
-    parameter.data.copy_(_tensor(values).reshape(parameter.shape))
+    parameter.data.copy_(tensor(values).reshape(parameter.shape))
 
 
 def quantum_head(inputs: Inputs) -> dict[str, Any]:
     """Simulate the circuit gate by gate; the closed form must agree with it to 1e-10."""
-    weights, features = _weights(inputs), _tensor(inputs["features"])
+    weights, features = _weights(inputs), tensor(inputs["features"])
     probabilities = head_qnode()(features, *weights)
     z = models.parity(features, models.effective_phases(*weights))
     if not torch.allclose(probabilities[:, 0] - probabilities[:, 1], z, rtol=0, atol=1e-10):
@@ -62,7 +55,7 @@ def _model(inputs: Inputs, classifier: str) -> dict[str, Any]:
     else:
         for name in ("w_1", "w_2", "w_3"):
             _fill(getattr(model.head, name), inputs[name])
-    images = _tensor(inputs["images"])
+    images = tensor(inputs["images"])
     model.train(inputs["mode"] == "train")
     output = model(images)
     return {
@@ -89,7 +82,7 @@ def _published(gamma: float, x: Tensor, y: Tensor, pos: Tensor, neg: Tensor) -> 
 
 def kl_loss(inputs: Inputs) -> dict[str, Any]:
     """Evaluate the losses, and the published one's gradients, at given parities."""
-    z = {name: _tensor(inputs[name]).requires_grad_() for name in ("z_x", "z_y", "z_pos", "z_neg")}
+    z = {name: tensor(inputs[name]).requires_grad_() for name in ("z_x", "z_y", "z_pos", "z_neg")}
     x, y, pos, neg = (models.rows_of_parity(value) for value in z.values())
     gamma, total = inputs["gamma"], neg.sum(0)
     published = _published(gamma, x, y, pos, neg)
@@ -107,7 +100,7 @@ def kl_loss(inputs: Inputs) -> dict[str, Any]:
 
 def published_loss_gradient(inputs: Inputs) -> dict[str, Any]:
     """Differentiate the published loss with and without the gradient through the bank."""
-    views = [_tensor(inputs[f"features_{name}"]) for name in ("x", "y", "pos", "neg")]
+    views = [tensor(inputs[f"features_{name}"]) for name in ("x", "y", "pos", "neg")]
     names = ("grad_w_1", "grad_w_2", "grad_w_3")
     results = {}
     for bank in ("attached", "detached"):
@@ -122,34 +115,10 @@ def published_loss_gradient(inputs: Inputs) -> dict[str, Any]:
     return results
 
 
-_OPERATORS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Pow: operator.pow,
-    ast.Mod: operator.mod,
-}
-
-
-def _polynomial(node: ast.expr, names: Mapping[str, np.ndarray]) -> np.ndarray | int:
-    """Evaluate integer arithmetic on named arrays; nothing else is understood."""
-    match node:
-        case ast.Constant(value=int(value)):
-            return value
-        case ast.Name(id=name) if name in names:
-            return names[name]
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_polynomial(operand, names)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_polynomial(left, names), _polynomial(right, names))
-    raise ValueError(f"cannot evaluate {ast.unparse(node)!r} in a pixel rule.")
-
-
 def resize_28_to_14(inputs: Inputs) -> dict[str, Any]:
     """Draw the image of a pixel rule and shrink it."""
-    rule = inputs["pixel_rule"].split("=", 1)[1].replace("mod", "%").strip()
     row, column = np.mgrid[:28, :28]
-    pixels = _polynomial(ast.parse(rule, mode="eval").body, {"r": row, "c": column})
+    pixels = formula(inputs["pixel_rule"], {"r": row, "c": column})
     return {"pixels_uint8": learning.shrink(np.asarray(pixels, dtype=np.uint8)[None])[0]}
 
 
@@ -159,7 +128,7 @@ def parameter_counts(inputs: Inputs) -> dict[str, Any]:
     trained: dict[str, dict[str, int]] = {"quantum": {}, "classical": {}}
     for nlayers in inputs["nlayers"]:
         for classifier in ("quantum", "classical"):
-            total, moved = models.count_parameters(classifier, nlayers)
+            total, moved = models.published_sizes(classifier, nlayers)
             result[f"{classifier}_total"][str(nlayers)] = total
             trained[classifier][str(nlayers)] = moved
     (classical,) = set(trained["classical"].values())
@@ -189,7 +158,7 @@ def argument_validation(inputs: Inputs) -> dict[str, Any]:
         try:
             released.validate(released.parser().parse_args(words))
             accepted.append(True)
-        except ValueError:
+        except UsageError:
             accepted.append(False)
     defaults = vars(released.parser().parse_args([]))
     return {
@@ -202,14 +171,10 @@ def class_counts(inputs: Inputs) -> dict[str, Any]:
     """Count the images of two classes in the whole sets (needs their label files)."""
     classes = (inputs["c1"], inputs["c2"])
     counts: dict[str, dict[str, list[int]]] = {}
-    for name, dataset in (
-        ("MNIST", "mnist"),
-        ("KMNIST", "kmnist"),
-        ("FashionMNIST", "fashion_mnist"),
-    ):
+    for name in released.DATASETS:
         counts[name] = {}
         for split in ("train", "test"):
-            labels = data.load(dataset, split=split, classes=classes).labels
+            labels = data.load(name, split=split, classes=classes).labels
             counts[name][split] = [int((labels == c).sum()) for c in classes]
     sizes = {
         f"{name}_{split}": [sum(pair) // k for k in (1, 2, 5, 10)]
@@ -228,32 +193,19 @@ def closed_form_even_n(inputs: Inputs) -> dict[str, Any]:
     return {"phi": models.effective_phases(*_weights(inputs))}
 
 
-KINDS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
-    "kl_loss_error": kl_loss,
-} | {
-    function.__name__: function
-    for function in (
-        quantum_head,
-        quantum_model,
-        classical_model,
-        kl_loss,
-        published_loss_gradient,
-        resize_28_to_14,
-        parameter_counts,
-        learning_rate_per_step,
-        argument_validation,
-        class_counts,
-        closed_form_even_n,
-    )
-}
-
-# Kinds that pass when the computation refuses its inputs (the released loop runs past its end).
-REFUSED = {"kl_loss_error"}
-
-# Largest absolute error allowed, by the last part of a field's name; 1e-8 where none is given.
-TOLERANCES = {
-    "kl_loss": {"published_grad_z_x": 1e-7, "published_grad_z_pos": 1e-7},
-    "published_loss_gradient": {"grad_w_1": 1e-7, "grad_w_2": 1e-7, "grad_w_3": 1e-7},
-    "learning_rate_per_step": {"": 1e-10},
-    "class_counts": {"": 1e-9},
+KINDS = {
+    "quantum_head": Kind(quantum_head),
+    "quantum_model": Kind(quantum_model),
+    "classical_model": Kind(classical_model),
+    "kl_loss": Kind(kl_loss, {"published_grad_z_x": 1e-7, "published_grad_z_pos": 1e-7}),
+    "kl_loss_error": Kind(kl_loss, refused=True),  # the released loop runs past its end
+    "published_loss_gradient": Kind(
+        published_loss_gradient, {"grad_w_1": 1e-7, "grad_w_2": 1e-7, "grad_w_3": 1e-7}
+    ),
+    "resize_28_to_14": Kind(resize_28_to_14),
+    "parameter_counts": Kind(parameter_counts),
+    "learning_rate_per_step": Kind(learning_rate_per_step, {"": 1e-10}),
+    "argument_validation": Kind(argument_validation),
+    "class_counts": Kind(class_counts, {"": 1e-9}),
+    "closed_form_even_n": Kind(closed_form_even_n),
 }

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import yaml
 
 from ... import paths
-from ...errors import QmlbookError
+from ...errors import QmlbookError, exit_status
 from . import experiment
 
 HEADER = """\
@@ -55,12 +55,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m qmlbook.papers.qdeq", description=__doc__)
     parser.add_argument("command", choices=("tune",))
     parser.parse_args(words)
-    try:
-        print(tune())
-    except QmlbookError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: print(tune()))
 
 
 if __name__ == "__main__":

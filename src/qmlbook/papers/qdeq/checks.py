@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...errors import choose
+from ...errors import require_known
 from ...fixed_point import broyden, find_root, implicit
 from ...rng import stream
 from . import circuits
@@ -106,8 +106,7 @@ class Roots:
 
     def __post_init__(self) -> None:
         """Refuse unknown methods."""
-        if self.method not in METHODS:
-            raise choose("method", self.method, METHODS)
+        require_known(self, method=METHODS)
 
 
 @torch.no_grad()
@@ -130,24 +129,6 @@ def run_roots(config: Roots, seed: int) -> dict[str, float]:
 
 
 # --- properties ---
-
-
-@dataclass(frozen=True)
-class Property:
-    """A statement that one computation decides."""
-
-    name: str = "memory-flat"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown statements."""
-        if self.name not in PROPERTIES:
-            raise choose("property", self.name, PROPERTIES)
-
-
-def run_property(config: Property, seed: int) -> dict[str, float]:
-    """Return ``holds``, 1 or 0, and ``checked``, the number of cases."""
-    cases = PROPERTIES[config.name](seed)
-    return {"holds": float(all(cases)), "checked": len(cases)}
 
 
 def memory_fraction(seed: int) -> list[bool]:

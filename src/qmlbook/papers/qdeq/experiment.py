@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, require_known, require_least
 from ...fixed_point import STOPS
 from ...rng import stream
-from .. import Experiment
+from .. import Experiment, by_name, properties
 from . import checks, circuits, learning, models
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10")
@@ -63,27 +63,23 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse what nothing here understands."""
         object.__setattr__(self, "classes", tuple(self.classes))
-        allowed = {
-            "dataset": DATASETS,
-            "encoder": circuits.ENCODERS,
-            "model": MODELS,
-            "solver": tuple(models.SOLVERS),
-            "stop": STOPS,
-            "adjoint": ("exact", "solver"),
-            "schedule": ("constant", "cosine"),
-            "selection": ("best", "last"),
-        }
-        for name, choices in allowed.items():
-            if (value := getattr(self, name)) not in choices:
-                raise choose(name, value, choices)
+        require_known(
+            self,
+            dataset=DATASETS,
+            encoder=circuits.ENCODERS,
+            model=MODELS,
+            solver=models.SOLVERS,
+            stop=STOPS,
+            adjoint=("exact", "solver"),
+            schedule=("constant", "cosine"),
+            selection=("best", "last"),
+        )
+        require_least(self, layers=1, epochs=1, batch_size=1)
         if len(set(self.classes)) != len(self.classes) or len(self.classes) not in (4, 10):
             raise UsageError(f"classes must be 4 or 10 different labels, not {self.classes}.")
         for name in ("warmup", "frequency", "gamma", "dropout", "weight_decay"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise UsageError(f"{name} must lie between 0 and 1, not {value}.")
-        for name in ("layers", "epochs", "batch_size"):
-            if (value := getattr(self, name)) < 1:
-                raise UsageError(f"{name} must be 1 or more, not {value}.")
         if self.threshold - self.delta < 3 or self.delta < 0 or self.adjoint_threshold < 3:
             raise UsageError(
                 "threshold - delta and adjoint_threshold must be 3 or more and delta 0 or more, "
@@ -296,7 +292,6 @@ MEMORY = {
     for name in (f"direct{layers}" if layers else "implicit",)
 }
 ROOTS = {name: checks.Roots(method=name) for name in checks.METHODS}
-PROPERTIES = {name: checks.Property(name) for name in checks.PROPERTIES}
 
 # --- experiments ---
 
@@ -318,57 +313,46 @@ ABOUT = {
     "cifar10": "CIFAR-10 on ten qubits, amplitude encoder",
 }
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        _experiment(
-            "memory",
-            "bytes kept for one backward pass, every gate simulated",
-            MEMORY,
-            {name: config for name, config in MEMORY.items() if config.n_wires == 4},
-            seeds=3,
-            quick_seeds=1,
-            run=checks.run_memory,
-            tolerance=1e-9,
-            dtype="float32",
-        ),
-        _experiment(
-            "properties",
-            "statements that a computation decides",
-            PROPERTIES,
-            PROPERTIES,
-            seeds=1,
-            run=checks.run_property,
-            tolerance=1e-9,
-        ),
-        _experiment(
-            "roots",
-            "shares of images whose iteration reaches a fixed point, random circuits",
-            ROOTS,
-            {name: replace(config, images=100) for name, config in ROOTS.items()},
-            seeds=20,
-            run=checks.run_roots,
-        ),
-        *(
-            _experiment(name, f"{about}; settings by `tuning`", _full(name), _quick(name))
-            for name, about in ABOUT.items()
-        ),
-        _experiment(
-            "baseline",
-            "the earlier classifier without a fixed point, 100 epochs",
-            _baseline(),
-            _baseline(n_train=1000, n_test=1000, epochs=10, batch_size=64),
-        ),
-        _experiment(
-            "tuning",
-            "eight configurations of every model on validation images; chooses for the others",
-            _tuning(),
-            {},
-            seeds=1,
-            run=run_tuning,
-        ),
-    )
-}
+EXPERIMENTS = by_name(
+    _experiment(
+        "memory",
+        "bytes kept for one backward pass, every gate simulated",
+        MEMORY,
+        {name: config for name, config in MEMORY.items() if config.n_wires == 4},
+        seeds=3,
+        quick_seeds=1,
+        run=checks.run_memory,
+        tolerance=1e-9,
+        dtype="float32",
+    ),
+    properties(checks.PROPERTIES, default="memory-flat"),
+    _experiment(
+        "roots",
+        "shares of images whose iteration reaches a fixed point, random circuits",
+        ROOTS,
+        {name: replace(config, images=100) for name, config in ROOTS.items()},
+        seeds=20,
+        run=checks.run_roots,
+    ),
+    *(
+        _experiment(name, f"{about}; settings by `tuning`", _full(name), _quick(name))
+        for name, about in ABOUT.items()
+    ),
+    _experiment(
+        "baseline",
+        "the earlier classifier without a fixed point, 100 epochs",
+        _baseline(),
+        _baseline(n_train=1000, n_test=1000, epochs=10, batch_size=64),
+    ),
+    _experiment(
+        "tuning",
+        "eight configurations of every model on validation images; chooses for the others",
+        _tuning(),
+        {},
+        seeds=1,
+        run=run_tuning,
+    ),
+)
 
 # What the chapter trains live, by profile.
 PRESETS = {

@@ -3,11 +3,8 @@
 Each function takes the inputs of a case and returns what the file calls ``expected``.
 """
 
-import ast
 import math
-import operator
 import re
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,19 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...fixed_point import Solution, anderson, broyden, find_root, implicit
+from ..cases import Inputs, Kind, formula, tensor
 from . import circuits
 from .features import features
 from .layer import Layer, expand, spectra
 
-Inputs = Mapping[str, Any]
-
-
-def _tensor(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
 
 def _angles(inputs: Inputs) -> tuple[Tensor, Tensor]:
-    return _tensor(inputs["theta"]).requires_grad_(), _tensor(inputs["phi"]).requires_grad_()
+    return tensor(inputs["theta"]).requires_grad_(), tensor(inputs["phi"]).requires_grad_()
 
 
 def _layer(inputs: Inputs, theta: Tensor, phi: Tensor) -> Layer:
@@ -53,7 +45,7 @@ def forward(inputs: Inputs) -> dict[str, Any]:
     """Simulate the circuit gate by gate; the quadratic form must agree with it to 1e-10."""
     n_wires, encoder = inputs["n_wires"], inputs["encoder"]
     theta, phi = (angles.detach() for angles in _angles(inputs))
-    v = _tensor(inputs["z"]) + _tensor(inputs["u"])
+    v = tensor(inputs["z"]) + tensor(inputs["u"])
     simulated = circuits.qnode(circuits.layer, n_wires)(v, theta, phi, n_wires, encoder)
     simulated = torch.stack(simulated, dim=-1)
     form = _layer(inputs, theta, phi).expectations(v)
@@ -65,7 +57,7 @@ def forward(inputs: Inputs) -> dict[str, Any]:
 def equilibrium(inputs: Inputs) -> dict[str, Any]:
     """Find the root, differentiate it, and look at the layer's slopes and iterates there."""
     theta, phi = _angles(inputs)
-    u, weights = _tensor(inputs["u"]).requires_grad_(), _tensor(inputs["W"])
+    u, weights = tensor(inputs["u"]).requires_grad_(), tensor(inputs["W"])
     layer = _layer(inputs, theta, phi)
     root = _root(layer, u)
     loss = (expand(root) @ weights).sum()
@@ -101,13 +93,13 @@ def _plain_iteration(layer: Layer, u: Tensor, root: Tensor, steps: int = 2000) -
 def unrolled(inputs: Inputs) -> dict[str, Any]:
     """Stack the layer and differentiate through all copies."""
     theta, phi = _angles(inputs)
-    f = _layer(inputs, theta, phi).reduced(_tensor(inputs["u"]))
+    f = _layer(inputs, theta, phi).reduced(tensor(inputs["u"]))
     m = torch.zeros(len(inputs["u"]), inputs["n_wires"], dtype=torch.float64)
     stages = []
     for _ in range(inputs["layers"]):
         m = f(m)
         stages.append(m)
-    loss = (expand(m) @ _tensor(inputs["W"])).sum()
+    loss = (expand(m) @ tensor(inputs["W"])).sum()
     grad_theta, grad_phi = torch.autograd.grad(loss, [theta, phi])
     return {
         "expectations_after_each_layer": torch.stack(stages),
@@ -120,7 +112,7 @@ def unrolled(inputs: Inputs) -> dict[str, Any]:
 def solver_trace(inputs: Inputs) -> dict[str, Any]:
     """Follow a solver step by step, in all D dimensions as released."""
     with torch.no_grad():
-        layer, u = _layer(inputs, *_angles(inputs)), _tensor(inputs["u"])
+        layer, u = _layer(inputs, *_angles(inputs)), tensor(inputs["u"])
     solver, surplus = {"broyden": (broyden, 1), "anderson": (anderson, -2)}[inputs["solver"]]
     threshold = inputs["threshold"]
     found: Solution = solver(
@@ -143,7 +135,7 @@ def solver_trace(inputs: Inputs) -> dict[str, Any]:
 
 def _classify(layer: Layer, inputs: Inputs, W: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return root (B, n), logits (B, classes) and mean cross-entropy."""
-    root = _root(layer, _tensor(inputs["u"]))
+    root = _root(layer, tensor(inputs["u"]))
     logits = expand(root).relu() @ W.T + b
     return root, logits, F.cross_entropy(logits, torch.tensor(inputs["y"]))
 
@@ -151,7 +143,7 @@ def _classify(layer: Layer, inputs: Inputs, W: Tensor, b: Tensor) -> tuple[Tenso
 def classifier(inputs: Inputs) -> dict[str, Any]:
     """Classify by the root and differentiate through it."""
     theta, phi = _angles(inputs)
-    W, b = (_tensor(inputs[name]).requires_grad_() for name in ("W", "b"))
+    W, b = (tensor(inputs[name]).requires_grad_() for name in ("W", "b"))
     root, logits, loss = _classify(_layer(inputs, theta, phi), inputs, W, b)
     gradients = torch.autograd.grad(loss, [W, b, theta, phi])
     hits = logits.argmax(1) == torch.tensor(inputs["y"])
@@ -167,7 +159,7 @@ def classifier(inputs: Inputs) -> dict[str, Any]:
 def jacobian_regulariser(inputs: Inputs) -> dict[str, Any]:
     """Penalise the slopes at the root: one random direction, and their exact mean square."""
     theta, phi = _angles(inputs)
-    u, direction = _tensor(inputs["u"]), _tensor(inputs["v"])
+    u, direction = tensor(inputs["u"]), tensor(inputs["v"])
     layer = _layer(inputs, theta, phi)
     root = _root(layer, u).detach()
     slopes = layer.slopes(expand(root), u, create_graph=True)
@@ -191,7 +183,7 @@ def training(inputs: Inputs) -> dict[str, Any]:
     settings = _optimiser(inputs["optimiser"])
     theta, phi = _angles(inputs)
     phi.requires_grad_(False)
-    W, b = (_tensor(inputs[name]).requires_grad_() for name in ("W", "b"))
+    W, b = (tensor(inputs[name]).requires_grad_() for name in ("W", "b"))
     moving = [theta, W, b]
     clip = settings.pop("clip")
     optimiser = torch.optim.Adam(moving, **settings)
@@ -245,122 +237,29 @@ def preprocess(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-_OPERATORS: dict[type, Callable] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-    ast.USub: operator.neg,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-}
-_FUNCTIONS: dict[str, Callable] = {
-    "abs": np.abs,
-    "floor": np.floor,
-    "round": np.round,
-    "int": np.trunc,
-    "sqrt": np.sqrt,
-    "sin": np.sin,
-    "cos": np.cos,
-    "exp": np.exp,
-    "min": np.minimum,
-    "max": np.maximum,
-}
+_GRADIENTS = dict.fromkeys(("grad_theta", "grad_phi", "grad_u", "grad_W", "grad_b"), 1e-7)
+_AT_THE_ROOT = (
+    "one_step_grad_theta",
+    "spectral_radius",
+    "spectral_norm",
+    "frobenius_sq",
+    "jac_loss_expectation",
+)
+_ITERATED = ("plain_iteration_residual_after_2000", "plain_iteration_distance_to_root")
 
-
-def formula(text: str, names: Mapping[str, np.ndarray]) -> Any:
-    """Evaluate arithmetic on named arrays; nothing else is understood.
-
-    A title before a sign of equality and remarks after a comma are left out. ``mod`` is %, ``^`` a
-    power.
-
-    Raises:
-        ValueError: if the text holds anything but arithmetic on the names.
-    """
-    expression = re.split(r"(?<![<>=])=(?!=)", _without_remarks(text))[-1]
-    expression = re.sub(r"\bmod\b", "%", expression).replace("^", "**").strip()
-    try:
-        return _value(ast.parse(expression, mode="eval").body, {"pi": math.pi, **names})
-    except SyntaxError:
-        raise ValueError(f"cannot read the formula {text!r}.") from None
-
-
-def _without_remarks(text: str) -> str:
-    """Return the text up to the first comma or semicolon that stands in no bracket."""
-    depth = 0
-    for position, sign in enumerate(text):
-        depth += (sign in "([") - (sign in ")]")
-        if depth == 0 and sign in ",;":
-            return text[:position]
-    return text
-
-
-def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    def value(part: ast.expr) -> Any:
-        return _value(part, names)
-
-    match node:
-        case ast.Constant(value=int(number) | float(number)):
-            return number
-        case ast.Name(id=name) if name in names:
-            return names[name]
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](value(operand))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](value(left), value(right))
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](value(left), value(right)) * 1
-        case ast.IfExp(test=test, body=body, orelse=orelse):
-            return np.where(value(test), value(body), value(orelse))
-        case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](*map(value, args))
-    raise ValueError(f"cannot evaluate {ast.unparse(node)!r} in a formula.")
-
-
-KINDS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
-    function.__name__: function
-    for function in (
-        gate_list,
-        forward,
+KINDS = {
+    "gate_list": Kind(gate_list),
+    "forward": Kind(forward),
+    "equilibrium": Kind(
         equilibrium,
-        unrolled,
-        solver_trace,
-        classifier,
-        preprocess,
-        jacobian_regulariser,
-        training,
-    )
-}
-
-# Kinds whose number of steps is the length of a list of results: it becomes the input ``steps``.
-STEPS = {"training": "losses"}
-
-# Largest absolute error allowed, by the last part of a field's name; 1e-8 where none is given.
-_GRADIENTS = {name: 1e-7 for name in ("grad_theta", "grad_phi", "grad_u", "grad_W", "grad_b")}
-TOLERANCES = {
-    "equilibrium": {
-        **_GRADIENTS,
-        **{
-            name: 1e-7
-            for name in (
-                "one_step_grad_theta",
-                "spectral_radius",
-                "spectral_norm",
-                "frobenius_sq",
-                "jac_loss_expectation",
-            )
-        },
-        "plain_iteration_residual_after_2000": 1e-6,
-        "plain_iteration_distance_to_root": 1e-6,
-    },
-    "unrolled": _GRADIENTS,
-    "classifier": _GRADIENTS,
-    "jacobian_regulariser": {"hutchinson_grad_theta": 1e-7, "exact_grad_theta": 1e-7},
-    "training": {"": 1e-7},
+        {**_GRADIENTS, **dict.fromkeys(_AT_THE_ROOT, 1e-7), **dict.fromkeys(_ITERATED, 1e-6)},
+    ),
+    "unrolled": Kind(unrolled, _GRADIENTS),
+    "solver_trace": Kind(solver_trace),
+    "classifier": Kind(classifier, _GRADIENTS),
+    "preprocess": Kind(preprocess),
+    "jacobian_regulariser": Kind(
+        jacobian_regulariser, {"hutchinson_grad_theta": 1e-7, "exact_grad_theta": 1e-7}
+    ),
+    "training": Kind(training, {"": 1e-7}, steps="losses"),
 }

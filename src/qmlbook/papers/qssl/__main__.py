@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from ... import backends, paths
-from ...errors import QmlbookError, UsageError
+from ...errors import QmlbookError, UsageError, exit_status, require_least
 from . import experiment, hardware, weights
 
 HEADER = """\
@@ -42,9 +42,10 @@ def tune() -> str:
     return f"classical-tuned: {chosen}"
 
 
-def store(seeds: int) -> None:
+def store(arguments: argparse.Namespace) -> None:
     """Store the networks of the hardware experiment."""
-    for seed in range(seeds):
+    require_least(arguments, seeds=1)
+    for seed in range(arguments.seeds):
         for name in experiment.STORED:
             found = experiment.network_after_training(name, "cifar10", seed)
             print(weights.save(found, weights.folder(), name, seed).name, flush=True)
@@ -52,6 +53,7 @@ def store(seeds: int) -> None:
 
 def send(arguments: argparse.Namespace) -> None:
     """Run encoded test images on a backend and print what came of it."""
+    require_least(arguments, images=1, seed=0)
     options = {"shots": arguments.shots, "seed": arguments.seed, "mitigate": arguments.mitigate}
     backend = "aer-noise"
     if arguments.machine:
@@ -90,21 +92,8 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status."""
     arguments = parser().parse_args(words)
-    try:
-        for name in ("seeds", "images", "seed"):
-            least = 0 if name == "seed" else 1
-            if getattr(arguments, name, least) < least:
-                raise UsageError(f"{name} must be {least} or more, not {getattr(arguments, name)}.")
-        if arguments.command == "tune":
-            print(tune())
-        elif arguments.command == "store":
-            store(arguments.seeds)
-        else:
-            send(arguments)
-    except QmlbookError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+    commands = {"tune": lambda arguments: print(tune()), "store": store, "hardware": send}
+    return exit_status(lambda: commands[arguments.command](arguments))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from ...errors import UsageError, choose
+from ...errors import UsageError, choose, require_known, require_least
 from ...rng import stream
-from .. import Experiment
+from .. import Experiment, by_name
 from . import checks, circuits, hardware, learning, losses, models, weights
 
 FIVE = (0, 1, 2, 3, 4)
@@ -64,21 +64,17 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what no procedure here understands."""
-        allowed = {
-            "network": models.NETWORKS,
-            "activation": tuple(circuits.ACTIVATIONS),
-            "gradient": ("exact", "two-term"),
-            "bend": tuple(models.BENDS),
-            "dataset": ("cifar10", "digits"),
-            "probe": learning.PROBES,
-            "dtype": tuple(models.DTYPES),
-        }
-        for name, choices in allowed.items():
-            if (value := getattr(self, name)) not in choices:
-                raise choose(name, value, choices)
-        for name, least in {"width": 2, "layers": 1, "batch_size": 2, "batches": 1}.items():
-            if (value := getattr(self, name)) < least:
-                raise UsageError(f"{name} must be {least} or more, not {value}.")
+        require_known(
+            self,
+            network=models.NETWORKS,
+            activation=circuits.ACTIVATIONS,
+            gradient=("exact", "two-term"),
+            bend=models.BENDS,
+            dataset=("cifar10", "digits"),
+            probe=learning.PROBES,
+            dtype=models.DTYPES,
+        )
+        require_least(self, width=2, layers=1, batch_size=2, batches=1)
         if self.shots is not None and self.shots < 1:
             raise UsageError(f"shots must be 1 or more, or None for exact runs, not {self.shots}.")
         plain = (self.trained, self.activation, self.shots, self.gradient)
@@ -405,58 +401,55 @@ def _hardware(**changes) -> dict[str, Hardware]:
     }
 
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        _experiment(
-            "pretrain",
-            "pre-training without labels, probed after 1, 92 and 176 batches",
-            _variants(FULL, NETWORKS),
-            _variants(QUICK, _exact(NETWORKS)),
-            seeds=8,
-        ),
-        _experiment(
-            "extras",
-            "measured qubits between layers, wider and tuned classical networks",
-            _variants(FULL, EXTRAS),
-            _variants(QUICK, _exact(EXTRAS)),
-            seeds=4,
-        ),
-        _experiment(
-            "separation",
-            "loss and distance between states in a pre-training without head",
-            _variants(replace(FULL, **NO_HEAD), SEPARATION),
-            _variants(replace(QUICK, **NO_HEAD), SEPARATION),
-            seeds=5,
-            run=run_separation,
-        ),
-        _experiment(
-            "hardware",
-            "900 test images through trained networks, under the noise of ibmq_paris and exactly",
-            _hardware(),
-            _hardware(dataset="digits", images=60),
-            seeds=8,
-            run=run_hardware,
-        ),
-        _experiment(
-            "tuning",
-            "four classical networks on held-out training images; chooses classical-tuned",
-            _variants(replace(FULL, **HELD_OUT), SEARCH),
-            {},
-            seeds=3,
-        ),
-        _experiment(
-            "properties",
-            "exact statements about both circuits at 2 to 8 qubits",
-            {"exact": Properties()},
-            {"exact": Properties()},
-            seeds=1,
-            run=run_properties,
-            tolerance=1e-9,
-            dtype="float64",
-        ),
-    )
-}
+EXPERIMENTS = by_name(
+    _experiment(
+        "pretrain",
+        "pre-training without labels, probed after 1, 92 and 176 batches",
+        _variants(FULL, NETWORKS),
+        _variants(QUICK, _exact(NETWORKS)),
+        seeds=8,
+    ),
+    _experiment(
+        "extras",
+        "measured qubits between layers, wider and tuned classical networks",
+        _variants(FULL, EXTRAS),
+        _variants(QUICK, _exact(EXTRAS)),
+        seeds=4,
+    ),
+    _experiment(
+        "separation",
+        "loss and distance between states in a pre-training without head",
+        _variants(replace(FULL, **NO_HEAD), SEPARATION),
+        _variants(replace(QUICK, **NO_HEAD), SEPARATION),
+        seeds=5,
+        run=run_separation,
+    ),
+    _experiment(
+        "hardware",
+        "900 test images through trained networks, under the noise of ibmq_paris and exactly",
+        _hardware(),
+        _hardware(dataset="digits", images=60),
+        seeds=8,
+        run=run_hardware,
+    ),
+    _experiment(
+        "tuning",
+        "four classical networks on held-out training images; chooses classical-tuned",
+        _variants(replace(FULL, **HELD_OUT), SEARCH),
+        {},
+        seeds=3,
+    ),
+    _experiment(
+        "properties",
+        "exact statements about both circuits at 2 to 8 qubits",
+        {"exact": Properties()},
+        {"exact": Properties()},
+        seeds=1,
+        run=run_properties,
+        tolerance=1e-9,
+        dtype="float64",
+    ),
+)
 
 # What the chapter trains live, by profile; "cifar10" is the quick one where the images are here.
 PRESETS = {

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ...rng import stream
 from ...statevector import compile_qnode
+from .. import count_parameters as count_parameters
 from . import circuits
 
 if TYPE_CHECKING:
@@ -375,8 +376,3 @@ def initialise(module: nn.Module, rng: np.random.Generator) -> nn.Module:
                         drawn = rng.uniform(-bound, bound, tensor.shape)
                         tensor.copy_(torch.from_numpy(drawn))
     return module
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Return the number of parameters, trained or not."""
-    return sum(p.numel() for p in module.parameters())

@@ -3,20 +3,15 @@
 Each function takes the inputs of a case and returns what the file calls ``expected``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..cases import Inputs, Kind, tensor
 from . import circuits, losses
-
-Inputs = Mapping[str, Any]
-
-
-def _tensor(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def _run(
@@ -45,7 +40,7 @@ def _run(
 
 def _variables(inputs: Inputs) -> Tensor:
     """Return the encoding angles followed by the trainable ones, (n + P,)."""
-    return _tensor([*inputs["angles"], *inputs["params"]])
+    return tensor([*inputs["angles"], *inputs["params"]])
 
 
 def _outputs(inputs: Inputs, rows: Tensor) -> Tensor:
@@ -78,7 +73,7 @@ def _little_endian(state: Tensor, n_qubits: int) -> Tensor:
 
 def circuit(inputs: Inputs) -> dict[str, Any]:
     """Run the circuit and differentiate it, truly and by the released rule."""
-    angles, params = _tensor(inputs["angles"]), _tensor(inputs["params"])
+    angles, params = tensor(inputs["angles"]), tensor(inputs["params"])
     state = _run(inputs, circuits.state, angles, params)
     return {
         "z_expectations": _run(inputs, circuits.features, angles, params),
@@ -90,7 +85,7 @@ def circuit(inputs: Inputs) -> dict[str, Any]:
 
 def circuit_dephasing(inputs: Inputs) -> dict[str, Any]:
     """Run the circuit with and without the measurements between its layers."""
-    angles, params = _tensor(inputs["angles"]), _tensor(inputs["params"])
+    angles, params = tensor(inputs["angles"]), tensor(inputs["params"])
     with_, without = (
         _run(inputs, circuits.features, angles, params, activation)
         for activation in ("partial_measurement_half", "null")
@@ -100,13 +95,13 @@ def circuit_dephasing(inputs: Inputs) -> dict[str, Any]:
 
 def _angles(inputs: Inputs) -> Tensor:
     """Squeeze compressed features into (0, pi), as both networks receive them."""
-    return torch.pi * torch.sigmoid(_tensor(inputs["compressed_features"]))
+    return torch.pi * torch.sigmoid(tensor(inputs["compressed_features"]))
 
 
 def encoding(inputs: Inputs) -> dict[str, Any]:
     """Encode compressed features as angles and run the circuit."""
     angles = _angles(inputs)
-    outputs = _run(inputs, circuits.features, angles, _tensor(inputs["params"]))
+    outputs = _run(inputs, circuits.features, angles, tensor(inputs["params"]))
     return {"angles": angles, "z_expectations": outputs}
 
 
@@ -114,14 +109,14 @@ def classical_network(inputs: Inputs) -> dict[str, Any]:
     """Run the two-layer network that stands in for the circuit (hybrid_resnet.py 100-102)."""
     x = _angles(inputs)
     for weight, bias in zip(inputs["weights_out_by_in"], inputs["biases"], strict=True):
-        x = F.leaky_relu(F.linear(x, _tensor(weight), _tensor(bias)), negative_slope=0.01)
+        x = F.leaky_relu(F.linear(x, tensor(weight), tensor(bias)), negative_slope=0.01)
     return {"output": x}
 
 
 def contrastive(inputs: Inputs) -> dict[str, Any]:
     """Evaluate the loss, its gradients, and the loss it must not be confused with."""
     temperature = inputs["temperature"]
-    z1, z2 = (_tensor(inputs[name]).requires_grad_() for name in ("z1", "z2"))
+    z1, z2 = (tensor(inputs[name]).requires_grad_() for name in ("z1", "z2"))
     loss = losses.contrastive(z1, z2, temperature)
     gradients = torch.autograd.grad(loss, [z1, z2])
     other = losses.contrastive(z1, z2, temperature, positive_below=False)
@@ -137,9 +132,9 @@ def contrastive(inputs: Inputs) -> dict[str, Any]:
 
 def projection_head(inputs: Inputs) -> dict[str, Any]:
     """Run both views through linear, batch norm, ReLU, linear, and compare them."""
-    scale, shift = _tensor(inputs["batchnorm_scale"]), _tensor(inputs["batchnorm_shift"])
-    last, bias = _tensor(inputs["linear2_weight_out_by_in"]), _tensor(inputs["linear2_bias"])
-    first = _tensor(inputs["linear1_weight_out_by_in_no_bias"])
+    scale, shift = tensor(inputs["batchnorm_scale"]), tensor(inputs["batchnorm_shift"])
+    last, bias = tensor(inputs["linear2_weight_out_by_in"]), tensor(inputs["linear2_bias"])
+    first = tensor(inputs["linear1_weight_out_by_in_no_bias"])
 
     def head(y: Tensor) -> Tensor:
         hidden = F.batch_norm(
@@ -147,7 +142,7 @@ def projection_head(inputs: Inputs) -> dict[str, Any]:
         )
         return F.linear(F.relu(hidden), last, bias)
 
-    z1, z2 = head(_tensor(inputs["y1"])), head(_tensor(inputs["y2"]))
+    z1, z2 = head(tensor(inputs["y1"])), head(tensor(inputs["y2"]))
     return {
         "z1_normalised": F.normalize(z1, dim=-1),
         "z2_normalised": F.normalize(z2, dim=-1),
@@ -157,8 +152,8 @@ def projection_head(inputs: Inputs) -> dict[str, Any]:
 
 def hilbert_schmidt(inputs: Inputs) -> dict[str, Any]:
     """Compare the states of pairs and of classes."""
-    angles = _tensor([*inputs["angles_view1"], *inputs["angles_view2"]])
-    overlap = losses.overlaps(_run(inputs, circuits.state, angles, _tensor(inputs["params"])))
+    angles = tensor([*inputs["angles_view1"], *inputs["angles_view2"]])
+    overlap = losses.overlaps(_run(inputs, circuits.state, angles, tensor(inputs["params"])))
     batch = len(angles) // 2
     return {
         "positive_pair_version": losses.hilbert_schmidt_pairs(overlap),
@@ -175,7 +170,7 @@ def shot_noise(inputs: Inputs) -> dict[str, Any]:
     The variance of one outcome is taken as 4 P(0) P(1), which keeps its precision where 1 - <Z>^2
     would lose it, near <Z> = +-1.
     """
-    angles, params = _tensor(inputs["angles"]), _tensor(inputs["params"])
+    angles, params = tensor(inputs["angles"]), tensor(inputs["params"])
     n, shots = inputs["n_qubits"], inputs["shots"]
     joint = _run(inputs, circuits.probabilities, angles, params).reshape([2] * n)
     single = torch.stack([joint.movedim(q, 0).flatten(1).sum(-1) for q in range(n)])
@@ -189,21 +184,13 @@ def shot_noise(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-KINDS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
-    function.__name__: function
-    for function in (
-        circuit,
-        circuit_dephasing,
-        encoding,
-        classical_network,
-        contrastive,
-        projection_head,
-        hilbert_schmidt,
-        shot_noise,
-    )
+KINDS = {
+    "circuit": Kind(circuit),
+    "circuit_dephasing": Kind(circuit_dephasing),
+    "encoding": Kind(encoding),
+    "classical_network": Kind(classical_network),
+    "contrastive": Kind(contrastive, {"dloss_dz1": 1e-7, "dloss_dz2": 1e-7}),
+    "projection_head": Kind(projection_head),
+    "hilbert_schmidt": Kind(hilbert_schmidt),
+    "shot_noise": Kind(shot_noise),
 }
-
-REFUSED: set[str] = set()
-
-# Largest absolute error allowed, by the last part of a field's name; 1e-8 where none is given.
-TOLERANCES = {"contrastive": {"dloss_dz1": 1e-7, "dloss_dz2": 1e-7}}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ...rng import stream
-from .. import Experiment
+from .. import Experiment, by_name
 from .circuits import model
 
 
@@ -56,10 +56,7 @@ FIT = {
 }
 QUICK = {name: replace(config, points=16) for name, config in FIT.items()}
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        Experiment.of("spectrum", "frequencies", SPECTRUM, SPECTRUM, seeds=5, run=run_spectrum),
-        Experiment.of("fit", "cos(2x)", FIT, QUICK, seeds=8, quick_seeds=2, run=run_fit),
-    )
-}
+EXPERIMENTS = by_name(
+    Experiment.of("spectrum", "frequencies", SPECTRUM, SPECTRUM, seeds=5, run=run_spectrum),
+    Experiment.of("fit", "cos(2x)", FIT, QUICK, seeds=8, quick_seeds=2, run=run_fit),
+)

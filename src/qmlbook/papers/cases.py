@@ -1,0 +1,118 @@
+"""What the rooms' ``vectors.py`` share: kinds of cases, and the tensors and formulas in them."""
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Inputs = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the cases of one kind are recomputed and compared.
+
+    Attributes:
+        compute: takes the inputs of a case and returns what the file calls ``expected``.
+        tolerances: largest absolute error allowed, by the last part of a field's name, ``""`` for
+            all other fields; 1e-8 where nothing is said.
+        refused: a case passes when the computation refuses its inputs.
+        exact: where the file lists everything possible, nothing more may be possible for us.
+        steps: name of the result with one entry a step; their number becomes the input ``steps``.
+    """
+
+    compute: Callable[[Inputs], dict[str, Any]]
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    refused: bool = False
+    exact: bool = False
+    steps: str = ""
+
+
+def tensor(values: Any) -> Tensor:
+    """Return numbers of a case as float64."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+_OPERATORS: dict[type, Callable] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+}
+_FUNCTIONS: dict[str, Callable] = {
+    "abs": np.abs,
+    "floor": np.floor,
+    "round": np.round,
+    "int": np.trunc,
+    "sqrt": np.sqrt,
+    "sin": np.sin,
+    "cos": np.cos,
+    "exp": np.exp,
+    "min": np.minimum,
+    "max": np.maximum,
+}
+
+
+def formula(text: str, names: Mapping[str, np.ndarray]) -> Any:
+    """Evaluate arithmetic on named arrays; nothing else is understood.
+
+    A title before a sign of equality and remarks after a comma are left out. ``mod`` is %, ``^`` a
+    power.
+
+    Raises:
+        ValueError: if the text holds anything but arithmetic on the names.
+    """
+    expression = re.split(r"(?<![<>=])=(?!=)", _without_remarks(text))[-1]
+    expression = re.sub(r"\bmod\b", "%", expression).replace("^", "**").strip()
+    try:
+        return _value(ast.parse(expression, mode="eval").body, {"pi": math.pi, **names})
+    except SyntaxError:
+        raise ValueError(f"cannot read the formula {text!r}.") from None
+
+
+def _without_remarks(text: str) -> str:
+    """Return the text up to the first comma or semicolon that stands in no bracket."""
+    depth = 0
+    for position, sign in enumerate(text):
+        depth += (sign in "([") - (sign in ")]")
+        if depth == 0 and sign in ",;":
+            return text[:position]
+    return text
+
+
+def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    def value(part: ast.expr) -> Any:
+        return _value(part, names)
+
+    match node:
+        case ast.Constant(value=int(number) | float(number)):
+            return number
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](value(operand))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](value(left), value(right))
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](value(left), value(right)) * 1
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            return np.where(value(test), value(body), value(orelse))
+        case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*map(value, args))
+    raise ValueError(f"cannot evaluate {ast.unparse(node)!r} in a formula.")
