@@ -11,11 +11,12 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from ..choices import Profile
 from ..errors import choose
 
-PROFILES = ("quick", "full")
+PROFILES = get_args(Profile)
 
 
 @dataclass(frozen=True)
