@@ -315,7 +315,7 @@ def _table(verdicts: Sequence[Verdict], color: bool) -> str:
     for paper, kind, members in _groups(verdicts):
         title = f"{paper}: {kind}" if kind else paper
         table = Table(title=title, title_justify="left", expand=True)
-        for name, ratio in zip(COLUMNS, (8, 4, 6, 1, 4, 4), strict=True):
+        for name, ratio in zip(COLUMNS, (8, 4, 6, None, 4, 4), strict=True):
             table.add_column(name, ratio=ratio, overflow="fold", min_width=len(name))
         for verdict in members:
             cells = [Text(f"{verdict.claim} {verdict.statement}"), *map(Text, _cells(verdict))]
