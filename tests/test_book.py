@@ -8,12 +8,12 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from qmlbook import chapters
+from qmlbook import chapters, contents
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = chapters.toc_files(ROOT)
+DOCUMENTS = contents.documents(ROOT)
 CHAPTERS = chapters.names(ROOT)
 
 

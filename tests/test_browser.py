@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from qmlbook import chapters
+from qmlbook import contents
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = chapters.toc_files(ROOT)
+DOCUMENTS = contents.documents(ROOT)
 FOUND = "search.html?q=quantum"
 PAGES = [f"{document}.html" for document in DOCUMENTS]
 PAGES += [FOUND, "genindex.html", "py-modindex.html"]

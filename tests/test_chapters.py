@@ -15,7 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import v4
 
-from qmlbook import book, chapters, notebooks, references
+from qmlbook import book, chapters, notebooks, parameters, references
 from qmlbook.errors import QmlbookError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -195,7 +195,7 @@ def test_a_chapter_must_declare_its_parameters(project, cells, message):
     ],
 )
 def test_values_are_read_as_what_they_look_like(text, value):
-    read = chapters.parse_value(text)
+    read = parameters.parse_value(text)
     assert read == value
     assert type(read) is type(value)
 
@@ -219,11 +219,11 @@ sizes: list[int] = [
     ]
     everything = chapters.parameters(root=project.root)
     assert list(everything) == ["tiny", "other"]
-    table = chapters.render_parameters(everything, "table")
+    table = parameters.render(everything, "table")
     assert "tiny\n  profile: str = 'quick'  quick or full\n  scale: float = 2.0\n\nother\n" in table
-    assert json.loads(chapters.render_parameters(found, "json"))["other"][3]["default"] == [1, 2]
+    assert json.loads(parameters.render(found, "json"))["other"][3]["default"] == [1, 2]
     with pytest.raises(UsageError, match="format 'csv' is not known; choose from: table, json"):
-        chapters.render_parameters(found, "csv")
+        parameters.render(found, "csv")
     with pytest.raises(UsageError, match="chapter 'nosuch' is not known; choose from: tiny, other"):
         chapters.parameters(["nosuch"], root=project.root)
 

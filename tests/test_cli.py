@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from qmlbook import cli
 
@@ -40,6 +42,19 @@ def test_every_command_has_help(monkeypatch, capsys, command):
     status, out, _ = call(monkeypatch, capsys, command, "--help")
     assert status == 0
     assert "Usage" in out
+
+
+def test_pages_name_only_commands_and_options_that_exist():
+    program = typer.main.get_command(cli.app)
+    commands = {**program.commands}
+    commands |= {f"data {name}": part for name, part in commands.pop("data").commands.items()}
+    pages = [*(HERE.parent / "book").glob("*.md"), *HERE.parent.glob("*.md")]
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    named = re.findall(r"(?:^|`|bin/)qmlbook ((?:data )?[a-z]+)([^`\n#]*)", text, re.MULTILINE)
+    assert len(named) > 50
+    for command, rest in named:
+        known = {option for each in commands[command].params for option in each.opts}
+        assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) <= known, command + rest
 
 
 @pytest.mark.parametrize(

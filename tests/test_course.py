@@ -345,14 +345,14 @@ def test_slides_never_show_the_output_of_another_source(tmp_path):
     (tmp_path / "requirements.lock").write_text("")
     source = tmp_path / "book" / "tiny.md"
     source.write_text(HEAD)
-    assert chapters.executed("tiny", tmp_path) is None
+    assert chapters.executed(["tiny"], tmp_path) == {}
     common = chapters._common_digest(tmp_path, chapters._own_data())
     stamp = {"profile": "quick", "parameters": {}}
     stamp["fingerprint"] = chapters._digest(common.encode(), source.read_bytes())
     executed.write_text(json.dumps({"metadata": {"qmlbook": stamp}}))
-    assert chapters.executed("tiny", tmp_path) == executed
+    assert chapters.executed(["tiny"], tmp_path) == {"tiny": executed}
     source.write_text(HEAD + "One word more.\n")
-    assert chapters.executed("tiny", tmp_path) is None
+    assert chapters.executed(["tiny"], tmp_path) == {}
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -556,7 +556,7 @@ FITS = """() => {
 def test_slides_fit_the_screen_and_need_no_network(browser, tmp_path, name):
     (result,) = chapters.run([name], root=ROOT)
     assert result.ok, result
-    assert chapters.executed(name, ROOT) == result.path
+    assert chapters.executed([name], ROOT) == {name: result.path}
     folder = course.write([name], to=tmp_path / "course", root=ROOT)
     tab = browser.new_page(viewport={"width": 1120, "height": 700})
     complaints, asked = [], []

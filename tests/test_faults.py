@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from test_chapters import PARAMETERS, TINY, Project, chapter
 
-from qmlbook import chapters, cli, paths, programs, references, weights
+from qmlbook import chapters, cli, parameters, paths, programs, references, weights
 from qmlbook.data import files
 from qmlbook.errors import QmlbookError, UsageError, WriteError, choose, shown
 from qmlbook.evidence import claims
@@ -756,7 +756,7 @@ def test_hostile_parameters_are_refused_in_one_sentence(monkeypatch, capsys, pro
     ],
 )
 def test_values_are_taken_in_the_kind_a_chapter_declares(default, text, value):
-    (read,) = chapters._accept("tiny", {"it": text}, {"it": default}).values()
+    (read,) = parameters.accept("tiny", {"it": text}, {"it": default}).values()
     assert (read, type(read)) == (value, type(value))
 
 
@@ -764,7 +764,7 @@ def test_a_refused_value_is_shown_with_one_that_would_do():
     with pytest.raises(
         UsageError, match=r"parameter scale of tiny takes a value such as 2\.0, not 'fast'\."
     ):
-        chapters._accept("tiny", {"scale": "fast"}, {"scale": 2.0})
+        parameters.accept("tiny", {"scale": "fast"}, {"scale": 2.0})
 
 
 @pytest.mark.slow

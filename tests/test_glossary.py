@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from qmlbook import chapters, papers
+from qmlbook import contents, papers
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = {
     name.removeprefix("book/"): (ROOT / f"{name}.md").read_text("utf-8")
-    for name in chapters.toc_files(ROOT)
+    for name in contents.documents(ROOT)
 }
 GLOSSARY = re.search(r"```\{glossary\}\n:sorted:\n\n(.*?)\n```", TEXTS["glossary"], re.DOTALL)[1]
 ENTRIES = [entry.split("\n") for entry in GLOSSARY.split("\n\n")]

@@ -12,12 +12,12 @@ from conftest import without_a_browser
 from pypdf import PdfReader
 from pypdf.generic import Destination
 
-from qmlbook import chapters, printing
+from qmlbook import contents, printing
 from qmlbook.errors import QmlbookError
 from qmlbook.paths import project_root
 
 ROOT = project_root()
-DOCUMENTS = chapters.toc_files(ROOT)
+DOCUMENTS = contents.documents(ROOT)
 A4 = (595, 842)
 
 

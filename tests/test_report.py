@@ -221,7 +221,7 @@ def test_nothing_recorded(fake):
     assert {outcomes.pop(name) for name in ("holds", "fails", "quoted")} == {"not attempted"}
     assert set(outcomes.values()) == {"not yet run"}
     assert all(v.ours is None for v in fake.verdicts())
-    assert report.summary("fake", store=fake.store)["not yet run"] == len(outcomes)
+    assert report.count(fake.verdicts())["not yet run"] == len(outcomes)
 
 
 def test_no_verdict_before_all_planned_runs_are_there(fake):
@@ -427,7 +427,7 @@ def test_an_unknown_format_is_refused():
 
 
 def test_summary_counts_every_outcome(full):
-    summary = report.summary("fake", store=full.store)
+    summary = report.count(full.verdicts())
     assert list(summary) == list(OUTCOMES)
     assert sum(summary.values()) == len(CLAIMS)
     assert (summary["reproduced"], summary["not reproduced"], summary["incomplete"]) == (5, 4, 0)
@@ -435,7 +435,7 @@ def test_summary_counts_every_outcome(full):
     rest = [line for line in path.read_text().splitlines() if '"variant":"q2"' not in line]
     path.write_text("\n".join(rest))
     # what needs q2 and another variant is incomplete; q2 alone was not run
-    counts = report.summary("fake", store=full.store)
+    counts = report.count(full.verdicts())
     assert (counts["incomplete"], counts["not yet run"]) == (6, 2)
 
 

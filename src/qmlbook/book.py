@@ -150,8 +150,8 @@ def _stage(
     root: Path,
     site: Path,
     executed: Mapping[str, Path],
-    repository: str | None = None,
-    address: str = "",
+    repository: str | None,
+    address: str,
 ) -> None:
     """Write the folder the site is built from: pages, executed notebooks, a config of its own."""
     sources = chapters.sources(root)
@@ -194,7 +194,7 @@ def _stage(
             "colab_url": "https://colab.research.google.com",
         }
     if address:
-        config["sphinx"]["config"] |= dict.fromkeys(("html_baseurl", "ogp_site_url"), address)
+        settings |= dict.fromkeys(("html_baseurl", "ogp_site_url"), address)
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
 
 

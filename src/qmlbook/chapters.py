@@ -8,9 +8,7 @@ ones, :mod:`qmlbook.book` makes pages of them.
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import io
 import json
 import os
 import re
@@ -18,18 +16,18 @@ import sys
 import tempfile
 import threading
 import time
-import tokenize
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from . import notebooks, paths
-from .errors import QmlbookError, UsageError, choose, shown
+from . import contents, notebooks, paths
+from .errors import QmlbookError, UsageError, choose
 from .papers import PROFILES
+from .parameters import Parameter, accept, declared
 from .programs import Programs
 
 if TYPE_CHECKING:
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
 ALLOW_STDERR = "allow-stderr"
 #: Seconds one cell may take, by profile.
 CELL_TIMEOUT = {"quick": 600.0, "full": 6 * 3600.0}
-#: Types of a parameter's value, where the type that the chapter declares is not the only one.
-ALSO = {float: (float, int), list: (list, tuple), tuple: (list, tuple)}
 #: How the libraries of a kernel are told their number of threads; the others follow the first.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -91,28 +87,6 @@ def say(line: str) -> None:
 # --- which chapters there are -------------------------------------------------------------------
 
 
-def toc_files(root: Path) -> list[str]:
-    """Return every document that ``_toc.yml`` names, in reading order, as it is written there."""
-
-    def walk(node: Any) -> Iterator[str]:
-        if isinstance(node, dict):
-            yield from (node[key] for key in ("root", "file") if key in node)
-        if isinstance(node, dict | list):
-            for child in node.values() if isinstance(node, dict) else node:
-                yield from walk(child)
-
-    return list(walk(_yaml((root / "_toc.yml").read_text("utf-8"), "_toc.yml")))
-
-
-def _yaml(text: str, name: str) -> Any:
-    """Return what YAML says; a mistake in it is a sentence that names the file."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise QmlbookError(f"{name} cannot be read as YAML ({reason}).") from error
-
-
 def sources(root: Path | None = None) -> dict[str, Path]:
     """Return the chapters in reading order: name (file stem) -> MyST notebook.
 
@@ -120,11 +94,12 @@ def sources(root: Path | None = None) -> dict[str, Path]:
     """
     root = root or paths.project_root()
     found: dict[str, Path] = {}
-    for entry in toc_files(root):
-        path = root / f"{entry.removesuffix('.md')}.md"
+    for document in contents.documents(root):
+        path = root / f"{document}.md"
         text = path.read_text("utf-8") if path.is_file() else ""
         header = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-        if header and "kernelspec" in (_yaml(header[1], f"The header of {path.name}") or ()):
+        said = header and contents.from_yaml(header[1], f"The header of {path.name}")
+        if "kernelspec" in (said or ()):
             if path.stem in found:
                 raise QmlbookError(f"_toc.yml lists two chapters called {path.stem!r}; rename one.")
             found[path.stem] = path
@@ -150,79 +125,6 @@ def select(selected: Iterable[str] | None, root: Path) -> dict[str, Path]:
     return {name: known[name] for name in wanted}
 
 
-# --- parameters ---------------------------------------------------------------------------------
-
-
-def parse_value(text: str) -> Any:
-    """Return a value given on the command line as the Python value it looks like.
-
-    ``3``, ``0.5``, ``true`` or ``True``, ``null`` or ``None``, ``[0, 1]`` and other JSON are read
-    as such; anything else stays text.
-    """
-    words = {"True": True, "False": False, "None": None}
-    try:
-        return words[text] if text in words else json.loads(text)
-    except (ValueError, RecursionError):  # no JSON, or more of it than Python reads
-        return text
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """What the ``parameters`` cell of a chapter says of one parameter.
-
-    Attributes:
-        name: the variable.
-        type: its annotation; without one, the type of the default.
-        default: its value unless the reader gives another.
-        help: the comment beside it.
-    """
-
-    name: str
-    type: str
-    default: Any
-    help: str
-
-
-def declared(notebook: NotebookNode, source: Path) -> dict[str, Parameter]:
-    """Return the parameters that a chapter declares, by name.
-
-    Raises:
-        QmlbookError: if there is not exactly one ``parameters`` cell, if it does anything but
-            assign literals to names, or if it does not declare ``profile = "quick"``.
-    """
-    cells = [cell for cell in notebook.cells if "parameters" in notebooks.tags(cell)]
-    if len(cells) != 1:
-        raise QmlbookError(
-            f"{source.name}: a chapter needs one cell tagged 'parameters', not {len(cells)}."
-        )
-    found = {}
-    try:
-        comments = _comments(cells[0].source)
-        for line in ast.parse(cells[0].source).body:
-            typed = isinstance(line, ast.AnnAssign)
-            (target,) = [line.target] if typed else line.targets
-            value = ast.literal_eval(line.value)
-            kind = ast.unparse(line.annotation) if typed else type(value).__name__
-            found[target.id] = Parameter(target.id, kind, value, comments.get(line.end_lineno, ""))
-    except (AttributeError, SyntaxError, TypeError, ValueError, tokenize.TokenError):
-        raise QmlbookError(
-            f"{source.name}: the parameters cell may only assign literals to names."
-        ) from None
-    if "profile" not in found or found["profile"].default != "quick":
-        raise QmlbookError(f'{source.name}: the parameters cell must declare profile = "quick".')
-    return found
-
-
-def _comments(code: str) -> dict[int, str]:
-    """Return the comments of Python code by their line."""
-    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
-    return {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokens
-        if token.type == tokenize.COMMENT
-    }
-
-
 def parameters(
     selected: Iterable[str] | None = None, *, root: Path | None = None
 ) -> dict[str, list[Parameter]]:
@@ -239,68 +141,7 @@ def parameters(
     import jupytext
 
     chosen = select(selected, root or paths.project_root())
-    return {
-        name: list(declared(jupytext.read(source), source).values())
-        for name, source in chosen.items()
-    }
-
-
-def render_parameters(found: Mapping[str, list[Parameter]], format: str) -> str:
-    """Return what :func:`parameters` found as text.
-
-    Args:
-        found: chapter -> its parameters.
-        format: ``table`` (a block of lines a chapter) or ``json`` (one object, chapter -> list).
-
-    Raises:
-        UsageError: ``format`` is not known.
-    """
-    if format == "json":
-        content = {name: [asdict(each) for each in known] for name, known in found.items()}
-        return json.dumps(content, indent=1, ensure_ascii=False, default=list)
-    if format != "table":
-        raise choose("format", format, ("table", "json"))
-    blocks = []
-    for name, known in found.items():
-        rows = [(f"{each.name}: {each.type} = {each.default!r}", each.help) for each in known]
-        width = max(len(left) for left, _ in rows)
-        lines = [f"  {left:{width}}  {right}".rstrip() for left, right in rows]
-        blocks.append("\n".join([name, *lines]))
-    return "\n\n".join(blocks)
-
-
-def _accept(name: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values given for parameters, each of the kind that the chapter declares.
-
-    Raises:
-        UsageError: for a parameter the chapter does not declare, or a value of another kind.
-    """
-    if "profile" in given:
-        raise UsageError("-p profile is not allowed; use the option --profile quick or full.")
-    values = {}
-    for parameter, value in given.items():
-        if parameter not in known:
-            allowed = [key for key in known if key != "profile"]
-            raise choose(f"parameter of {name}", parameter, allowed or ["(it has none)"])
-        try:
-            values[parameter] = _read(value, known[parameter])
-        except (TypeError, ValueError):
-            raise UsageError(
-                f"parameter {parameter} of {name} takes a value such as "
-                f"{shown(known[parameter])}, not {shown(value)}."
-            ) from None
-    return values
-
-
-def _read(given: Any, default: Any) -> Any:
-    """Return a value for a parameter; ``ValueError`` if it is of another type than the default."""
-    value = parse_value(given) if isinstance(given, str) else given
-    if isinstance(default, str) and not isinstance(value, str):
-        value = given  # 3 may be a name, too
-    if default is not None and type(value) not in ALSO.get(type(default), (type(default),)):
-        raise ValueError
-    json.dumps(value, ensure_ascii=False).encode()  # or no notebook could hold it
-    return value
+    return {name: declared(jupytext.read(source), source) for name, source in chosen.items()}
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -329,7 +170,8 @@ def run(
     Args:
         selected: chapters; none for all.
         profile: ``quick`` or ``full``, each with its own folder.
-        parameters: other values for parameters; text is read by :func:`parse_value`.
+        parameters: other values for parameters; text is read by
+            :func:`qmlbook.parameters.parse_value`.
         keep_going: run the other chapters when one fails.
         jobs: how many chapters run at a time.
         force: run chapters that are up to date, too.
@@ -358,10 +200,10 @@ def run(
     before = {name: _written(source) for name, source in chapters.items()}
     written = {name: jupytext.read(source) for name, source in chapters.items()}
     defaults = {
-        name: {each.name: each.default for each in declared(written[name], source).values()}
+        name: {each.name: each.default for each in declared(written[name], source)}
         for name, source in chapters.items()
     }
-    given = {name: _accept(name, parameters or {}, defaults[name]) for name in chapters}
+    given = {name: accept(name, parameters or {}, defaults[name]) for name in chapters}
     cell_timeout = cell_timeout or CELL_TIMEOUT[profile]
     # Runs on the reader's own data and runs that hide them must not replace each other.
     own_data = _own_data()
@@ -515,13 +357,21 @@ def _failure(
     return None
 
 
-def executed(name: str, root: Path) -> Path | None:
-    """Return the quick run of a chapter as it stands now, ``None`` if it was not run since."""
-    target = root / "_build" / "executed" / "quick" / f"{name}.ipynb"
-    written = _written(sources(root)[name])
-    fingerprint = _digest(_common_digest(root, _own_data()).encode(), written)
-    fresh = {"profile": "quick", "parameters": {}, "fingerprint": fingerprint}
-    return target if _stamp(target) == fresh else None
+def executed(selected: Iterable[str], root: Path) -> dict[str, Path]:
+    """Return the quick runs of chapters, by name, but for those that were not run as they stand.
+
+    Args:
+        selected: chapters.
+        root: the checkout.
+    """
+    folder, common = root / "_build" / "executed" / "quick", _common_digest(root, _own_data())
+    fresh = {}
+    for name, source in select(selected, root).items():
+        target = folder / f"{name}.ipynb"
+        fingerprint = _digest(common.encode(), _written(source))
+        if _stamp(target) == {"profile": "quick", "parameters": {}, "fingerprint": fingerprint}:
+            fresh[name] = target
+    return fresh
 
 
 # --- staleness ----------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from . import __version__, paths
+from . import papers as rooms
+from .choices import ListFormat, Profile, RecordFormat, ReportFormat
 from .errors import QmlbookError, UsageError
 
 app = typer.Typer(
@@ -23,53 +24,10 @@ data_app = typer.Typer(help="The image sets: where they are, fetch them, verify 
 app.add_typer(data_app, name="data", no_args_is_help=True)
 
 
-class Profile(StrEnum):
-    """How much of a paper is run."""
-
-    quick = "quick"
-    full = "full"
-
-
-class Device(StrEnum):
-    """Where runs compute."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class ReportFormat(StrEnum):
-    """How a report is written."""
-
-    table = "table"
-    markdown = "markdown"
-    json = "json"
-    csv = "csv"
-
-
-class RecordFormat(StrEnum):
-    """How run records are written."""
-
-    csv = "csv"
-    json = "json"
-
-
-class ListFormat(StrEnum):
-    """How a list is written: for people, or for programs."""
-
-    table = "table"
-    json = "json"
-
-
 def _chapter_names() -> list[str]:
     from . import chapters as library
 
     return library.names()
-
-
-def _paper_names() -> list[str]:
-    from . import papers
-
-    return papers.names()
 
 
 Chapters = Annotated[
@@ -78,7 +36,7 @@ Chapters = Annotated[
 ]
 Papers = Annotated[
     list[str] | None,
-    typer.Argument(help="Papers; all when none is named.", autocompletion=_paper_names),
+    typer.Argument(help="Papers; all when none is named.", autocompletion=rooms.names),
 ]
 Sets = Annotated[list[str] | None, typer.Argument(help="Image sets; all when none is named.")]
 To = Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file, not here.")]
@@ -103,7 +61,7 @@ def _main(
 @app.command()
 def chapters(
     names: Chapters = None,
-    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "quick",
     parameter: Annotated[
         list[str] | None,
         typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Set a chapter's parameter."),
@@ -116,19 +74,18 @@ def chapters(
     parameters: Annotated[
         bool, typer.Option("--parameters", help="Only list the parameters, with their types.")
     ] = False,
-    format: Annotated[
-        ListFormat, typer.Option(help="How --parameters lists them.")
-    ] = ListFormat.table,
+    format: Annotated[ListFormat, typer.Option(help="How --parameters lists them.")] = "table",
 ) -> None:
     """Execute chapters with papermill, to `_build/executed/<profile>/`."""
     from . import chapters as library
+    from .parameters import render
 
     if parameters:
-        typer.echo(library.render_parameters(library.parameters(names), format.value))
+        typer.echo(render(library.parameters(names), format))
         return
     results = library.run(
         names,
-        profile=profile.value,
+        profile=profile,
         parameters=dict(_split(pair) for pair in parameter or ()),
         keep_going=keep_going,
         jobs=jobs,
@@ -155,12 +112,12 @@ def check(
 @app.command()
 def measure(
     names: Chapters = None,
-    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "quick",
 ) -> None:
     """Execute chapters one by one and store how long they took and how much memory."""
     from . import status
 
-    status.measure(names, profile=profile.value)
+    status.measure(names, profile=profile)
 
 
 @app.command()
@@ -216,7 +173,7 @@ def course(
 def sweep(
     paper: Annotated[
         str,
-        typer.Argument(help="The paper whose runs are wanted.", autocompletion=_paper_names),
+        typer.Argument(help="The paper whose runs are wanted.", autocompletion=rooms.names),
     ],
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only these experiments; all when none is named.")
@@ -233,7 +190,7 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run failed runs again.")
     ] = False,
-    device: Annotated[Device, typer.Option(help="Where the runs compute.")] = Device.cpu,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the runs compute.")] = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="Processes of the local cluster.")] = 2,
     memory: Annotated[str, typer.Option(help="Memory limit of a local worker.")] = "4 GiB",
     dashboard: Annotated[bool, typer.Option("--dashboard", help="Serve Dask's dashboard.")] = False,
@@ -256,22 +213,21 @@ def sweep(
     from .evidence.cluster import Cluster
 
     cluster = Cluster(scheduler, workers, memory, dashboard, tls_ca, tls_cert, tls_key)
-    if device is Device.cuda and scheduler is None:
+    if device == "cuda" and scheduler is None:
         _require_cuda()
     if verify:
         from .evidence.verify import verify as again
 
         runner = library.in_turn if scheduler is None else cluster
-        only = profile and profile.value
-        result = again(paper, sample=sample, profile=only, cheapest=cheapest, runner=runner)
+        result = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
         typer.echo(str(result))
         raise typer.Exit(not result.good)
     summary = library.sweep(
         paper,
         experiment=experiment,
-        profile=(profile or Profile.full).value,
+        profile=profile or "full",
         seeds=seeds,
-        device=device.value,
+        device=device,
         dry_run=dry_run,
         retry_failed=retry_failed,
         runner=cluster,
@@ -293,15 +249,15 @@ def _require_cuda() -> None:
 @app.command()
 def report(
     papers: Papers = None,
-    format: Annotated[ReportFormat, typer.Option(help="How it is written.")] = ReportFormat.table,
+    format: Annotated[ReportFormat, typer.Option(help="How it is written.")] = "table",
     to: To = None,
 ) -> None:
     """Show what every claim of the papers came to."""
     from .evidence import report as library
     from .evidence.verdicts import notes, verdicts
 
-    watched = format is ReportFormat.table and to is None and sys.stdout.isatty()
-    _put(library.render(verdicts(papers), format.value, color=watched), to)
+    watched = format == "table" and to is None and sys.stdout.isatty()
+    _put(library.render(verdicts(papers), format, color=watched), to)
     for note in notes(papers):
         typer.echo(note, err=True)
 
@@ -311,7 +267,7 @@ def records(
     papers: Papers = None,
     format: Annotated[
         RecordFormat, typer.Option(help="csv: a line per number of a run; json: an object per run.")
-    ] = RecordFormat.csv,
+    ] = "csv",
     to: To = None,
 ) -> None:
     """Export the stored runs behind the verdicts."""
@@ -320,8 +276,8 @@ def records(
 
     store = Store()
     found = export.records(papers, store=store)
-    _put(export.render(found, format.value), to)
-    for name in papers or _paper_names():
+    _put(export.render(found, format), to)
+    for name in papers or rooms.names():
         for problem in store.problems(name):
             typer.echo(problem, err=True)
 
@@ -340,13 +296,13 @@ def _put(text: str, to: Path | None) -> None:
 @app.command()
 def vectors(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of vectors.")],
-    format: Annotated[ListFormat, typer.Option(help="How it is written.")] = ListFormat.table,
+    format: Annotated[ListFormat, typer.Option(help="How it is written.")] = "table",
 ) -> None:
     """Hold the library against reference vectors made with the papers' released code."""
     from . import vectors as library
 
     results = library.check_files(files)
-    typer.echo(library.render(results, format.value))
+    typer.echo(library.render(results, format))
     raise typer.Exit(not all(result.checked and result.passed for result in results))
 
 

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import yaml
 
-from . import book, chapters, paths
+from . import book, chapters, contents, paths
 from .errors import QmlbookError, UsageError
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def document(html: Path, root: Path) -> str:
 
     pages = {
         name: BeautifulSoup((html / f"{name}.html").read_text("utf-8"), "html.parser")
-        for name in chapters.toc_files(root)
+        for name in contents.documents(root)
     }
     config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
     about = metadata("qmlbook")

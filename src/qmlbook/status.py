@@ -21,7 +21,7 @@ from pathlib import Path
 from . import chapters, papers, paths
 from .errors import QmlbookError
 from .evidence.claims import load
-from .evidence.report import reading_order
+from .evidence.report import markdown_table, reading_order
 from .evidence.store import Record, Store
 
 #: Packages whose versions decide what a reader gets.
@@ -176,7 +176,7 @@ def chapters_table(root: Path | None = None) -> str:
         at_full_scale = full[0] if full[0] == NOT_MEASURED else ", ".join(full)
         rows.append([f'<a href="{name}.html">{name}</a>', *quick, at_full_scale])
     columns = ("chapter", "time", "processor", "memory", "the same in full")
-    return _table(columns, rows, numbers=(1, 2, 3))
+    return markdown_table(columns, rows, numbers=(1, 2, 3))
 
 
 def _words(cost: Cost | None) -> list[str]:
@@ -211,7 +211,7 @@ def evidence_table(*, store: Store | None = None) -> str:
         records = store.records(name)
         rows.append([load(name).title, *_stored(records)])
     columns = ("paper", "runs", "core-hours", "made", "on", "versions")
-    return _table(columns, rows, numbers=(1, 2))
+    return markdown_table(columns, rows, numbers=(1, 2))
 
 
 def _stored(records: list[Record]) -> list[str]:
@@ -237,13 +237,4 @@ def versions_table() -> str:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
-    return _table(("package", "version"), [list(item) for item in found.items()])
-
-
-def _table(
-    columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: Iterable[int] = ()
-) -> str:
-    """Return a Markdown table; the columns ``numbers`` are set to the right."""
-    columns = list(columns)
-    rules = ["---:" if place in set(numbers) else "---" for place in range(len(columns))]
-    return "".join(f"| {' | '.join(row)} |\n" for row in (columns, rules, *rows))
+    return markdown_table(("package", "version"), found.items())

@@ -62,8 +62,9 @@ def write(
         raise QmlbookError("Slides need nbconvert: pip install 'qmlbook[course]'.")
     book = Book.read(root)
     content: dict[str, bytes] = {CONFIG: _CONFIG_TEXT}
+    executed = chapters.executed(wanted, root)
     for name in wanted:
-        made, line = _chapter(name, root, book)
+        made, line = _chapter(read(name, root, book), executed.get(name))
         content |= made
         echo(line)
     content |= {f"slides/reveal/{name}": data for name, data in slides.files().items()}
@@ -96,14 +97,13 @@ def read(name: str, root: Path, book: Book | None = None) -> Chapter:
     return Chapter(name, jupytext.read(source), book or Book.read(root))
 
 
-def _chapter(name: str, root: Path, book: Book) -> tuple[dict[str, bytes], str]:
+def _chapter(chapter: Chapter, executed: Path | None) -> tuple[dict[str, bytes], str]:
     """Return the files of one chapter, and a line that says what they hold."""
     import nbformat
 
-    chapter = read(name, root, book)
-    solved = assignments.instructor(chapter)
-    executed = chapters.executed(name, root)
-    shown = Chapter(name, nbformat.read(executed, as_version=4), book) if executed else chapter
+    name, solved, shown = chapter.name, assignments.instructor(chapter), chapter
+    if executed:
+        shown = Chapter(name, nbformat.read(executed, as_version=4), chapter.book)
 
     def text(notebook: nbformat.NotebookNode) -> bytes:
         return f"{nbformat.writes(notebook).rstrip()}\n".encode()

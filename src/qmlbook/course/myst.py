@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .. import chapters, notebooks
+from .. import contents, notebooks
 from ..errors import QmlbookError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Book:
         """Read the pages and ``references.bib`` of a checkout."""
         from pybtex.database import parse_file
 
-        pages = [root / f"{entry.removesuffix('.md')}.md" for entry in chapters.toc_files(root)]
+        pages = [root / f"{name}.md" for name in contents.documents(root)]
         titles = {
             page.stem: re.search(r"^# (.+)$", page.read_text("utf-8"), re.MULTILINE)[1]
             for page in pages

@@ -14,16 +14,17 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from .. import papers as rooms
+from ..choices import RecordFormat
 from ..errors import choose
 from .claims import Claim
-from .report import OURS
+from .report import OURS, markdown_table
 from .store import Record, Store
 from .verdicts import FOR_PEOPLE, Verdict
 
-FORMATS = ("csv", "json")
+FORMATS = get_args(RecordFormat)
 #: Columns of the CSV that stand for ``metrics``: a line is one number of one run.
 CELL = {
     "metric": ("text", "name of the metric; empty for a run that failed"),
@@ -137,8 +138,8 @@ def dictionary_markdown(table: str) -> str:
     tables = dictionary()
     if table not in tables:
         raise choose("table", table, tables)
-    lines = [f"| `{e.name}` | {e.type} | {_words(e.meaning)} |" for e in tables[table]]
-    return "\n".join(["| field | type | meaning |", "| --- | --- | --- |", *lines]) + "\n"
+    rows = [(f"`{each.name}`", each.type, _words(each.meaning)) for each in tables[table]]
+    return markdown_table(("field", "type", "meaning"), rows)
 
 
 def _attributes(documented: type) -> dict[str, str]:

@@ -6,18 +6,19 @@ import csv
 import io
 import json
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Container, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
 
-from .. import papers
+from .. import contents, papers
+from ..choices import ReportFormat
 from ..errors import UsageError, choose
 from ..paths import project_root
 from .claims import CHOICES, load
 from .store import Store
 from .verdicts import OUTCOMES, Verdict, load_runs, verdicts
 
-FORMATS = ("table", "markdown", "json", "csv")
+FORMATS = get_args(ReportFormat)
 COLUMNS = ("claim", "published", "ours", "margin", "verdict", "controls")
 WIDTH = 100
 #: What may be in ``ours`` of a verdict, in the order of the CSV's columns: type and meaning.
@@ -56,13 +57,11 @@ def render(verdicts: Sequence[Verdict], format: str = "table", *, color: bool = 
     return _markdown(verdicts) if format == "markdown" else _table(verdicts, color)
 
 
-def summary(paper: str, *, store: Store | None = None) -> dict[str, int]:
-    """Return outcome -> number of claims of a paper, for every possible outcome."""
-    return count(verdicts([paper], store=store))
-
-
 def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """Return outcome -> number of verdicts; ``incomplete`` counts whatever is missing."""
+    """Return outcome -> number of verdicts, for every possible outcome.
+
+    ``incomplete`` counts whatever is missing.
+    """
     counts = dict.fromkeys(OUTCOMES, 0)
     for verdict in verdicts:
         counts[verdict.outcome.partition(" (")[0]] += 1
@@ -109,7 +108,7 @@ def papers_table(
     """
     columns = ("paper", "claims", "reproduced", "not repr.", "inconclusive",
                "explained by a control", "open")  # fmt: skip
-    rows = [columns, ("---",) + ("---:",) * (len(columns) - 1)]
+    rows = []
     for name in reading_order():
         found, _ = headlines(verdicts([name], store=store))
         found = [verdict for verdict in found if not verdict.source.startswith("this book")]
@@ -118,16 +117,30 @@ def papers_table(
         decided = [counts[outcome] for outcome in ("reproduced", "not reproduced", "inconclusive")]
         open_ = len(found) - sum(decided)
         title = load(name).title
-        title = link.format(name=name, title=title) if _has_chapter(name) else title
+        title = link.format(name=name, title=title) if name in _documents() else title
         if finding := (findings or {}).get(name):
             title = f"{title}<br>{finding}"
         rows.append((title, *map(str, (len(found), *decided, explained, open_))))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return markdown_table(columns, rows, numbers=range(1, len(columns)))
+
+
+def markdown_table(
+    columns: Sequence[str], rows: Iterable[Iterable[str]], numbers: Container[int] = ()
+) -> str:
+    """Return a Markdown table.
+
+    Args:
+        columns: their names.
+        rows: their cells, in Markdown.
+        numbers: places of columns that are set to the right.
+    """
+    rules = ["---:" if place in numbers else "---" for place in range(len(columns))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (columns, rules, *rows))
 
 
 def reading_order() -> list[str]:
     """Return the papers in the order of their chapters; those without a chapter come last."""
-    place = {name: number for number, name in enumerate(_chapters())}
+    place = {name: number for number, name in enumerate(_documents())}
     return sorted(papers.names(), key=lambda name: place.get(name, len(place)))
 
 
@@ -148,9 +161,11 @@ def section(paper: str, *, store: Store | None = None) -> str:
     known = load(paper)
     main, refined = headlines(verdicts([paper], store=store))
     # Only what the book can link to: a reader's own paper may have no chapter and no reference.
-    cited = f"{{{known.citation}," in _book_file("book/references.bib")
+    cited = f"{{{known.citation}," in _references()
     about = [f"{{cite:t}}`{known.citation}`."] if cited else []
-    about += [PAGE_LINK.format(name=paper, title="Read the chapter") + "."] * _has_chapter(paper)
+    about += [PAGE_LINK.format(name=paper, title="Read the chapter") + "."] * (
+        paper in _documents()
+    )
     folds = {
         f"The same in detail: {len(refined)} rows": render(refined, "markdown") if refined else "",
         "Notes, and the figures behind the controls": notes_markdown(main),
@@ -169,20 +184,18 @@ def section(paper: str, *, store: Store | None = None) -> str:
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def _has_chapter(name: str) -> bool:
-    """Return whether the book's contents list a chapter on this paper."""
-    return name in _chapters()
-
-
-def _chapters() -> list[str]:
-    """Return the documents of the folder ``book/`` that the contents list, in reading order."""
-    return re.findall(r"\b(?:file|root): book/(\w+)\s", _book_file("_toc.yml") + "\n")
-
-
-def _book_file(name: str) -> str:
-    """Return the text of a file of the book; empty where the package was installed without it."""
+def _documents() -> list[str]:
+    """Return the names of the book's documents in reading order; none without a checkout."""
     try:
-        return (project_root() / name).read_text(encoding="utf-8")
+        return [Path(document).name for document in contents.documents(project_root())]
+    except UsageError:
+        return []
+
+
+def _references() -> str:
+    """Return the text of ``references.bib``; empty without a checkout."""
+    try:
+        return (project_root() / "book" / "references.bib").read_text(encoding="utf-8")
     except (UsageError, OSError):
         return ""
 
@@ -259,13 +272,10 @@ def _markdown(verdicts: Sequence[Verdict]) -> str:
     several = len({paper for paper, _, _ in groups}) > 1
     blocks = []
     for paper, kind, members in groups:
-        rows = [COLUMNS, ("---",) * len(COLUMNS)]
-        for verdict in members:
-            claim = f"**{verdict.claim}** {verdict.statement}"
-            rows.append([_escaped(cell) for cell in (claim, *_cells(verdict))])
+        rows = [(f"**{each.claim}** {each.statement}", *_cells(each)) for each in members]
         title = ", ".join(filter(None, [paper if several else "", kind.capitalize()]))
         title = f"**{title}**\n\n" if title else ""
-        blocks.append(title + "".join(f"| {' | '.join(row)} |\n" for row in rows))
+        blocks.append(title + markdown_table(COLUMNS, (map(_escaped, row) for row in rows)))
     return "\n".join(blocks)
 
 
@@ -305,7 +315,7 @@ def _table(verdicts: Sequence[Verdict], color: bool) -> str:
     for paper, kind, members in _groups(verdicts):
         title = f"{paper}: {kind}" if kind else paper
         table = Table(title=title, title_justify="left", expand=True)
-        for name, ratio in zip(COLUMNS, (8, 4, 6, 1, 4, 4), strict=True):
+        for name, ratio in zip(COLUMNS, (8, 4, 6, None, 4, 4), strict=True):
             table.add_column(name, ratio=ratio, overflow="fold", min_width=len(name))
         for verdict in members:
             cells = [Text(f"{verdict.claim} {verdict.statement}"), *map(Text, _cells(verdict))]

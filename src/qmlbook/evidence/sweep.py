@@ -62,7 +62,8 @@ class Summary:
         to_run: runs this sweep had to make.
         ran: runs it made that are ``ok``.
         errors: one sentence for every run that failed.
-        seconds: wall time; with ``dry_run`` the estimate, ``None`` if a variant never ran before.
+        seconds: wall time; with ``dry_run`` an estimate of what one core needs, ``None`` if a
+            variant never ran before.
         dry_run: nothing was run.
         interrupted: stopped from the keyboard; what was done is stored.
         rejected: one sentence for every stored line that had to be set aside.
@@ -88,7 +89,11 @@ class Summary:
     def __str__(self) -> str:
         stored = f"{self.done} of {self.total} runs are stored already"
         if self.dry_run:
-            cost = "unknown time" if self.seconds is None else f"about {self.seconds:.0f} s"
+            cost = (
+                "unknown time"
+                if self.seconds is None
+                else f"about {self.seconds:.0f} s on one core"
+            )
             text = f"{self.paper}: {self.to_run} runs to make ({cost}), {stored}"
         else:
             made = f"{self.ran} of {self.to_run} runs made in {self.seconds:.0f} s"

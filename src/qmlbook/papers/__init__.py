@@ -11,14 +11,15 @@ import importlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from ..choices import Profile
 from ..errors import choose
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-PROFILES = ("quick", "full")
+PROFILES = get_args(Profile)
 
 
 @dataclass(frozen=True)
