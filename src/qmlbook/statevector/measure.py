@@ -100,7 +100,7 @@ class Readout:
     ) -> None:
         self.n, self.order, self.place = n, tuple(order), place
         self.dtype, self.device = dtype, device
-        self.real = torch.float64 if dtype == torch.complex128 else torch.float32
+        self.real = dtype.to_real()
         self._rows: Rows = []
         self._takers = [self._taker(mp) for mp in measurements]
         self.only_rows = all(taker is None for taker in self._takers)

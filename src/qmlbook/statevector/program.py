@@ -137,7 +137,7 @@ class Program:
         self, circuit: Circuit, batch: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.n, self.dtype, self.device = circuit.n, dtype, device
-        self.real = torch.float64 if dtype == torch.complex128 else torch.float32
+        self.real = dtype.to_real()
         gates = _light_cone(circuit.gates, circuit.measured)
         leading: dict[int, list[Gate]] = {}
         start: list[int] | None = None

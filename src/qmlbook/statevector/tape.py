@@ -48,6 +48,12 @@ class Read(NamedTuple):
     first: Any
     batch: int | None
 
+    @property
+    def only_amplitudes_vary(self) -> bool:
+        """Return whether a state is prepared and nothing else may differ in the batch."""
+        shared = not self.vectors and all(matrix.ndim == 2 for matrix in self.dense)
+        return self.first is not None and shared
+
 
 def supports(op: Operator, first: bool = False) -> bool:
     """Return whether the device runs an operation as it is; ``first`` if it opens the circuit."""
