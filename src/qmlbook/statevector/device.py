@@ -31,8 +31,7 @@ from pennylane.wires import Wires
 from torch import Tensor
 
 from .errors import NAME, CircuitError
-from .measure import is_direct
-from .measure import structure as measured_structure
+from .measure import is_direct, signature
 from .program import Values
 from .simulation import Simulation, fastest
 from .tape import Read, circuit, extra_wires, read, supports, wrong_wire
@@ -271,7 +270,7 @@ class StatevectorDevice(Device):
         """Return the plan of a tape for ``batch`` states side by side."""
         device = self._device(found)
         try:
-            asked = tuple(measured_structure(mp, place) for mp in tape.measurements)
+            asked = tuple(signature(mp, place) for mp in tape.measurements)
         except KeyError as error:
             raise wrong_wire(error.args[0], place) from None
         key = (found.key, asked, len(place), batch.bit_length(), device)

@@ -55,7 +55,7 @@ def is_direct(mp: MeasurementProcess) -> bool:
     return type(mp) is ProbabilityMP and mp.obs is None and mp.eigvals() is None
 
 
-def structure(mp: MeasurementProcess, place: dict) -> tuple:
+def signature(mp: MeasurementProcess, place: dict) -> tuple:
     """Return what a measurement is, hashable; values that may change from call to call left out."""
     kind = type(mp)
     if kind in (ExpectationMP, VarianceMP) and mp.obs is not None:
