@@ -121,20 +121,15 @@ def pays(microseconds: float, once: float, n: int, size: int, rows: int, batch: 
 
 def row_count(measurements: Sequence[MeasurementProcess]) -> int | None:
     """Return how many matrices measurements need; ``None`` if they are no quadratic forms."""
-    if not all(_is_quadratic(mp) for mp in measurements):
-        return None
-    return sum(1 if isinstance(mp, ExpectationMP) else 2 ** len(mp.wires) for mp in measurements)
+    return sum(map(_rows, measurements)) if all(map(_is_quadratic, measurements)) else None
+
+
+def _rows(mp: MeasurementProcess) -> int:
+    return 1 if isinstance(mp, ExpectationMP) else 2 ** len(mp.wires)
 
 
 def split(values: Tensor, measurements: Sequence[MeasurementProcess]) -> tuple[Tensor, ...]:
     """Return one result per measurement from (B, rows) values."""
-    results, row = [], 0
-    for mp in measurements:
-        if isinstance(mp, ExpectationMP):
-            results.append(values[:, row])
-            row += 1
-        else:
-            count = 2 ** len(mp.wires)
-            results.append(values[:, row : row + count])
-            row += count
-    return tuple(results)
+    parts = values.split([_rows(mp) for mp in measurements], 1)
+    pairs = zip(parts, measurements, strict=True)
+    return tuple(part[:, 0] if isinstance(mp, ExpectationMP) else part for part, mp in pairs)
