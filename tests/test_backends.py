@@ -11,7 +11,18 @@ import pytest
 import torch
 
 from qmlbook import backends
-from qmlbook.backends import compare, describe, on, resume, submit, to_qiskit
+from qmlbook.backends import (
+    compare,
+    describe,
+    jobs,
+    machines,
+    on,
+    qnodes,
+    resume,
+    submit,
+    to_qiskit,
+    translate,
+)
 from qmlbook.errors import QmlbookError, UsageError
 
 TOKEN = "qmlbooktest0123456789abcdefghijklmnopqrstuvwxyzTOKEN"
@@ -29,7 +40,7 @@ def node(function, wires=3):
 
 
 def flat(results):
-    return backends._flat(results)
+    return qnodes._flat(results)
 
 
 def ring(x, weights):
@@ -315,7 +326,7 @@ def test_mitigation_inverts_unequal_readout_errors_exactly():
     for zero, one in misread:
         confusion = np.kron(confusion, [[1 - zero, one], [zero, 1 - one]])
     true = np.random.default_rng(0).dirichlet(np.ones(8), size=4)
-    found = backends._mitigated(true @ confusion.T, confusion[:, 0], confusion[:, -1])
+    found = jobs.mitigated(true @ confusion.T, confusion[:, 0], confusion[:, -1])
     np.testing.assert_allclose(found, true, atol=1e-12)
 
 
@@ -329,12 +340,12 @@ def test_the_compiled_circuit_is_the_circuit_and_its_noise_the_devices(compact):
     x, weights = inputs(3, 1)
     circuit = node(ring)
     moved = on(circuit, "aer-noise", shots=shots, compact=compact)
-    (tape,), _ = backends._prepared(moved, (x[0], weights), {})
+    (tape,), _ = qnodes._prepared(moved, (x[0], weights), {})
     compiled = moved.device.compiled(tape)
     angles = dict(
         zip(
             sorted(compiled.parameters, key=lambda p: p.index),
-            backends._values(tape)[0],
+            translate.angle_table(tape)[0],
             strict=True,
         )
     )
@@ -422,7 +433,7 @@ class Service:
     def backend(self, name):
         if name != "ibm_test":
             raise LookupError(f"no backend {name} for {TOKEN}")
-        return backends._fake("FakeParisV2")
+        return machines.fake("FakeParisV2")
 
     def job(self, name):
         if name not in self.jobs:
@@ -448,7 +459,7 @@ def cloud(monkeypatch, capsys):
 
         def run(self, pubs):
             seen.printed, seen.pubs = capsys.readouterr().out, pubs
-            mode = backends._aer(self.mode)
+            mode = machines.aer(self.mode)
             sent = real(mode=mode, options={"simulator": {"seed_simulator": 9}}).run(pubs)
             sent.tags = self.options.environment.job_tags
             Service.jobs[sent.job_id()] = sent

@@ -15,8 +15,8 @@ from qmlbook.statevector import (
     evolve,
     observable_matrix,
     quadratic_form,
+    simulation,
 )
-from qmlbook.statevector import device as device_module
 
 torch.set_num_threads(1)
 
@@ -133,8 +133,8 @@ def _flat(results):
     return torch.cat([torch.view_as_real(r + 0j).reshape(-1).double() for r in results])
 
 
-def _values_and_gradients(device, function, numbers):
-    found = _flat(qml.QNode(function, device, interface="torch")(*numbers))
+def _values_and_gradients(device, function, numbers, way=lambda node: node):
+    found = _flat(way(qml.QNode(function, device, interface="torch"))(*numbers))
     weights = torch.cos(torch.arange(len(found), dtype=torch.float64))
     grads = torch.autograd.grad((found * weights).sum(), numbers, allow_unused=True)
     zero = (torch.zeros_like(t) for t in numbers)
@@ -503,6 +503,24 @@ def test_compiled_records_again_for_other_shapes_and_other_fixed_arguments():
         torch.testing.assert_close(fast(*numbers, which=which), node(*numbers, which=which))
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_compiled_takes_constant_matrices_and_states_in_any_precision(dtype):
+    rows = np.random.default_rng(0).uniform(size=(50, 4))
+    unitary = np.linalg.qr(rows[:4])[0]
+
+    def function(x):
+        qml.AmplitudeEmbedding(rows, wires=range(2), normalize=True)
+        qml.QubitUnitary(unitary, wires=range(2))
+        for wire in (0, 1) * 8:
+            qml.CRX(x, wires=(wire, 1 - wire))
+        return qml.expval(qml.Z(0))
+
+    x = _uniform(1)[0]
+    expected = qml.QNode(function, qml.device("default.qubit", wires=2))(x)
+    found = compile_qnode(qml.QNode(function, StatevectorDevice(2, dtype=dtype)))(x)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+
+
 def test_compiled_refuses_what_it_cannot_follow():
     def computed(x):
         qml.RX(2 * x, wires=0)
@@ -550,7 +568,8 @@ def test_quadratic_form_agrees_with_the_circuit():
             torch.testing.assert_close(mine, other, rtol=0, atol=1e-9)
 
 
-def test_the_device_takes_quadratic_forms_by_itself_where_they_are_cheaper(monkeypatch):
+@pytest.mark.parametrize("way", [lambda node: node, compile_qnode], ids=["QNode", "compiled"])
+def test_quadratic_forms_are_taken_where_they_are_cheaper(way, monkeypatch):
     def function(inputs, weights):
         qml.AmplitudeEmbedding(inputs, wires=range(6), normalize=True)
         for layer in weights.reshape(-1, 6):
@@ -561,11 +580,11 @@ def test_the_device_takes_quadratic_forms_by_itself_where_they_are_cheaper(monke
         return qml.expval(qml.X(0))
 
     taken = []
-    original = device_module.quadratic_form
-    monkeypatch.setattr(device_module, "quadratic_form", lambda *a: taken.append(1) or original(*a))
+    original = simulation.quadratic_form
+    monkeypatch.setattr(simulation, "quadratic_form", lambda *a: taken.append(1) or original(*a))
     numbers = [_uniform(2000, 64), _uniform(24, seed=1)]
     expected, grads = _values_and_gradients(qml.device("default.qubit", wires=6), function, numbers)
-    found, ours = _values_and_gradients(_device(6), function, numbers)
+    found, ours = _values_and_gradients(_device(6), function, numbers, way)
     assert taken
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
     for mine, theirs in zip(ours, grads, strict=True):
@@ -602,8 +621,8 @@ def test_gates_no_measurement_feels_are_left_out():
         return qml.expval(qml.Z(0))
 
     torch.testing.assert_close(function(torch.tensor(0.3)), torch.tensor(0.3).cos().double())
-    (program, _), *_ = device._plans.values()
-    assert sum(len(step.group.gates) for step in program.steps if step.group) <= 1
+    (plan,) = device._plans.values()
+    assert sum(len(step.group.gates) for step in plan.program.steps if step.group) <= 1
 
 
 def test_numbers_of_numpy_give_numpy():

@@ -8,7 +8,8 @@ amplitude-encoded measurements as mathematics; `dephase` forgets the phases of w
 from .compiled import compile_qnode
 from .device import StatevectorDevice
 from .noise import dephase
-from .quadratic import observable_matrix, quadratic_form
+from .observable import observable_matrix
+from .quadratic import quadratic_form
 
 __all__ = [
     "StatevectorDevice",

@@ -52,7 +52,7 @@ def _angle_gradient(weights: Tensor, gradient: Tensor) -> Tensor:
     return half + cos * g_sin - sin * g_cos
 
 
-def _again(forward: Callable, inputs: Sequence[Any], gradients: Sequence[Tensor]) -> list[Any]:
+def again(forward: Callable, inputs: Sequence[Any], gradients: Sequence[Tensor]) -> list[Any]:
     """Return differentiable gradients of the inputs that have one."""
     wanted = [t for t in inputs if isinstance(t, Tensor) and t.requires_grad]
     with torch.enable_grad():
@@ -151,8 +151,8 @@ class _Windows(torch.autograd.Function):
     def backward(ctx, *gradients):
         windows, (scalars, *dense) = ctx.windows, ctx.saved_tensors
         if torch.is_grad_enabled():
-            again = _again(lambda *t: _windows(windows, *t)[0], [scalars, *dense], gradients)
-            return (None, *again)
+            inputs = [scalars, *dense]
+            return (None, *again(lambda *t: _windows(windows, *t)[0], inputs, gradients))
         core, levels, size = ctx.kept
         pool = torch.zeros(size, dtype=windows.pool.dtype, device=windows.pool.device)
         for (index, _, _), gradient, level in zip(windows.index, gradients, levels, strict=True):
@@ -249,7 +249,7 @@ class _Product(torch.autograd.Function):
     def backward(ctx, gradient):
         table, (angles,) = ctx.table, ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (None, *_again(lambda t: _product(table, t)[0], [angles], [gradient]))
+            return (None, *again(lambda t: _product(table, t)[0], [angles], [gradient]))
         weights, factors, columns, groups, levels, joined = ctx.kept
         carried = gradient.conj().resolve_conj().unsqueeze(0)
         parts = []

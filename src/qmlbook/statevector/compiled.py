@@ -14,12 +14,11 @@ from pennylane.queuing import AnnotatedQueue
 from pennylane.tape import QuantumScript
 from torch import Tensor
 
-from .device import StatevectorDevice, amplitudes, attached, ready
+from .device import StatevectorDevice, amplitudes, ready
 from .errors import NAME, CircuitError
-from .measure import Readout
-from .plan import Gate, Ref
-from .program import Program, Values
-from .quadratic import matrices, pays, quadratic_form, row_count, split
+from .plan import Ref
+from .program import Circuit, Values
+from .simulation import Simulation, fastest
 from .tape import Read, circuit, read
 
 COMPUTED = (
@@ -101,13 +100,6 @@ def _flatten(args: tuple, kwargs: dict) -> tuple[list[Any], Callable[[Sequence[A
     return leaves, lambda found: qml.pytrees.unflatten(found, structure)
 
 
-class _Source(NamedTuple):
-    """Where a list of numbers comes from: rows of all variable arguments laid end to end."""
-
-    index: Tensor
-    shape: tuple[int, ...]
-
-
 class _Record:
     """One structure, for arguments of given shapes."""
 
@@ -123,140 +115,74 @@ class _Record:
             with torch.no_grad(), AnnotatedQueue() as queue:
                 self._shape = qnode.func(*args, **kwargs)
             tape = ready(QuantumScript.from_queue(queue), self.device)
-            self.place = self.device.place(tape)
+            place = self.device.place(tape)
             tapes.append(tape)
-            reads.append(read(tape, self.place))
+            reads.append(read(tape, place))
             probes.append([leaf for leaf in probe if _varies(leaf)])
-        _same_structure(tapes, reads, self.place)
+        _same_structure(tapes, reads, place)
         del reads[2], probes[2]  # equal numbers among those given would hide an origin
-        self.tape: QuantumScript = tapes[0]
+        self.measurements = tapes[0].measurements
         self.batch = reads[0].batch
-        self._sizes = [leaf.numel() for leaf in variable]
-        self._find(reads, probes)
-        self._plan()
+        scalar_map, vector_map = self._find(reads, probes)
+        measured = self.device.measured(tapes[0], place)
+        structure = circuit(tapes[0], place, len(place), measured)
+        structure = _renamed(structure, scalar_map, vector_map)
+        given = self.device.dtype, self.on
+        self._simulate = fastest(
+            lambda batch: Simulation(structure, self.measurements, place, batch, *given),
+            reads[0],
+            self.measurements,
+            self._first.features if self._first else None,
+        )
 
     # -- recording --------------------------------------------------------------------------------
 
-    def _find(self, reads: Sequence[Read], probes: Sequence[Sequence[Tensor]]) -> None:
-        """Find the origin of every number."""
-        flat = [_numbers(probe) for probe in probes]
-        self._constants: list[float] = []
-        finder = _Finder(flat, self._constants)
-        scalars = finder.rows([r.scalars for r in reads], "a gate")
-        self._unique, self._scalar_map = np.unique(scalars, return_inverse=True)
-        vectors = finder.rows([r.vectors for r in reads], "a gate")
-        vectors = vectors.reshape(len(reads[0].vectors), self.batch or 1)
-        self._vectors, self._vector_map = (
-            np.unique(vectors, axis=0, return_inverse=True)
-            if len(vectors)
-            else (vectors, np.zeros(0, int))
+    def _find(
+        self, reads: Sequence[Read], probes: Sequence[Sequence[Tensor]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the origin of every number; return which row each scalar and each vector has."""
+        finder = _Finder([_numbers(probe) for probe in probes])
+        scalars, scalar_map = finder.rows([r.scalars for r in reads])
+        vectors, vector_map = finder.rows([r.vectors for r in reads], self.batch or 1)
+        # only the arguments that gates take are laid end to end, constants behind them
+        sizes = [leaf.numel() for leaf in probes[0]]
+        ends = np.cumsum([*sizes, len(finder.constants)])
+        used = np.concatenate([scalars.ravel(), vectors.ravel()])
+        owners = np.unique(np.searchsorted(ends, used, side="right")).tolist()
+        self._needed = [i for i in owners if i < len(sizes)]
+        laid = [np.arange(start, end) for start, end in zip((0, *ends[:-1]), ends, strict=True)]
+        laid = np.concatenate([np.zeros(0, int), *(laid[i] for i in owners)])
+        self._scalars, self._vectors = (
+            torch.from_numpy(np.searchsorted(laid, rows)).to(self.on)
+            for rows in (scalars[:, 0], vectors)
+        )
+        self._constants = torch.tensor(
+            list(finder.constants), dtype=self.device.dtype.to_real(), device=self.on
         )
         self._dense = [
-            _whole(found, probes, "a matrix")
-            for found in zip(*(r.dense for r in reads), strict=True)
+            _matrix(found, probes) for found in zip(*(r.dense for r in reads), strict=True)
         ]
         self._first = None
         if reads[0].first is not None:
             self._first = _encoded([r.first for r in reads], probes)
-
-    def _plan(self) -> None:
-        """Make the program: parameters that share their origin share their row."""
-        scalar_map, vector_map = self._scalar_map, np.ravel(self._vector_map)
-        device = self.device
-
-        def renamed(gate: Gate) -> Gate:
-            pairs = tuple(
-                (
-                    factor,
-                    ref
-                    and Ref(ref.batched, int((vector_map if ref.batched else scalar_map)[ref.row])),
-                )
-                for factor, ref in gate.factors
-            )
-            return replace(gate, factors=pairs)
-
-        n = len(self.place)
-        measured = device.measured(self.tape, self.place)
-        structure = circuit(self.tape, self.place, n, measured)
-        structure = replace(structure, gates=[renamed(gate) for gate in structure.gates])
-        self._structure = structure
-        self._form_size = 0
-        self.program, self.readout = self._programmed(self.batch or 1)
-        self._try_form()
-        used = np.concatenate([self._unique, self._vectors.reshape(-1)])
-        total = sum(self._sizes)
-        self._constant = None
-        if self._constants:
-            self._constant = torch.tensor(self._constants, dtype=self.program.real, device=self.on)
-        # only the arguments that gates take are laid end to end
-        starts = np.cumsum([0, *self._sizes])
-        needed = [
-            bool(((used >= start) & (used < start + size)).any())
-            for start, size in zip(starts, self._sizes, strict=False)
-        ]
-        self._needed = [i for i, need in enumerate(needed) if need]
-        shift = np.zeros(total + len(self._constants), int)
-        place = 0
-        for i, need in enumerate(needed):
-            if need:
-                shift[starts[i] : starts[i + 1]] = place + np.arange(self._sizes[i])
-                place += self._sizes[i]
-        shift[total:] = place + np.arange(len(self._constants))
-        self._scalar_source = self._source(shift[self._unique], self._unique.shape)
-        self._vector_source = self._source(shift[self._vectors].reshape(-1), self._vectors.shape)
-
-    def _programmed(self, batch: int) -> tuple[Program, Readout]:
-        program = Program(self._structure, batch, self.device.dtype, self.on)
-        readout = Readout(
-            self.tape.measurements,
-            self.place,
-            program.n,
-            program.order,
-            self.device.dtype,
-            self.on,
-        )
-        return program, readout
-
-    def _try_form(self) -> None:
-        """Use quadratic forms where that is cheaper."""
-        if self._first is None or self._first.complex or not self.batch or len(self._vectors):
-            return
-        size, rows = self._first.features, row_count(self.tape.measurements)
-        if rows is None or self.batch < size or any(d is not None for d in self._dense):
-            return
-        program, readout = self._programmed(size)
-        estimates = self.program.microseconds, program.microseconds
-        if pays(*estimates, program.n, size, rows, self.batch):
-            self._form_size, self.program, self.readout = size, program, readout
-
-    def _source(self, rows: np.ndarray, shape: tuple[int, ...]) -> _Source | None:
-        if not rows.size:
-            return None
-        return _Source(torch.from_numpy(np.asarray(rows, np.int64)).to(self.on), shape)
+        return scalar_map, vector_map
 
     # -- running ----------------------------------------------------------------------------------
 
     def run(self, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return one result per measurement."""
-        real = self.program.real
-        parts = [leaves[i].reshape(-1).to(self.on, real) for i in self._needed]
-        if self._constant is not None:
-            parts.append(self._constant)
+        dtype = self.device.dtype
+        parts = [leaves[i].reshape(-1).to(self.on, dtype.to_real()) for i in self._needed]
+        if len(self._constants):
+            parts.append(self._constants)
         flat = parts[0] if len(parts) == 1 else torch.cat(parts) if parts else None
-        dense = [found.bind(leaves, self.program.dtype) for found in self._dense]
-        values = Values(_take(flat, self._scalar_source), _take(flat, self._vector_source), dense)
-        first = self._first.bind(leaves, self.program.dtype) if self._first else None
-        if self._form_size:
-            eye = torch.eye(self._form_size, dtype=self.program.dtype, device=self.on)
-            columns = self.program.run(values._replace(first=eye))
-            forms = matrices(columns, self.readout, self.tape.measurements)
-            results = split(quadratic_form(forms, first.t()), self.tape.measurements)  # type: ignore[union-attr]
-        else:
-            state = self.program.run(values._replace(first=first))
-            if self.batch is not None and state.shape[1] < self.batch:
-                state = state.expand(-1, self.batch).contiguous()
-            results = self.readout(state, self.tape.measurements, self.batch is not None)
-        return attached(results, values._replace(first=first))
+        values = Values(
+            _take(flat, self._scalars),
+            _take(flat, self._vectors),
+            [found.take(leaves).to(self.on, dtype) for found in self._dense],
+            self._first and self._first.amplitudes(leaves, self.on, dtype),
+        )
+        return self._simulate(values, self.measurements, self.batch)
 
     def output(self, results: tuple[Tensor, ...]) -> Any:
         """Return results as the quantum function returns its measurements."""
@@ -270,10 +196,23 @@ class _Record:
         return qml.pytrees.unflatten(results, structure)
 
 
-def _take(flat: Tensor | None, source: _Source | None) -> Tensor | None:
-    if source is None:
+def _renamed(structure: Circuit, scalars: np.ndarray, vectors: np.ndarray) -> Circuit:
+    """Let parameters that share their origin share their row."""
+
+    def renamed(ref: Ref | None) -> Ref | None:
+        return ref and Ref(ref.batched, int((vectors if ref.batched else scalars)[ref.row]))
+
+    gates = [
+        replace(gate, factors=tuple((factor, renamed(ref)) for factor, ref in gate.factors))
+        for gate in structure.gates
+    ]
+    return replace(structure, gates=gates)
+
+
+def _take(flat: Tensor | None, index: Tensor) -> Tensor | None:
+    if not index.numel():
         return None
-    return flat.index_select(0, source.index).view(source.shape)  # type: ignore[union-attr]
+    return flat.index_select(0, index.view(-1)).view(index.shape)  # type: ignore[union-attr]
 
 
 def _probe(leaves: Sequence[Any], seed: int) -> list[Any]:
@@ -308,28 +247,28 @@ def _same_structure(tapes: Sequence[QuantumScript], reads: Sequence[Read], place
 class _Finder:
     """Finds numbers of a tape among the numbers of the arguments, in two recordings at once."""
 
-    def __init__(self, flat: Sequence[np.ndarray], constants: list[float]) -> None:
-        self.flat, self.constants = flat, constants
+    def __init__(self, flat: Sequence[np.ndarray]) -> None:
+        self.flat = flat
         self.sorted = np.argsort(flat[0], kind="stable")
-        self.known: dict[float, int] = {}
+        self.constants: dict[float, int] = {}  # number -> its row, behind the arguments
 
-    def rows(self, values: Sequence[Sequence[Any]], what: str) -> np.ndarray:
-        """Return for every number its row; constants are put behind the arguments."""
+    def rows(
+        self, values: Sequence[Sequence[Any]], width: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the different origins, each (width,) rows, and which of them each value has."""
         one, two = (np.array([_array(v) for v in found]).reshape(-1) for found in values)
         if not one.size:
-            return np.zeros(0, int)
+            return np.zeros((0, width), int), np.zeros(0, int)
         size = len(self.flat[0])
         place = np.searchsorted(self.flat[0], one, sorter=self.sorted).clip(0, max(size - 1, 0))
         rows = self.sorted[place] if size else np.zeros(len(one), int)
         hit = (self.flat[0][rows] == one) & (self.flat[1][rows] == two) if size else one != one
         for i in np.flatnonzero(~hit):
             if one[i] != two[i]:
-                raise CircuitError(COMPUTED.format(what=what))
-            if one[i] not in self.known:
-                self.known[one[i]] = size + len(self.constants)
-                self.constants.append(float(one[i]))
-            rows[i] = self.known[one[i]]
-        return rows
+                raise CircuitError(COMPUTED.format(what="a gate"))
+            rows[i] = self.constants.setdefault(float(one[i]), size + len(self.constants))
+        origins, which = np.unique(rows.reshape(-1, width), axis=0, return_inverse=True)
+        return origins, which.ravel()
 
 
 def _array(value: Any) -> np.ndarray:
@@ -337,44 +276,45 @@ def _array(value: Any) -> np.ndarray:
 
 
 class _Whole(NamedTuple):
-    """A matrix or state that is an argument as it is, or a constant."""
+    """A matrix or states that are an argument as it is, or a constant."""
 
     leaf: int
-    fixed: Tensor | None
-    columns: bool = False  # a state: rows become columns
-    complex: bool = False
-    features: int = 0
+    constant: Tensor | None = None
+
+    def take(self, leaves: Sequence[Tensor]) -> Tensor:
+        return leaves[self.leaf] if self.constant is None else self.constant
+
+
+class _Encoded(NamedTuple):
+    """States that an amplitude encoding takes: ``features`` numbers each, perhaps normalised."""
+
+    whole: _Whole
+    features: int
     normalize: bool = False
 
-    def bind(self, leaves: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-        """Return the tensor for the device."""
-        if self.fixed is not None:
-            return self.fixed
-        leaf = leaves[self.leaf]
-        if not self.columns:
-            return leaf.to(dtype)
-        columns = amplitudes(leaf, dtype)
-        if self.normalize:
-            columns = columns / torch.linalg.vector_norm(columns, dim=0)
-        return columns
+    def amplitudes(
+        self, leaves: Sequence[Tensor], device: torch.device, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the columns that a program takes."""
+        columns = amplitudes(self.whole.take(leaves).to(device), dtype)
+        return columns / torch.linalg.vector_norm(columns, dim=0) if self.normalize else columns
 
 
-def _whole(found: Sequence[Any], probes: Sequence[Sequence[Tensor]], what: str) -> _Whole:
+def _matrix(found: Sequence[Any], probes: Sequence[Sequence[Tensor]]) -> _Whole:
     one, two = map(_array, found)
-    if one.shape == two.shape and np.array_equal(one, two):
+    if np.array_equal(one, two):
         return _Whole(-1, torch.from_numpy(one))
     for i, leaves in enumerate(zip(*probes, strict=True)):
         if all(np.array_equal(_array(a), b) for a, b in zip(leaves, (one, two), strict=True)):
-            return _Whole(i, None)
-    raise CircuitError(COMPUTED.format(what=what))
+            return _Whole(i)
+    raise CircuitError(COMPUTED.format(what="a matrix"))
 
 
-def _encoded(found: Sequence[Any], probes: Sequence[Sequence[Tensor]]) -> _Whole:
+def _encoded(found: Sequence[Any], probes: Sequence[Sequence[Tensor]]) -> _Encoded:
     """Find the argument that an amplitude encoding takes, as it is or padded and normalised."""
     one, two = (np.atleast_2d(_array(f)) for f in found)
     if np.array_equal(one, two):
-        kind = np.iscomplexobj(one)
-        return _Whole(-1, torch.from_numpy(one.T.copy()), True, kind, one.shape[1])
+        return _Encoded(_Whole(-1, torch.from_numpy(one)), one.shape[1])
     for i, leaves in enumerate(zip(*probes, strict=True)):
         rows = [_array(leaf).reshape(-1, leaf.shape[-1]) if leaf.dim() else None for leaf in leaves]
         if rows[0] is None or len(rows[0]) != len(one) or rows[0].shape[1] > one.shape[1]:
@@ -384,6 +324,5 @@ def _encoded(found: Sequence[Any], probes: Sequence[Sequence[Tensor]]) -> _Whole
         scaled = [p / np.linalg.norm(p, axis=1, keepdims=True) for p in padded]
         for normalize, tried in ((False, padded), (True, scaled)):
             if all(np.allclose(a, b, atol=1e-12) for a, b in zip(tried, (one, two), strict=True)):
-                size = rows[0].shape[1]
-                return _Whole(i, None, True, np.iscomplexobj(rows[0]), size, normalize)
+                return _Encoded(_Whole(i), rows[0].shape[1], normalize)
     raise CircuitError(COMPUTED.format(what="an amplitude encoding"))

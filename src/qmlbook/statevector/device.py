@@ -31,10 +31,9 @@ from pennylane.wires import Wires
 from torch import Tensor
 
 from .errors import NAME, CircuitError
-from .measure import Readout, is_direct
-from .measure import structure as measured_structure
-from .program import Program, Values
-from .quadratic import pays, quadratic_form, row_count, split, tape_matrices
+from .measure import is_direct, signature
+from .program import Values
+from .simulation import Simulation, fastest
 from .tape import Read, circuit, extra_wires, read, supports, wrong_wire
 
 DTYPES = {"complex64": torch.complex64, "complex128": torch.complex128}
@@ -145,7 +144,7 @@ class StatevectorDevice(Device):
         self.dtype = DTYPES[name]
         self.torch_device = None if device is None else torch.device(device)
         self._rng = np.random.default_rng(seed)
-        self._plans: dict[tuple, tuple[Program, Readout]] = {}
+        self._plans: dict[tuple, Simulation] = {}
         self._place = None if self.wires is None else {w: i for i, w in enumerate(self.wires)}
         self._debugger = None
 
@@ -169,7 +168,9 @@ class StatevectorDevice(Device):
             return circuit is not None and not circuit.shots  # nothing will be differentiated
         if interface not in (qml.math.Interface.TORCH, qml.math.Interface.AUTO):
             return False
-        return circuit is None or not (circuit.shots or any(map(_is_sparse, circuit.measurements)))
+        return circuit is None or not (
+            circuit.shots or any(map(_has_sparse_matrix, circuit.measurements))
+        )
 
     def setup_execution_config(
         self, config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
@@ -251,77 +252,44 @@ class StatevectorDevice(Device):
         place = self.place(tape)
         found = read(tape, place)
         numeric = not _is_torch(found)
-        device = self.torch_device or _device(found)
         values = self.values(found)
         if tape.shots:
-            return self._sampled(tape, place, found, values, device)
-        results = self._form(tape, place, found, values)
-        if results is None:
-            program, readout = self.planned(tape, place, found)
-            state = program.run(values)
-            batched = found.batch is not None
-            if batched and state.shape[1] == 1:
-                state = state.expand(-1, found.batch).contiguous()
-            results = readout(state, tape.measurements, batched)
-        results = attached(results, values)
+            return self._sampled(tape, place, found, values)
+        run = fastest(
+            lambda batch: self.planned(tape, place, found, batch),
+            found,
+            tape.measurements,
+            None if values.first is None else len(values.first),
+        )
+        results = run(values, tape.measurements, found.batch)
         if numeric:
             results = tuple(result.detach().cpu().numpy() for result in results)
         return results[0] if len(results) == 1 else results
 
-    def _form(
-        self, tape: QuantumScript, place: dict, found: Read, values: Values
-    ) -> tuple[Tensor, ...] | None:
-        """Return results by quadratic forms where that is cheaper, else ``None``."""
-        if values.first is None or found.batch is None or values.first.is_complex():
-            return None
-        if found.vectors or any(matrix.dim() == 3 for matrix in values.dense):
-            return None
-        size = len(values.first)
-        if found.batch < 2 * size:
-            return None
-        rows = row_count(tape.measurements)
-        if rows is None:
-            return None
-        program, _ = self.planned(tape, place, found)
-        once, _ = self.planned(tape, place, found, size)
-        each = program.microseconds, once.microseconds
-        if not pays(*each, program.n, size, rows, found.batch):
-            return None
-        forms = tape_matrices(self, tape)
-        return split(quadratic_form(forms, values.first.t()), tape.measurements)
-
-    def planned(
-        self, tape: QuantumScript, place: dict, found: Read, batch: int | None = None
-    ) -> tuple[Program, Readout]:
-        """Return the plan of a tape for ``batch`` states, by default those of the tape."""
-        batch = batch or found.batch or 1
-        device = self.torch_device or _device(found)
+    def planned(self, tape: QuantumScript, place: dict, found: Read, batch: int) -> Simulation:
+        """Return the plan of a tape for ``batch`` states side by side."""
+        device = self._device(found)
         try:
-            asked = tuple(measured_structure(mp, place) for mp in tape.measurements)
+            asked = tuple(signature(mp, place) for mp in tape.measurements)
         except KeyError as error:
             raise wrong_wire(error.args[0], place) from None
         key = (found.key, asked, len(place), batch.bit_length(), device)
         if key not in self._plans:
             if len(self._plans) >= PLANS:
                 self._plans.pop(next(iter(self._plans)))
-            self._plans[key] = self._plan(tape, place, batch, device)
+            structure = circuit(tape, place, len(place), self.measured(tape, place))
+            self._plans[key] = Simulation(
+                structure, tape.measurements, place, batch, self.dtype, device
+            )
         return self._plans[key]
 
-    def _plan(
-        self, tape: QuantumScript, place: dict, batch: int, device: torch.device
-    ) -> tuple[Program, Readout]:
-        structure = circuit(tape, place, len(place), self.measured(tape, place))
-        program = Program(structure, batch, self.dtype, device)
-        readout = Readout(tape.measurements, place, structure.n, program.order, self.dtype, device)
-        return program, readout
-
     def measured(self, tape: QuantumScript, place: dict) -> set[int]:
-        """Return the wires that the measurements look at.
+        """Return the wires that the measurements look at; without any, the whole state matters.
 
         Raises:
             CircuitError: for the state vector of a dephased circuit.
         """
-        measured: set[int] = set()
+        measured = set() if tape.measurements else set(range(len(place)))
         for mp in tape.measurements:
             if isinstance(mp, StateMP) and extra_wires(tape):
                 raise CircuitError(
@@ -333,46 +301,31 @@ class StatevectorDevice(Device):
 
     def values(self, found: Read) -> Values:
         """Return what was read from a tape as tensors."""
-        device = self.torch_device or _device(found)
-        real = torch.float64 if self.dtype == torch.complex128 else torch.float32
-        scalars = stacked(found.scalars, real, device)
-        vectors = stacked(found.vectors, real, device)
+        device, real = self._device(found), self.dtype.to_real()
+        scalars = _stacked(found.scalars, real, device)
+        vectors = _stacked(found.vectors, real, device)
         dense = [torch.as_tensor(matrix).to(device, self.dtype) for matrix in found.dense]
         first = None
         if found.first is not None:
             first = amplitudes(torch.as_tensor(found.first).to(device), self.dtype)
         return Values(scalars, vectors, dense, first)
 
-    def _sampled(
-        self,
-        tape: QuantumScript,
-        place: dict,
-        found: Read,
-        values: Values,
-        device: torch.device,
-    ) -> Any:
+    def _sampled(self, tape: QuantumScript, place: dict, found: Read, values: Values) -> Any:
         """Sample with PennyLane's functions from the exact state."""
-        key = ("state", found.key, len(place), (found.batch or 1).bit_length(), device)
-        if key not in self._plans:
-            structure = circuit(tape, place, len(place), set(range(len(place))))
-            program = Program(structure, found.batch or 1, self.dtype, device)
-            readout = Readout((), place, structure.n, program.order, self.dtype, device)
-            self._plans[key] = (program, readout)
-        program, readout = self._plans[key]
+        unmeasured = tape.copy(measurements=[])
+        plan = self.planned(unmeasured, place, found, found.batch or 1)
         with torch.no_grad():
-            state = readout.standard(program.run(values)).to(torch.complex128)
-        if found.batch is not None:
-            state = state.expand(found.batch, *state.shape[1:])
-        state = state if found.batch is not None else state[0]
-        state = state / torch.linalg.vector_norm(
-            state, dim=tuple(range(state.dim() - program.n, state.dim())), keepdim=True
-        )
+            state = plan.readout.standard(plan.program.run(values)).to(torch.complex128)
+        batched = found.batch is not None
+        state = state.expand(found.batch, *state.shape[1:]) if batched else state[0]
+        axes = tuple(range(-plan.program.n, 0))
+        state = state / torch.linalg.vector_norm(state, dim=axes, keepdim=True)
         measurements = [self._on_labels(mp, place) for mp in tape.measurements]
         results = measure_with_samples(
             measurements,
             state.cpu().numpy(),
             shots=tape.shots,
-            is_state_batched=found.batch is not None,
+            is_state_batched=batched,
             rng=self._rng,
         )
         if len(measurements) > 1:
@@ -380,6 +333,12 @@ class StatevectorDevice(Device):
         if tape.shots.has_partitioned_shots:
             return tuple(result[0] for result in results)
         return results[0]
+
+    def _device(self, found: Read) -> torch.device:
+        if self.torch_device is not None:
+            return self.torch_device
+        given = (*found.vectors, found.first, *found.scalars, *found.dense)
+        return next((v.device for v in given if isinstance(v, Tensor)), torch.device("cpu"))
 
     def _on_labels(self, mp: MeasurementProcess, place: dict) -> MeasurementProcess:
         mapped = mp.map_wires(place)
@@ -400,7 +359,7 @@ def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
     return tapes[0]
 
 
-def _is_sparse(mp: MeasurementProcess) -> bool:
+def _has_sparse_matrix(mp: MeasurementProcess) -> bool:
     return isinstance(mp.obs, qml.SparseHamiltonian)
 
 
@@ -419,14 +378,7 @@ def _is_torch(found: Read) -> bool:
     return False
 
 
-def _device(found: Read) -> torch.device:
-    for value in (*found.vectors, found.first, *found.scalars, *found.dense):
-        if isinstance(value, torch.Tensor):
-            return value.device
-    return torch.device("cpu")
-
-
-def stacked(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor | None:
+def _stacked(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor | None:
     """Return numbers or equally long vectors as one tensor; torch tensors keep their gradient."""
     if not values:
         return None
@@ -440,26 +392,14 @@ def stacked(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> 
     return torch.stack([torch.as_tensor(v, dtype=dtype, device=device) for v in values])
 
 
-def attached(results: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-    """Tie results to the parameters, so that those that no result feels have the gradient 0."""
-    if not torch.is_grad_enabled() or all(result.requires_grad for result in results):
-        return results
-    given = [values.scalars, values.vectors, *values.dense, values.first]
-    given = [t for t in given if t is not None and t.requires_grad]
-    if not given:
-        return results
-    zero = sum((t * 0).sum().real for t in given)
-    return tuple(r if r.requires_grad else r + zero for r in results)
-
-
 def amplitudes(rows: Tensor, dtype: torch.dtype) -> Tensor:
     """Return checked amplitudes (B, 2^k) or (2^k,) as (2^k, B or 1) columns; real ones stay real.
 
     Raises:
         CircuitError: if a vector is NaN, infinite or all zero.
     """
-    real = torch.float64 if dtype == torch.complex128 else torch.float32
-    columns = rows.reshape(-1, rows.shape[-1]).to(dtype if rows.is_complex() else real).t()
+    dtype = dtype if rows.is_complex() else dtype.to_real()
+    columns = rows.reshape(-1, rows.shape[-1]).to(dtype).t()
     norms = torch.linalg.vector_norm(columns.detach(), dim=0)
     good = torch.isfinite(norms) & (norms > 0)
     if not bool(good.all()):

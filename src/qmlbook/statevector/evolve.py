@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .build import again
+
 KEEP = 256 * 2**20  # bytes of intermediate states that a forward pass may keep
 
 
@@ -125,13 +127,8 @@ class _Evolve(torch.autograd.Function):
         first, final, *stacks = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():  # a second derivative is wanted: ordinary operations
-            inputs = [t for t, want in zip((first, *stacks), wanted, strict=True) if want]
-            with torch.enable_grad():
-                again = _forward(ctx.moves, first, stacks, None)
-            found = iter(
-                torch.autograd.grad(again, inputs, gradient, create_graph=True, allow_unused=True)
-            )
-            return (None, *(next(found) if want else None for want in wanted))
+            inputs = [first, *stacks]
+            return (None, *again(lambda s, *m: _forward(ctx.moves, s, m, None), inputs, [gradient]))
         grads = _sweep(ctx.moves, stacks, gradient, ctx.kept, final, wanted, first.shape[-1])
         return (None, *grads)
 

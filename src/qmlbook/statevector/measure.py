@@ -22,7 +22,6 @@ from pennylane.measurements import (
 )
 from torch import Tensor
 
-Result = Callable[[Tensor, Tensor | None], Tensor]  # state (2^n, B), moments (rows, B)
 LARGEST = 256  # Pauli words of an observable that is read directly
 
 Rows = list[dict[tuple[tuple[int, str], ...], complex]]
@@ -52,10 +51,14 @@ def is_direct(mp: MeasurementProcess) -> bool:
                 isinstance(c, torch.Tensor) and c.requires_grad for c in obs.pauli_rep.values()
             )
         return isinstance(obs, qml.Hermitian)
+    return _is_probabilities(mp)
+
+
+def _is_probabilities(mp: MeasurementProcess) -> bool:
     return type(mp) is ProbabilityMP and mp.obs is None and mp.eigvals() is None
 
 
-def structure(mp: MeasurementProcess, place: dict) -> tuple:
+def signature(mp: MeasurementProcess, place: dict) -> tuple:
     """Return what a measurement is, hashable; values that may change from call to call left out."""
     kind = type(mp)
     if kind in (ExpectationMP, VarianceMP) and mp.obs is not None:
@@ -67,7 +70,7 @@ def structure(mp: MeasurementProcess, place: dict) -> tuple:
             return (kind, tuple(found.items()))
         if isinstance(obs, qml.Hermitian):
             return (kind, "Hermitian", tuple(place[w] for w in obs.wires))
-    if kind is ProbabilityMP and mp.obs is None and mp.eigvals() is None:
+    if _is_probabilities(mp):
         return (kind, tuple(place[w] for w in mp.wires))
     if kind is StateMP:
         return (kind,)
@@ -99,11 +102,11 @@ class Readout:
         device: torch.device,
     ) -> None:
         self.n, self.order, self.place = n, tuple(order), place
-        self.dtype, self.device = dtype, device
-        self.real = torch.float64 if dtype == torch.complex128 else torch.float32
+        self.device = device
+        self.real = dtype.to_real()
         self._rows: Rows = []
         self._takers = [self._taker(mp) for mp in measurements]
-        self.only_rows = all(taker is None for taker in self._takers)
+        self._only_expectations = all(taker is _expectation for taker, _ in self._takers)
         self.masks = self._tables() if self._rows else []
 
     def __call__(
@@ -111,39 +114,33 @@ class Readout:
     ) -> tuple[Tensor, ...]:
         """Return one result per measurement, the batch (if any) in front."""
         moments = self.moments(state) if self.masks else None
-        if self.only_rows:
-            rows = moments if batched else moments[:, 0]  # type: ignore[index]
-            return rows.unbind(0)  # type: ignore[union-attr]
-        row = 0
-        results = []
-        for taker, mp in zip(self._takers, measurements, strict=True):
-            if taker is None:
-                results.append(moments[row] if batched else moments[row, 0])  # type: ignore[index]
-                row += 1
-            else:
-                rows = getattr(taker, "rows", 0)
-                taken = moments[row : row + rows] if rows else None  # type: ignore[index]
-                row += rows
-                results.append(taker(self, state, mp, taken, batched))
+        if self._only_expectations:
+            values = moments if batched else moments[:, 0]  # type: ignore[index]
+            return values.unbind(0)  # type: ignore[union-attr]
+        row, results = 0, []
+        for (taker, rows), mp in zip(self._takers, measurements, strict=True):
+            taken = moments[row : row + rows] if rows else None  # type: ignore[index]
+            row += rows
+            results.append(taker(self, state, mp, taken, batched))
         return tuple(results)
 
-    def _taker(self, mp: MeasurementProcess) -> Any:
-        """Return how one measurement is read; ``None`` for one row of expectation values."""
+    def _taker(self, mp: MeasurementProcess) -> tuple[Callable[..., Tensor], int]:
+        """Return what reads one measurement, and how many rows of expectation values it takes."""
         if isinstance(mp, ExpectationMP | VarianceMP) and mp.obs is not None:
             found = sentence(mp.obs, self.place)
             if found is not None and isinstance(mp, ExpectationMP):
                 self._rows.append(found)
-                return None
+                return _expectation, 1
             if found is not None and len(found) <= 16:
                 self._rows += [found, _squared(found)]
-                return _variance
+                return _variance, 2
             if isinstance(mp.obs, qml.Hermitian):
-                return _hermitian
-        elif type(mp) is ProbabilityMP and mp.obs is None and mp.eigvals() is None:
-            return _probabilities
+                return _hermitian, 0
+        elif _is_probabilities(mp):
+            return _probabilities, 0
         elif type(mp) is StateMP:
-            return _state
-        return _by_pennylane
+            return _state, 0
+        return _by_pennylane, 0
 
     def _tables(self) -> list[tuple[Tensor | None, Tensor, Tensor | None]]:
         """Return for each set of flipped wires (index, real part, imaginary part of the signs)."""
@@ -207,12 +204,13 @@ def _squared(words: dict) -> dict:
     return {tuple(sorted(word.items())): complex(c) for word, c in (total @ total).items()}
 
 
+def _expectation(readout, state, mp, moments, batched) -> Tensor:
+    return moments[0] if batched else moments[0, 0]
+
+
 def _variance(readout, state, mp, moments, batched) -> Tensor:
     value = moments[1] - moments[0] ** 2
     return value if batched else value[0]
-
-
-_variance.rows = 2
 
 
 def _hermitian(readout: Readout, state, mp, moments, batched) -> Tensor:

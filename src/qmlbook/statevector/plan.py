@@ -53,6 +53,10 @@ class Gate:
         """Return the wires as bits."""
         return sum(1 << wire for wire in self.wires)
 
+    def constant(self) -> np.ndarray:
+        """Return the matrix of a gate that is known when the plan is made."""
+        return self.matrix if self.matrix is not None else self.monomial.matrix()  # type: ignore[union-attr]
+
 
 @dataclass
 class Group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -88,13 +89,8 @@ def _pairs(gates: Sequence[Gate], wires: Sequence[int]) -> list[Pair]:
     made: list[Pair] = []
     waiting = np.eye(size)
     for gate in gates:
-        if gate.factors:
-            found = gate.factors
-        else:
-            matrix = gate.matrix if gate.matrix is not None else gate.monomial.matrix()
-            found = ((constant(matrix), None),)
-        for factor, ref in found:
-            terms = _embed_terms(factor.terms, gate.wires, wires)
+        for factor, ref in gate.factors or ((constant(gate.constant()), None),):
+            terms = embed(factor.terms, gate.wires, wires)
             if ref is not None:
                 made.append((terms @ waiting, ref))
                 waiting = np.eye(size)
@@ -107,20 +103,57 @@ def _pairs(gates: Sequence[Gate], wires: Sequence[int]) -> list[Pair]:
     return made
 
 
-def _embed_terms(terms: np.ndarray, wires: Sequence[int], within: Sequence[int]) -> np.ndarray:
-    if tuple(wires) == tuple(within):
-        return terms
-    return embed(terms, wires, within)
-
-
 def _reversed_bits(slots: int) -> list[int]:
     """Return where each slot is stored, so that every level multiplies one half by the other."""
     bits = slots.bit_length() - 1
-    return [int(f"{s:0{bits}b}"[::-1], 2) if bits else 0 for s in range(slots)]
+    return [int(f"{s:0{bits}b}"[::-1], 2) for s in range(slots)]
 
 
 def _power(number: int) -> int:
     return 1 << (number - 1).bit_length()
+
+
+class _Entries:
+    """The entries of all matrices whose products are windows, in one row.
+
+    Attributes:
+        constants: matrices that are known; the first are the entries `ZERO` and `ONE`.
+        cores: factors of the cores with parameters, equal ones once.
+        given: matrices given at run time, each with its number of entries.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.width = min(CORE, n)  # wires of a core
+        self.constants = [np.array([0, 1], complex)]
+        self.cores: dict[tuple, list[Pair]] = {}
+        self.given: dict[int, int] = {}
+
+    def add(self, core: Group, axes: tuple[int, ...]) -> tuple[tuple, tuple[int, ...]]:
+        """Take a core of a window in; return its key in `starts` and its wires."""
+        gate, wires = core.gates[0], core.wires
+        if core.sealed and gate.dense is not None:
+            self.given[gate.dense] = 4 ** len(gate.wires)
+            return ("given", gate.dense), gate.wires
+        if core.sealed:
+            return self._constant(gate.constant()), gate.wires
+        wires += [wire for wire in axes if wire not in wires][: self.width - len(wires)]
+        found = _pairs(core.gates, wires)
+        if found[0][1] is None:
+            return self._constant(found[0][0][0]), tuple(wires)
+        key = tuple((terms.tobytes(), ref) for terms, ref in found)
+        self.cores.setdefault(key, found)
+        return ("core", key), tuple(wires)
+
+    def _constant(self, matrix: np.ndarray) -> tuple[str, int]:
+        self.constants.append(matrix.reshape(-1))
+        return "constant", len(self.constants) - 1
+
+    def starts(self) -> dict[tuple, int]:
+        """Return the place of the first entry of every matrix."""
+        sizes = {("constant", i): len(entries) for i, entries in enumerate(self.constants)}
+        sizes |= {("core", key): 4**self.width for key in self.cores}
+        sizes |= {("given", number): size for number, size in self.given.items()}
+        return dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
 
 
 class Program:
@@ -137,7 +170,7 @@ class Program:
         self, circuit: Circuit, batch: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.n, self.dtype, self.device = circuit.n, dtype, device
-        self.real = torch.float64 if dtype == torch.complex128 else torch.float32
+        self.real = dtype.to_real()
         gates = _light_cone(circuit.gates, circuit.measured)
         leading: dict[int, list[Gate]] = {}
         start: list[int] | None = None
@@ -153,53 +186,11 @@ class Program:
         self.microseconds = fused.microseconds
         self.steps = fused.steps
         self._refs: dict[Ref, int] = {}
-        self._pool: list[np.ndarray] = [np.array([0, 1], complex)]
-        self._pool_size = 2
-        self._make(circuit, leading, fused.order, fused.steps)
-
-    # -- planning -------------------------------------------------------------------------------
-
-    def _make(
-        self,
-        circuit: Circuit,
-        leading: dict[int, list[Gate]],
-        order: Sequence[int],
-        steps: Sequence[Step],
-    ) -> None:
-        moves: list[Move] = []
-        cores: dict[tuple, int] = {}
-        core_pairs: list[list[Pair]] = []
-        windows: dict[tuple[int, int], list[list[tuple]]] = {}
-        self.dense_shared: list[int] = []
-        dense_batched: list[tuple[int, int]] = []
-        batched: dict[int, list[list[Pair]]] = {}
-        for step in steps:
-            if step.kind == "permute":
-                moves.append(self._permutation(step))
-            elif step.kind == "monomial":
-                moves.append(self._monomial(step))
-            elif step.kind == "matrix":
-                slots = [
-                    self._slot(core, step.axes, cores, core_pairs)
-                    for core in merge(step.group.gates)  # type: ignore[union-attr]
-                ]
-                key = (len(step.axes), _power(len(slots)))
-                windows.setdefault(key, []).append([step.axes, *slots])
-                at = (key, len(windows[key]) - 1)
-                moves.append(Move("matrix", self._shape(step), at))  # type: ignore[arg-type]
-            else:
-                gates = step.group.gates  # type: ignore[union-attr]
-                if gates[0].dense is not None:
-                    dense_batched.append((len(moves), gates[0].dense))
-                    axes = [step.axes.index(wire) for wire in gates[0].wires]
-                    moves.append(Move("batched", self._shape(step), ("dense", axes)))  # type: ignore[arg-type]
-                else:
-                    rows = batched.setdefault(2 ** len(step.axes), [])
-                    rows.append(_pairs(gates, step.axes))
-                    at = ("batched", 2 ** len(step.axes), len(rows) - 1)
-                    moves.append(Move("batched", self._shape(step), at))  # type: ignore[arg-type]
-        self._finish(moves, core_pairs, windows, batched, dense_batched)
-        self._product(leading, order)
+        self._plan(fused.steps)
+        self.product = None
+        if leading:
+            rows = [_pairs(leading.get(wire, ()), (wire,)) for wire in fused.order]
+            self.product = self._table(rows, 2, True)
         self._rows()
         self.fixed = None
         if not circuit.prepared and not leading:
@@ -207,8 +198,55 @@ class Program:
             bits = circuit.basis or (0,) * self.n
             self.fixed[int("".join(map(str, bits)), 2)] = 1
 
-    def _shape(self, step: Step) -> tuple[int, int]:
-        return 2 ** step.order.index(step.axes[0]), 2 ** len(step.axes)
+    # -- planning -------------------------------------------------------------------------------
+
+    def _plan(self, steps: Sequence[Step]) -> None:
+        """Turn steps into moves, and collect what the stacks of their matrices are made of."""
+        entries = _Entries(self.n)
+        stacks: dict[tuple, list] = {}
+        moves = [self._move(step, entries, stacks) for step in steps]
+        # in the order in which `run` makes them
+        windows, batched, given = (
+            {key: rows for key, rows in stacks.items() if key[0] == kind}
+            for kind in ("window", "batched", "given")
+        )
+        number = {key: i for i, key in enumerate([*windows, *batched, *given])}
+        self.moves = [
+            move._replace(at=(number[move.at[0]], move.at[1]))
+            if move.kind in ("matrix", "batched")
+            else move
+            for move in moves
+        ]
+        cores = list(entries.cores.values())
+        starts = entries.starts()
+        self.windows = Windows(
+            self._table(cores, 2**entries.width, False) if cores else None,
+            self._tensor(np.concatenate(entries.constants)),
+            [self._set(*key[1:], rows, starts) for key, rows in windows.items()],
+        )
+        self.dense_shared = list(entries.given)
+        self.batched = [self._table(rows, d, True) for (_, d), rows in batched.items()]
+        self.dense_batched = [(dense, axes) for (_, dense), (axes,) in given.items()]
+
+    def _move(self, step: Step, entries: _Entries, stacks: dict[tuple, list]) -> Move:
+        """Return a step on tensors; its matrix is named by the key of a stack and a row."""
+        if step.kind == "permute":
+            return self._permutation(step)
+        if step.kind == "monomial":
+            return self._monomial(step)
+        gates = step.group.gates  # type: ignore[union-attr]
+        if step.kind == "matrix":
+            row = step.axes, [entries.add(core, step.axes) for core in merge(gates)]
+            key = ("window", len(step.axes), _power(len(row[1])))
+        elif gates[0].dense is not None:
+            row = tuple(step.axes.index(wire) for wire in gates[0].wires)
+            key = ("given", gates[0].dense)
+        else:
+            row = _pairs(gates, step.axes)
+            key = ("batched", 2 ** len(step.axes))
+        stacks.setdefault(key, []).append(row)
+        shape = 2 ** step.order.index(step.axes[0]), 2 ** len(step.axes)
+        return Move(step.kind, shape, (key, len(stacks[key]) - 1))  # type: ignore[arg-type]
 
     def _permutation(self, step: Step) -> Move:
         inverse = tuple(np.argsort(step.axes).tolist())
@@ -229,107 +267,19 @@ class Program:
             inverse=torch.from_numpy(np.argsort(source)).to(self.device),
         )
 
-    def _slot(
-        self,
-        core: Group,
-        axes: tuple[int, ...],
-        cores: dict[tuple, int],
-        pairs: list[list[Pair]],
-    ) -> tuple:
-        """Return (where the matrix is found, its wires); cores are counted, the rest is placed."""
-        if core.sealed:
-            gate = core.gates[0]
-            if gate.dense is not None:
-                if gate.dense not in self.dense_shared:
-                    self.dense_shared.append(gate.dense)
-                return ("dense", gate.dense), gate.wires
-            matrix = gate.matrix if gate.matrix is not None else gate.monomial.matrix()
-            return ("at", self._constant(matrix)), gate.wires
-        wires = core.wires
-        wires += [wire for wire in axes if wire not in wires][: min(CORE, self.n) - len(wires)]
-        found = _pairs(core.gates, wires)
-        if found[0][1] is None:
-            return ("at", self._constant(found[0][0][0])), tuple(wires)
-        key = tuple((terms.tobytes(), ref) for terms, ref in found)
-        if key not in cores:
-            cores[key] = len(pairs)
-            pairs.append(found)
-        return ("core", cores[key]), tuple(wires)
-
-    def _constant(self, matrix: np.ndarray) -> int:
-        self._pool.append(matrix.reshape(-1))
-        self._pool_size += matrix.size
-        return self._pool_size - matrix.size
-
-    def _finish(
-        self,
-        moves: list[Move],
-        core_pairs: list[list[Pair]],
-        windows: dict[tuple[int, int], list[list[tuple]]],
-        batched: dict[int, list[list[Pair]]],
-        dense_batched: list[tuple[int, int]],
-    ) -> None:
-        d = 2 ** min(CORE, self.n)
-        core_start = self._pool_size
-        dense_start, end = {}, core_start + len(core_pairs) * d * d
-        widths = {
-            place: len(wires)
-            for rows in windows.values()
-            for row in rows
-            for (kind, place), wires in row[1:]
-            if kind == "dense"
-        }
-        for place in self.dense_shared:
-            dense_start[place] = end
-            end += 4 ** widths[place]
-        starts = {
-            "at": lambda place: place,
-            "core": lambda place: core_start + place * d * d,
-            "dense": dense_start.get,
-        }
-        sets = []
-        stack = {}
-        for (width, slots), rows in windows.items():
-            stack[(width, slots)] = len(stack)
-            index = np.full((slots, len(rows), 4**width), ZERO)
-            identity = np.arange(2**width) * (2**width + 1)
-            stored = _reversed_bits(slots)
-            for item, (axes, *found) in enumerate(rows):
-                for slot in range(slots):
-                    if slot >= len(found):
-                        index[stored[slot], item, identity] = ONE
-                        continue
-                    (kind, place), wires = found[slot]
-                    entry, valid = embedding(wires, axes)
-                    start = starts[kind](place)
-                    index[stored[slot], item] = np.where(valid, start + entry, ZERO).reshape(-1)
-            gather = torch.from_numpy(index.reshape(-1)).to(self.device)
-            sets.append((gather, slots, 2**width))
-        table = self._table(core_pairs, d, False) if core_pairs else None
-        self.windows = Windows(table, self._tensor(np.concatenate(self._pool)), sets)
-        self.batched = []
-        for size, rows in batched.items():
-            stack[("batched", size)] = len(stack)
-            self.batched.append(self._table(rows, size, True))
-        self.dense_batched = []
-        self.moves = []
-        for move in moves:
-            at = move.at
-            if move.kind == "matrix":
-                at = (stack[move.at[0]], move.at[1])
-            elif move.kind == "batched" and move.at[0] == "batched":
-                at = (stack[move.at[:2]], move.at[2])
-            elif move.kind == "batched":
-                number = dict(dense_batched)[len(self.moves)]
-                at = (len(stack) + len(self.dense_batched), 0)
-                self.dense_batched.append((number, tuple(move.at[1])))  # type: ignore[arg-type]
-            self.moves.append(move._replace(at=at))
-
-    def _product(self, leading: dict[int, list[Gate]], order: Sequence[int]) -> None:
-        self.product = None
-        if leading:
-            rows = [_pairs(leading.get(wire, ()), (wire,)) for wire in order]
-            self.product = self._table(rows, 2, True)
+    def _set(
+        self, width: int, slots: int, rows: list[tuple], starts: dict[tuple, int]
+    ) -> tuple[Tensor, int, int]:
+        """Return which entries the factors of windows of one shape take, see `Windows`."""
+        index = np.full((slots, len(rows), 4**width), ZERO)
+        index[:, :, np.arange(2**width) * (2**width + 1)] = ONE  # identities, where none is put
+        stored = _reversed_bits(slots)
+        for item, (axes, cores) in enumerate(rows):
+            for slot, (key, wires) in enumerate(cores):
+                entry, valid = embedding(wires, axes)
+                taken = np.where(valid, starts[key] + entry, ZERO)
+                index[stored[slot], item] = taken.reshape(-1)
+        return torch.from_numpy(index.reshape(-1)).to(self.device), slots, 2**width
 
     def _table(self, items: list[list[Pair]], d: int, batched: bool) -> Table:
         slots = max(len(item) for item in items)

@@ -8,53 +8,14 @@ evaluation is a small matrix product.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-import pennylane as qml
 import torch
 from pennylane.measurements import ExpectationMP, MeasurementProcess, ProbabilityMP
-from pennylane.tape import QuantumScript
 from torch import Tensor
 
-from .errors import NAME, CircuitError
 from .measure import Readout, is_direct
 
-if TYPE_CHECKING:
-    from .device import StatevectorDevice
-
 GIGA = 75e3  # multiplications a microsecond in a large real product, for estimates
-
-
-def observable_matrix(
-    qnode: qml.QNode, *args: Any, features: int | None = None, **kwargs: Any
-) -> Tensor:
-    """Return A with <O_q> = x^T A_q x for all measurements of an amplitude-encoded circuit.
-
-    Args:
-        qnode: on device `qmlbook.statevector`; starts with `qml.AmplitudeEmbedding` or
-            `qml.StatePrep`, uses its data nowhere else, and measures expectation values of Pauli
-            words, their sums, or probabilities.
-        *args: arguments of the QNode; the encoded data does not matter: a single vector will do.
-        features: length of x where the encoding pads it; the amplitudes' length by default.
-        **kwargs: keyword arguments of the QNode.
-
-    Returns:
-        (rows, features, features) real symmetric, differentiable in the circuit's weights. One
-        row per expectation value, 2^k for the probabilities of k wires, in the order measured.
-
-    Raises:
-        CircuitError: if the circuit has another form.
-
-    Example:
-        >>> A = observable_matrix(circuit, x, weights)  # doctest: +SKIP
-        >>> quadratic_form(A, x / x.norm(dim=-1, keepdim=True))  # doctest: +SKIP
-    """
-    from .device import StatevectorDevice, ready
-
-    if not isinstance(qnode.device, StatevectorDevice):
-        raise CircuitError(f"qnode runs on {qnode.device.name}; observable_matrix needs {NAME}.")
-    tape = ready(qnode.construct(args, kwargs), qnode.device)
-    return tape_matrices(qnode.device, tape, features)
 
 
 def quadratic_form(matrices: Tensor, x: Tensor) -> Tensor:
@@ -99,31 +60,6 @@ def _products(matrices: Tensor, x: Tensor) -> Tensor:
     """Return (B, Q, D) products of every x with every matrix."""
     wide = matrices.transpose(0, 1).reshape(x.shape[1], -1)
     return (x @ wide).view(len(x), *matrices.shape[:2])
-
-
-def tape_matrices(
-    device: StatevectorDevice, tape: QuantumScript, features: int | None = None
-) -> Tensor:
-    """Return the matrices of a prepared tape."""
-    from .tape import read
-
-    place = device.place(tape)
-    found = read(tape, place)
-    prepared = [entry for entry in found.key if entry[0] == "first"]
-    if not prepared or found.vectors or any(getattr(m, "ndim", 2) == 3 for m in found.dense):
-        raise CircuitError(
-            "A quadratic form needs amplitude encoding first and no other data in the circuit."
-        )
-    if not all(_is_quadratic(mp) for mp in tape.measurements):
-        raise CircuitError(
-            "A quadratic form needs expectation values of Pauli words, their sums, or "
-            "probabilities; execute the QNode for other measurements."
-        )
-    size = features or 2 ** len(prepared[0][1])
-    program, readout = device.planned(tape, place, found, size)
-    values = device.values(found._replace(first=None))
-    eye = torch.eye(2 ** len(prepared[0][1]), size, dtype=device.dtype, device=program.device)
-    return matrices(program.run(values._replace(first=eye)), readout, tape.measurements)
 
 
 def _is_quadratic(mp: MeasurementProcess) -> bool:
@@ -185,20 +121,15 @@ def pays(microseconds: float, once: float, n: int, size: int, rows: int, batch: 
 
 def row_count(measurements: Sequence[MeasurementProcess]) -> int | None:
     """Return how many matrices measurements need; ``None`` if they are no quadratic forms."""
-    if not all(_is_quadratic(mp) for mp in measurements):
-        return None
-    return sum(1 if isinstance(mp, ExpectationMP) else 2 ** len(mp.wires) for mp in measurements)
+    return sum(map(_rows, measurements)) if all(map(_is_quadratic, measurements)) else None
+
+
+def _rows(mp: MeasurementProcess) -> int:
+    return 1 if isinstance(mp, ExpectationMP) else 2 ** len(mp.wires)
 
 
 def split(values: Tensor, measurements: Sequence[MeasurementProcess]) -> tuple[Tensor, ...]:
     """Return one result per measurement from (B, rows) values."""
-    results, row = [], 0
-    for mp in measurements:
-        if isinstance(mp, ExpectationMP):
-            results.append(values[:, row])
-            row += 1
-        else:
-            count = 2 ** len(mp.wires)
-            results.append(values[:, row : row + count])
-            row += count
-    return tuple(results)
+    parts = values.split([_rows(mp) for mp in measurements], 1)
+    pairs = zip(parts, measurements, strict=True)
+    return tuple(part[:, 0] if isinstance(mp, ExpectationMP) else part for part, mp in pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,16 +18,17 @@ from .plan import Gate, Ref
 from .program import Circuit
 
 SKIPPED = (qml.Identity, qml.Barrier, qml.WireCut, qml.Snapshot)
-# Gates whose structure is their type: parameters, each a number or one number per circuit.
-SIMPLE: dict[type, int] = {
-    **dict.fromkeys((qml.RX, qml.RY, qml.RZ, qml.PhaseShift, qml.U1), 1),
-    **dict.fromkeys((qml.CRX, qml.CRY, qml.CRZ, qml.ControlledPhaseShift), 1),
-    **dict.fromkeys((qml.IsingXX, qml.IsingYY, qml.IsingZZ), 1),
-    **dict.fromkeys((qml.Rot, qml.U3, qml.CRot), 3),
-    **dict.fromkeys((qml.X, qml.Y, qml.Z, qml.Hadamard, qml.S, qml.T, qml.SX), 0),
-    **dict.fromkeys((qml.CNOT, qml.CZ, qml.CY, qml.CH, qml.SWAP, qml.ISWAP), 0),
-    **dict.fromkeys((qml.Toffoli, qml.CCZ, qml.CSWAP), 0),
-}
+# Gates whose structure is their type; each parameter is a number or one number per circuit.
+SIMPLE = frozenset(
+    {
+        *(qml.RX, qml.RY, qml.RZ, qml.PhaseShift, qml.U1, qml.Rot, qml.U3),
+        *(qml.CRX, qml.CRY, qml.CRZ, qml.ControlledPhaseShift, qml.CRot),
+        *(qml.IsingXX, qml.IsingYY, qml.IsingZZ),
+        *(qml.X, qml.Y, qml.Z, qml.Hadamard, qml.S, qml.T, qml.SX),
+        *(qml.CNOT, qml.CZ, qml.CY, qml.CH, qml.SWAP, qml.ISWAP),
+        *(qml.Toffoli, qml.CCZ, qml.CSWAP),
+    }
+)
 
 
 class Read(NamedTuple):
@@ -47,6 +49,12 @@ class Read(NamedTuple):
     dense: list[Any]
     first: Any
     batch: int | None
+
+    @property
+    def only_amplitudes_vary(self) -> bool:
+        """Return whether a state is prepared and nothing else may differ in the batch."""
+        shared = not self.vectors and all(matrix.ndim == 2 for matrix in self.dense)
+        return self.first is not None and shared
 
 
 def supports(op: Operator, first: bool = False) -> bool:
@@ -88,29 +96,28 @@ def read(tape: QuantumScript, place: dict) -> Read:
     first, sizes = None, set()
     try:
         for number, op in enumerate(tape.operations):
-            kind = type(op)
-            count = SIMPLE.get(kind)
             wires = tuple([place[wire] for wire in op.wires])
-            if count is None:
-                if isinstance(op, SKIPPED):
-                    continue
-                if number == 0 and isinstance(op, StatePrepBase):
-                    first = _prepared(op, key, wires, sizes)
-                    continue
-                if not _has_scalars(op):
-                    if op.num_params:
-                        matrix = _matrix(op)
-                        dense.append(matrix)
-                        batched = matrix.ndim == 3
-                        if batched:
-                            sizes.add(len(matrix))
-                        key.append(("dense", wires, batched))
-                    else:
-                        key.append((structure(op), wires))
-                    continue
-                kind = structure(op)
+            if type(op) in SIMPLE:
+                kind, angles = type(op), op.data
+            elif isinstance(op, SKIPPED):
+                continue
+            elif number == 0 and isinstance(op, StatePrepBase):
+                first = _prepared(op, key, wires, sizes)
+                continue
+            elif _has_scalars(op):
+                kind, angles = structure(op), _angles(op)
+            elif op.num_params:
+                matrix = _matrix(op)
+                dense.append(matrix)
+                batched = matrix.ndim == 3
+                if batched:
+                    sizes.add(len(matrix))
+                key.append(("dense", wires, batched))
+                continue
+            else:
+                kind, angles = structure(op), ()
             flags = []
-            for value in op.data if count is not None else _angles(op):
+            for value in angles:
                 batched = _ndim(value) > 0
                 flags.append(batched)
                 if batched:
@@ -216,16 +223,12 @@ def _gates(op: Operator, wires: tuple[int, ...], counts: dict[str, int]) -> Iter
         pairs = tuple((f, refs[f.parameter]) for f in factors(op))  # type: ignore[union-attr]
         width = len(pairs[0][0].terms[0]).bit_length() - 1
         if not width:  # a phase of no wire in particular
-            pairs = tuple((_widened(f), ref) for f, ref in pairs)
+            pairs = tuple((replace(f, terms=f.terms * np.eye(2)), ref) for f, ref in pairs)
         wires = wires[:width] or (0,)  # a global phase needs one wire of its many
         yield Gate(wires, factors=pairs, batched=any(ref.batched for ref in refs))
     else:
         counts["dense"] += 1
         yield Gate(wires, dense=counts["dense"] - 1, batched=_matrix(op).ndim == 3)
-
-
-def _widened(factor: Any) -> Any:
-    return type(factor)(factor.terms * np.eye(2), factor.parameter)
 
 
 def _ref(value: Any, counts: dict[str, int]) -> Ref:

@@ -1,0 +1,205 @@
+"""From PennyLane to Qiskit: which circuits are taken, and how they are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from pennylane.devices.preprocess import decompose
+from pennylane.measurements import ExpectationMP, ProbabilityMP, VarianceMP
+from pennylane.tape import QuantumScript
+from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting
+from pennylane.transforms.core import CompilePipeline, transform
+
+from ..errors import UsageError
+
+# PennyLane's gate -> the method of QuantumCircuit that takes the same parameters and wires.
+GATES = {
+    "RX": "rx",
+    "RY": "ry",
+    "RZ": "rz",
+    "PhaseShift": "p",
+    "U3": "u",
+    "Hadamard": "h",
+    "PauliX": "x",
+    "PauliY": "y",
+    "PauliZ": "z",
+    "S": "s",
+    "T": "t",
+    "SX": "sx",
+    "Adjoint(S)": "sdg",
+    "Adjoint(T)": "tdg",
+    "Adjoint(SX)": "sxdg",
+    "CNOT": "cx",
+    "CY": "cy",
+    "CZ": "cz",
+    "CH": "ch",
+    "SWAP": "swap",
+    "CRX": "crx",
+    "CRY": "cry",
+    "CRZ": "crz",
+    "ControlledPhaseShift": "cp",
+    "IsingXX": "rxx",
+    "IsingYY": "ryy",
+    "IsingZZ": "rzz",
+    "Toffoli": "ccx",
+    "CSWAP": "cswap",
+}
+# What Aer runs rightly when it is given a circuit with open angles. It leaves controlled rotations
+# at angle 0 for some entries of a batch (Qiskit/qiskit-aer, issues 2391 and 2403); `ch` it lacks.
+AER = sorted(set(GATES.values()) - {"crx", "cry", "crz", "cp", "rxx", "ryy", "rzz", "ch"})
+NOTHING = ("GlobalPhase", "Identity", "Barrier")  # act on no measured number
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a circuit is: gates (measurements not counted), two-qubit gates, depth."""
+
+    gates: int
+    two_qubit: int
+    depth: int
+
+
+def to_qiskit(tape: QuantumScript) -> Any:
+    """Return the gates of a tape as a Qiskit circuit; qubit k is wire k of ``tape.wires``.
+
+    Global phases are left out. Gates that Qiskit does not name alike are decomposed.
+
+    Args:
+        tape: a circuit without a batch, for instance from `qml.tape.make_qscript`.
+
+    Raises:
+        UsageError: if a gate has a batch or cannot be decomposed.
+    """
+    (tape,), _ = decompose(tape, name="qiskit", **TO_GATES)
+    if tape.batch_size is not None:
+        raise UsageError("A tape with a batch is many circuits; convert them one by one.")
+    return open_circuit(tape).assign_parameters(angle_table(tape)[0])
+
+
+# -- PennyLane's side ------------------------------------------------------------------------------
+
+
+def _known(op: qml.operation.Operator) -> bool:
+    return op.name in GATES or op.name in NOTHING
+
+
+TO_GATES = {"stopping_condition": _known, "skip_initial_state_prep": False, "error": UsageError}
+
+
+def preparation(name: str) -> CompilePipeline:
+    """Return the transforms after which a circuit is gates of `GATES` and bits to read.
+
+    Args:
+        name: of the device, for messages.
+    """
+    pipeline = CompilePipeline()
+    pipeline.add_transform(defer_measurements, allow_postselect=False)
+    pipeline.add_transform(_checked)
+    pipeline.add_transform(split_non_commuting)
+    pipeline.add_transform(_rotated)
+    pipeline.add_transform(_scalar)
+    pipeline.add_transform(decompose, name=name, **TO_GATES)
+    return pipeline
+
+
+@transform
+def _checked(tape: QuantumScript) -> Any:
+    """Refuse what cannot be read from counts of bit strings."""
+    for mp in tape.measurements:
+        pauli = mp.obs is None or mp.obs.pauli_rep is not None
+        pauli = pauli and not (isinstance(mp, VarianceMP) and len(mp.obs.pauli_rep) > 1)
+        if not isinstance(mp, ExpectationMP | VarianceMP | ProbabilityMP) or not pauli:
+            raise UsageError(
+                f"Measurement {mp} is not offered on Qiskit backends; return expval or var of "
+                "Pauli words or probs, or use default.qubit."
+            )
+    if tape.shots.has_partitioned_shots:
+        raise UsageError(f"shots must be one number on Qiskit backends, not {tape.shots}.")
+    return (tape,), lambda results: results[0]
+
+
+@transform
+def _rotated(tape: QuantumScript) -> Any:
+    """Append the rotations after which every measurement reads bits."""
+    operations = [*tape.operations, *tape.diagonalizing_gates]
+    return (tape.copy(operations=operations),), lambda results: results[0]
+
+
+@transform
+def _scalar(tape: QuantumScript) -> Any:
+    """Expand a batch of state vectors or matrices; a batch of angles stays one circuit."""
+    if any(op.batch_size and any(op.ndim_params) for op in tape.operations):
+        return broadcast_expand(tape)
+    return (tape,), lambda results: results[0]
+
+
+def measured_wires(tape: QuantumScript) -> list:
+    """Return the wires to read out, in the order of the circuit."""
+    asked = {wire for mp in tape.measurements for wire in (mp.wires or tape.wires)}
+    return [wire for wire in tape.wires if wire in asked]
+
+
+def signature(tape: QuantumScript) -> tuple:
+    """Return what a circuit is apart from its angles: gates, number of wires, measured wires."""
+    place = {wire: k for k, wire in enumerate(tape.wires)}
+    gates = tuple((op.name, tuple(place[w] for w in op.wires)) for op in _gates(tape))
+    return gates, len(place), tuple(place[wire] for wire in measured_wires(tape))
+
+
+def _gates(tape: QuantumScript) -> list:
+    return [op for op in tape.operations if op.name not in NOTHING]
+
+
+def angle_table(tape: QuantumScript) -> np.ndarray:
+    """Return all angles of a tape, (batch or 1, parameters), float64, radians; the first is 0."""
+    angles = [qml.math.to_numpy(value) for op in _gates(tape) for value in op.data]
+    batch = tape.batch_size or 1
+    columns = [np.broadcast_to(np.asarray(angle, float), batch) for angle in (0, *angles)]
+    return np.stack(columns, axis=1)
+
+
+def open_circuit(tape: QuantumScript) -> Any:
+    """Return a decomposed tape as a Qiskit circuit with an open parameter for every angle.
+
+    One more parameter, the first, is the global phase: no compiler drops it, so that a batch stays
+    a batch even where all other angles turn out to be without effect.
+    """
+    from qiskit import QuantumCircuit
+    from qiskit.circuit import ParameterVector
+
+    gates = _gates(tape)
+    place = {wire: k for k, wire in enumerate(tape.wires)}
+    angles = iter(ParameterVector("angle", 1 + sum(op.num_params for op in gates)))
+    circuit = QuantumCircuit(len(place), global_phase=next(angles))
+    for op in gates:
+        parameters = [next(angles) for _ in range(op.num_params)]
+        getattr(circuit, GATES[op.name])(*parameters, *(place[wire] for wire in op.wires))
+    return circuit
+
+
+def size_of(circuit: Any) -> Size:
+    """Return the size of a Qiskit circuit."""
+    gates = [g for g in circuit.data if g.operation.name not in ("measure", "save_probabilities")]
+    names = {g.operation.name for g in gates}
+    return Size(
+        gates=len(gates),
+        two_qubit=sum(len(gate.qubits) == 2 for gate in gates),
+        depth=circuit.depth(lambda gate: gate.operation.name in names),
+    )
+
+
+def with_readout(circuit: Any, tape: QuantumScript) -> Any:
+    """Append what reads the measured wires: bits where the tape has shots, else probabilities."""
+    from qiskit import ClassicalRegister
+
+    place = {wire: k for k, wire in enumerate(tape.wires)}
+    reverse = [place[wire] for wire in measured_wires(tape)][::-1]  # Qiskit counts from the right
+    if not tape.shots:
+        circuit.save_probabilities(reverse)
+    else:
+        circuit.add_register(ClassicalRegister(len(reverse), "bits"))
+        circuit.measure(reverse, range(len(reverse)))
+    return circuit
