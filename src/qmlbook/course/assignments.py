@@ -34,7 +34,8 @@ _FIRST = """\
 at the end left for you. Everything before them runs as it stands, on a laptop, without a GPU and \
 without an account.
 
-**Install it** once, inside the folder of the book, with Python 3.11 to 3.13:
+**Install it** once, inside the folder of the book (the one with `requirements.lock`; ask whoever \
+gave you this notebook), with Python 3.11 to 3.13:
 
 ```bash
 python3 -m venv .venv
@@ -42,8 +43,8 @@ python3 -m venv .venv
 .venv/bin/python -m pip install --no-deps -e .
 ```
 
-(on Windows, `.venv\\Scripts` instead of `.venv/bin`), then open this notebook with the Python of \
-`.venv`.
+(on Windows, `py -3.11 -m venv .venv`, then the same with `.venv\\Scripts` instead of \
+`.venv/bin`), then open this notebook with the Python of `.venv`.
 
 **Work on it.** Run the cells from the top. Write your code where it says `YOUR CODE HERE` (and \
 take the line `raise NotImplementedError()` out), your words where it says `YOUR ANSWER HERE`. \
