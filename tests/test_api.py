@@ -7,7 +7,7 @@ from qmlbook import apidoc, papers, paths
 
 ROOT = Path(__file__).resolve().parents[1]
 # Parts that their package shows under its own name, and what only commands and tests call.
-INNER = r"\.(statevector|data)\..*|\.papers\..*\.(vectors|checks)|.*\.__main__|\.cli|"
+INNER = r"\.(statevector|backends|data)\..*|\.papers\..*\.(vectors|checks)|.*\.__main__|\.cli|"
 PACKAGES = r"\.papers\.\w+|\.evidence"
 
 
