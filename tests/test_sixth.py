@@ -28,7 +28,7 @@ root, other = Path.cwd(), Path(sys.argv[1])
 folder = Path("_build", "executed", "quick")
 executed = {name: other / folder / f"{name}.ipynb" for name in chapters.names(root)}
 executed |= {path.stem: path for path in (root / folder).glob("*.ipynb")}
-book._stage(root, root / "_build" / "site", executed)
+book._stage(root, root / "_build" / "site", executed, None, "")
 book._render(root / "_build" / "site", root / "_build" / "html", "", print)
 """
 # The tests that read the book as a whole.
@@ -80,9 +80,7 @@ def test_the_example_is_a_folder_and_a_chapter():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(
-    1800
-)  # a minute of one core, in a dozen processes that may have to wait for it
+@pytest.mark.timeout(1800)  # two minutes of one core, in processes that may have to wait for it
 def test_a_sixth_paper_needs_a_folder_a_chapter_and_a_line(project, call, html):
     listed = call("-m", "qmlbook.cli", "chapters", "fourier", "--parameters")
     assert "encodings: int = 2" in listed
