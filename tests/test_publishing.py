@@ -70,6 +70,13 @@ def test_the_night_takes_the_newest_versions_of_every_extra():
     assert "requirements.lock" not in steps("nightly")
 
 
+def test_the_night_runs_the_chapters_at_the_scale_of_the_papers():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text("utf-8"))
+    *_, fetch, run = workflow["jobs"]["scale"]["steps"]
+    assert fetch["run"] == ".venv/bin/qmlbook data fetch"
+    assert run["run"] == ".venv/bin/qmlbook chapters --profile full --keep-going"
+
+
 def test_notebooks_are_published_where_the_pages_link_to():
     workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text("utf-8"))
     address = workflow["env"]["QMLBOOK_REPOSITORY"]
