@@ -16,6 +16,11 @@ GLOSSARY = re.search(r"```\{glossary\}\n:sorted:\n\n(.*?)\n```", TEXTS["glossary
 ENTRIES = [entry.split("\n") for entry in GLOSSARY.split("\n\n")]
 TERMS = [entry[0] for entry in ENTRIES]
 LINK = re.compile(r"\{term\}`(?:[^`<]*<([^`>]+)>|([^`]+))`")
+# What cannot hold such a link: code, formulas, headings, other links and references.
+CLOSED = re.compile(
+    r"(?ms)(?P<term>\{term\}`[^`]*`)|\A---\n.*?^---$|^```(\{code-cell\}[^\n]*|\w*)\n.*?^```$"
+    r"|^#[^\n]*|\$[^$]*\$|`[^`]*`|\[[^\]]*\]\([^)]*\)"
+)
 LINKED = {name: [a or b for a, b in LINK.findall(text)] for name, text in TEXTS.items()}
 # With a page in the API: a paper of the reader's own links what they like.
 PAPERS = [name for name in papers.names() if {name, f"api_{name}"} <= TEXTS.keys()]
@@ -48,6 +53,17 @@ def test_every_term_is_linked_from_a_page():
 def test_a_page_links_a_term_once(name):
     terms = [term.lower() for term in LINKED[name]]
     assert sorted(set(terms)) == sorted(terms)
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if name != "glossary"])
+def test_it_is_the_first_use_of_the_word_that_is_linked(name):
+    text = CLOSED.sub(lambda part: part["term"] or " " * len(part[0]), TEXTS[name])
+    for link in LINK.finditer(text):
+        term, before = link[1] or link[2], LINK.sub("", text[: link.start()])
+        word = link[0].removeprefix("{term}`").partition("<")[0].strip(" `")
+        either = "|".join(map(re.escape, {term, word}))
+        used = re.search(rf"(?i)(?<![\w-])({either})s?(?![\w-])", before)
+        assert not used, f"{term}: ...{before[max(0, used.start() - 40) : used.end() + 20]}"
 
 
 @pytest.mark.parametrize("name", ["circuits", "evidence", *PAPERS])
