@@ -20,6 +20,7 @@ from qmlbook.augment import (
     draw_crops,
     draw_warps,
 )
+from qmlbook.errors import UsageError
 from qmlbook.rng import stream
 
 
@@ -162,6 +163,12 @@ def test_colour_crops_are_the_crops_of_every_channel():
     found = crops(images)
     for channel in range(3):
         assert torch.allclose(found[:, channel], crops(images[:, channel]), atol=1e-12)
+
+
+def test_whole_numbers_cannot_be_cropped():
+    images = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    with pytest.raises(UsageError, match=r"images must be floating-point .* not torch\.uint8"):
+        draw_crops(stream(0, "crops"), 2, 8)(images)
 
 
 def warp(n=1, size=8, **changes):

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .errors import UsageError
+
 SCALE = (0.08, 1.0)  # share of the area that a crop covers
 RATIO = (3 / 4, 4 / 3)  # width over height, log-uniform
 ATTEMPTS = 10  # draws before torchvision falls back to the largest central crop
@@ -53,8 +55,14 @@ class Crops:
         """Crop, resize back and flip images; shape and dtype are kept.
 
         Args:
-            images: (n, size, size), or (n, 3, size, size) in colour; a single box serves them all.
+            images: (n, size, size), or (n, 3, size, size) in colour, in floating-point numbers;
+                a single box serves them all.
+
+        Raises:
+            UsageError: if the images are whole numbers, which weights from 0 to 1 cannot crop.
         """
+        if not images.is_floating_point():
+            raise UsageError(f"images must be floating-point numbers, not {images.dtype}.")
         rows, columns = (matrix.to(images.dtype) for matrix in self.matrices())
         if images.ndim == 4:
             rows, columns = rows[:, None], columns[:, None]

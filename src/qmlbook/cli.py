@@ -12,7 +12,7 @@ import typer
 from . import __version__, paths
 from . import papers as rooms
 from .choices import ListFormat, Profile, RecordFormat, ReportFormat
-from .errors import QmlbookError, UsageError
+from .errors import QmlbookError, UsageError, exit_status
 
 app = typer.Typer(
     help="Run, check and build *Quantum Learning, Rerun*, and its evidence.",
@@ -368,10 +368,7 @@ def main() -> None:
         if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup stays in force
             signal.signal(number, _leave)
     try:
-        app(_join_pairs(sys.argv[1:]))
-    except QmlbookError as error:
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(exit_status(lambda: app(_join_pairs(sys.argv[1:]))))
     except OSError as error:  # a full disk, no permission: nobody needs a traceback for it
         what = f"{error.filename}: {error.strerror}" if error.filename else error
         typer.echo(f"Error: {what}.", err=True)

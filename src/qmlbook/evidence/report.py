@@ -108,7 +108,7 @@ def papers_table(
     """
     columns = ("paper", "claims", "reproduced", "not repr.", "inconclusive",
                "explained by a control", "open")  # fmt: skip
-    rows = []
+    rows, linked = [], _documents()
     for name in reading_order():
         found, _ = headlines(verdicts([name], store=store))
         found = [verdict for verdict in found if not verdict.source.startswith("this book")]
@@ -117,7 +117,7 @@ def papers_table(
         decided = [counts[outcome] for outcome in ("reproduced", "not reproduced", "inconclusive")]
         open_ = len(found) - sum(decided)
         title = load(name).title
-        title = link.format(name=name, title=title) if name in _documents() else title
+        title = link.format(name=name, title=title) if name in linked else title
         if finding := (findings or {}).get(name):
             title = f"{title}<br>{finding}"
         rows.append((title, *map(str, (len(found), *decided, explained, open_))))

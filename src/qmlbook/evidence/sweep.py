@@ -89,11 +89,8 @@ class Summary:
     def __str__(self) -> str:
         stored = f"{self.done} of {self.total} runs are stored already"
         if self.dry_run:
-            cost = (
-                "unknown time"
-                if self.seconds is None
-                else f"about {self.seconds:.0f} s on one core"
-            )
+            known = self.seconds is not None
+            cost = f"about {self.seconds:.0f} s on one core" if known else "unknown time"
             text = f"{self.paper}: {self.to_run} runs to make ({cost}), {stored}"
         else:
             made = f"{self.ran} of {self.to_run} runs made in {self.seconds:.0f} s"
