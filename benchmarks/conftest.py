@@ -11,7 +11,7 @@ import pennylane as qml
 import pytest
 import torch
 
-SAVED = Path(__file__).with_name("statevector.json")
+SAVED = Path(__file__).parents[1] / "data" / "benchmarks" / "statevector.json"
 BASE = "default.qubit"
 SECONDS = 2.0  # of measuring, for each entry of the table
 _rows: dict[str, dict[str, dict[str, float]]] = {}

@@ -662,7 +662,8 @@ def test_pages_offer_downloads_and_where_the_repository_is_known_colab_and_binde
     twin = nbformat.read(project.root / "_build" / path, as_version=4)
     nbformat.validate(twin)
     assert (
-        f'%pip install --quiet "qmlbook @ git+https://github.com/{place}"' in twin.cells[0].source
+        f'%pip install --quiet "qmlbook[hardware] @ git+https://github.com/{place}"'
+        in twin.cells[0].source
     )
     source = jupytext.reads(TINY, fmt="md:myst")
     assert [cell.source for cell in twin.cells[1:]] == [cell.source for cell in source.cells]

@@ -297,14 +297,44 @@ def test_verdicts_are_the_same_every_time(full):
     assert full.verdicts() == full.verdicts()
 
 
+def test_a_claim_that_asks_for_more_seeds_than_are_planned_says_how_to_make_them(full):
+    full.claims["mean"]["seeds"] = full.claims["best"]["seeds"] = SEEDS + 1
+    found = {verdict.claim: verdict for verdict in full.verdicts()}
+    assert found["mean"].outcome == "incomplete (20 of 21 seeds)"
+    assert found["mean"].command == "qmlbook sweep fake --experiment grid --seeds 21"
+    both = "qmlbook sweep fake --experiment grid --experiment untrained --seeds 21"
+    assert found["best"].command == both
+    assert found["order"].command == "qmlbook sweep fake"
+    assert found["holds"].command == "qmlbook sweep fake --experiment exact"
+
+
+@pytest.mark.parametrize("paper", papers.names())
+def test_no_claim_of_the_book_asks_for_more_seeds_than_are_planned(paper):
+    assert not [v.claim for v in verdicts([paper]) if "--seeds" in (v.command or "")]
+
+
+def test_own_claims_are_judged_without_touching_the_book_s(full, tmp_path):
+    before = full.verdicts()
+    full.claims = {"mine": BASE | {"published": {"mean": 0.71}, "seeds": 4}}
+    mine = full.claims_file("fake").rename(tmp_path / "mine.yml")
+    full.claims = {name: dict(entry) for name, entry in CLAIMS.items()}
+    (found,) = verdicts(["fake"], claims=mine, store=full.store)
+    assert (found.claim, found.outcome, found.ours["n"]) == ("mine", "reproduced", 4)
+    assert full.verdicts() == before
+    with pytest.raises(QmlbookError, match=r"mine.yml: paper is 'fake' and must be 'bare'"):
+        verdicts(["bare"], claims=mine)
+    for names in (None, [], ["fake", "bare"]):
+        with pytest.raises(UsageError, match=r"mine.yml' are about one paper: name it, and no"):
+            verdicts(names, claims=mine, store=full.store)
+    with pytest.raises(QmlbookError, match=r"none.yml: the file cannot be read as YAML"):
+        verdicts(["fake"], claims=tmp_path / "none.yml", store=full.store)
+
+
 def test_claims_must_fit_the_experiments(full):
     full.claims["mean"]["variants"] = ["q2", "q3"]
     with pytest.raises(UsageError, match="claim mean of fake: variant of grid 'q3' is not known"):
         full.verdicts()
-    full.claims["mean"] |= {"variants": ["q2"], "seeds": SEEDS + 1}
-    with pytest.raises(UsageError, match="waits for 21 seeds of grid, which plans 20"):
-        full.verdicts()
-    full.claims["mean"] |= {"seeds": SEEDS, "metric": "acuracy"}
+    full.claims["mean"] |= {"variants": ["q2"], "metric": "acuracy"}
     with pytest.raises(QmlbookError, match=r"no number 'acuracy'; it has: accuracy"):
         full.verdicts()
 

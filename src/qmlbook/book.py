@@ -27,11 +27,15 @@ import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from . import chapters, notebooks, pages, paths
 from .errors import QmlbookError, UsageError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 _MARK = ".fingerprint"
@@ -43,7 +47,7 @@ _INSTALL = """\
 import importlib.util
 
 if importlib.util.find_spec("qmlbook") is None:
-    %pip install --quiet "qmlbook @ git+{repository}\"
+    %pip install --quiet "qmlbook[hardware] @ git+{repository}\"
 """
 #: Environment variable with the address where the book will be, for links to it from elsewhere.
 ADDRESS = "QMLBOOK_URL"
@@ -200,16 +204,22 @@ def _stage(
 
 def _write_twins(root: Path, repository: str | None) -> None:
     """Write the notebooks that Colab and Binder open; without a repository there are none."""
-    import jupytext
-    from nbformat import v4
-
     folder = root / "_build" / TWINS
     shutil.rmtree(folder, ignore_errors=True)
     for source in chapters.sources(root).values() if repository else ():
-        twin = jupytext.read(source)
-        twin.cells.insert(0, v4.new_code_cell(_INSTALL.format(repository=repository).rstrip()))
-        notebooks.scrub(twin, root, {})
-        notebooks.write(twin, folder / source.relative_to(root).with_suffix(".ipynb"))
+        file = folder / source.relative_to(root).with_suffix(".ipynb")
+        notebooks.write(_twin(source, root, repository), file)
+
+
+def _twin(source: Path, root: Path, repository: str) -> NotebookNode:
+    """Return a chapter without outputs whose first cell installs the library if it is missing."""
+    import jupytext
+    from nbformat import v4
+
+    twin = jupytext.read(source)
+    twin.cells.insert(0, v4.new_code_cell(_INSTALL.format(repository=repository).rstrip()))
+    notebooks.scrub(twin, root, {})
+    return twin
 
 
 def _fingerprint(site: Path, version: str) -> str:

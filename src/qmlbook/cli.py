@@ -41,6 +41,14 @@ Papers = Annotated[
 Sets = Annotated[list[str] | None, typer.Argument(help="Image sets; all when none is named.")]
 To = Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file, not here.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Chapters executed at a time.")]
+Repository = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="QMLBOOK_REPOSITORY",
+        help="The book's address on GitHub, from which pages then offer Colab and Binder.",
+    ),
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -126,14 +134,7 @@ def build(
         bool, typer.Option("--open", help="Show the book in a browser.")
     ] = False,
     jobs: Jobs = 2,
-    repository: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="QMLBOOK_REPOSITORY",
-            help="The book's address on GitHub, from which pages then offer Colab and Binder.",
-        ),
-    ] = None,
+    repository: Repository = None,
 ) -> None:
     """Build the HTML book from the executed chapters; warnings are errors."""
     from . import book
@@ -148,11 +149,12 @@ def pdf(
         Path | None, typer.Option(metavar="FILE", help="Where it goes; _build/book.pdf.")
     ] = None,
     jobs: Jobs = 2,
+    repository: Repository = None,
 ) -> None:
     """Print the whole book to one PDF; needs Chromium, Chrome or Edge."""
     from . import printing
 
-    typer.echo(f"The PDF is at {printing.pdf(to, jobs=jobs)}")
+    typer.echo(f"The PDF is at {printing.pdf(to, jobs=jobs, repository=repository)}")
 
 
 @app.command()
@@ -251,13 +253,17 @@ def report(
     papers: Papers = None,
     format: Annotated[ReportFormat, typer.Option(help="How it is written.")] = "table",
     to: To = None,
+    claims: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Claims of your own about one paper's runs."),
+    ] = None,
 ) -> None:
     """Show what every claim of the papers came to."""
     from .evidence import report as library
     from .evidence.verdicts import notes, verdicts
 
     watched = format == "table" and to is None and sys.stdout.isatty()
-    _put(library.render(verdicts(papers), format, color=watched), to)
+    _put(library.render(verdicts(papers, claims=claims), format, color=watched), to)
     for note in notes(papers):
         typer.echo(note, err=True)
 

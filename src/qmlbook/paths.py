@@ -38,7 +38,7 @@ def project_root() -> Path:
 
 
 def data_root() -> Path:
-    """Return the folder with ``images/`` and ``results/``: the checkout's, else the wheel's."""
+    """Return the folder with images, run records and the like: the checkout's, else the wheel's."""
     if named := os.environ.get("QMLBOOK_ROOT"):
         return Path(named).resolve() / "data"
     checkout = PACKAGE.parents[1] / "data"

@@ -76,6 +76,7 @@ def pdf(
     to: Path | None = None,
     *,
     jobs: int = 2,
+    repository: str | None = None,
     root: Path | None = None,
     echo: Callable[[str], object] = chapters.say,
 ) -> Path:
@@ -84,6 +85,7 @@ def pdf(
     Args:
         to: the file to write; by default ``_build/book.pdf``.
         jobs: how many chapters run at a time, should any have to run.
+        repository: address of the book on GitHub, if it was or is to be built with one.
         root: the checkout; by default :func:`qmlbook.paths.project_root`.
         echo: called with lines of progress.
 
@@ -91,7 +93,7 @@ def pdf(
         The PDF.
 
     Raises:
-        UsageError: if ``to`` is a folder.
+        UsageError: if ``to`` is a folder, or as :func:`qmlbook.book.build`.
         QmlbookError: if there is no browser to print with, or the book cannot be built.
     """
     if to and to.is_dir():
@@ -102,7 +104,7 @@ def pdf(
     root = root or paths.project_root()
     to = to or root / "_build" / "book.pdf"
     with browser() as program:  # before anything that takes long
-        html = book.build(jobs=jobs, root=root, echo=echo).parent
+        html = book.build(jobs=jobs, repository=repository, root=root, echo=echo).parent
         echo("pdf: printing the pages")
         paths.write(to, _print(program, html, document(html, root)))
     return to

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from . import chapters, papers, paths
-from .errors import QmlbookError
+from .errors import QmlbookError, UsageError
 from .evidence.claims import load
 from .evidence.report import markdown_table, reading_order
 from .evidence.store import Record, Store
@@ -169,8 +169,14 @@ def machine() -> str:
 
 
 def chapters_table(root: Path | None = None) -> str:
-    """Return a Markdown table of what each chapter takes, in reading order."""
-    stored, rows = costs(root), []
+    """Return a Markdown table of what each chapter takes, in reading order.
+
+    Without a checkout, where only the package is installed, a sentence says so.
+    """
+    try:
+        stored, rows = costs(root), []
+    except UsageError as error:
+        return f"{error}\n"
     for name in chapters.names(root):
         quick, full = (_words(stored.get(name, {}).get(profile)) for profile in papers.PROFILES)
         at_full_scale = full[0] if full[0] == NOT_MEASURED else ", ".join(full)
@@ -183,14 +189,25 @@ def _words(cost: Cost | None) -> list[str]:
     """Return time, processor time and memory in words."""
     if cost is None:
         return [NOT_MEASURED, "–", "–"]
-    words = (f"{cost.seconds:.0f} s", f"{cost.cpu_seconds:.0f} s", f"{cost.memory_mb} MB")
+    words = (_duration(cost.seconds), _duration(cost.cpu_seconds), f"{cost.memory_mb} MB")
     return [word.replace(" ", "\u00a0") for word in words]  # a number keeps its unit
 
 
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
 def conditions(root: Path | None = None) -> list[str]:
-    """Return when and on which machines costs were measured, one line for each."""
+    """Return when and on which machines costs were measured, one line for each.
+
+    Without a checkout there are none.
+    """
     days: dict[str, set[str]] = {}
-    for by_profile in costs(root).values():
+    try:
+        stored = costs(root)
+    except UsageError:
+        return []
+    for by_profile in stored.values():
         for profile, cost in by_profile.items():
             where = f"{profile}: {cost.machine}; Python {cost.python}"
             days.setdefault(where, set()).add(cost.measured_on)

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import papers as rooms
-from ..errors import QmlbookError, UsageError, choose
+from ..errors import QmlbookError, UsageError, choose, shown
 from ..rng import stream
 from . import stats
 from .claims import Claim, load_claims
@@ -156,22 +157,33 @@ def sort_runs(experiments: Mapping[str, rooms.Experiment], records: Iterable[Rec
     return runs
 
 
-def verdicts(papers: Sequence[str] | None = None, *, store: Store | None = None) -> list[Verdict]:
+def verdicts(
+    papers: Sequence[str] | None = None,
+    *,
+    claims: Path | None = None,
+    store: Store | None = None,
+) -> list[Verdict]:
     """Return the verdict of every claim of these papers, in the order of their files.
 
     Args:
         papers: names of rooms; all when empty.
+        claims: a file with other claims about the runs of the one paper that is named.
         store: where records are; the book's own when omitted.
 
     Raises:
-        UsageError: a paper is not known, or its claims contradict its experiments.
-        QmlbookError: a record lacks the metric of a claim, or has one that is no number.
+        UsageError: a paper is not known, claims contradict its experiments, or ``claims`` is given
+            for several papers.
+        QmlbookError: a record lacks the metric of a claim, or has one that is no number; or a
+            claims file cannot be read.
     """
+    names = rooms.validate(list(papers or []))
+    if claims and len(papers or []) != 1:
+        raise UsageError(f"claims {shown(str(claims))} are about one paper: name it, and no other.")
     found, store = [], store or Store()
-    for paper in rooms.validate(list(papers or [])):
+    for paper in names:
         experiments = rooms.experiments(paper)
         runs = sort_runs(experiments, store.records(paper))
-        found += [judge(claim, experiments, runs) for claim in load_claims(paper)]
+        found += [judge(claim, experiments, runs) for claim in load_claims(paper, claims)]
     return found
 
 
@@ -218,7 +230,7 @@ def judge(claim: Claim, experiments: Mapping[str, rooms.Experiment], runs: Runs)
         outcome=outcome,
         controls=controls_outcome,
         cost_s=round(cost, 1),
-        command=_command(claim, {experiment for experiment, _ in everywhere}),
+        command=_command(claim, {experiment for experiment, _ in everywhere}, experiments),
         note=claim.note,
         details=tuple(details),
     )
@@ -336,12 +348,6 @@ def _check_places(
         known = experiments[name].variants.get(PROFILE, {})
         if variant not in known:
             raise choose(f"claim {claim.id} of {claim.paper}: variant of {name}", variant, known)
-        planned = experiments[name].seeds.get(PROFILE, 0)
-        if planned < claim.seeds:
-            raise UsageError(
-                f"claim {claim.id} of {claim.paper} waits for {claim.seeds} seeds of {name}, "
-                f"which plans {planned}."
-            )
 
 
 def _left_out(places: Iterable[tuple[str, str]], runs: Runs) -> list[str]:
@@ -361,11 +367,18 @@ def _outdated(count: int) -> str:
     return f"{count} records of other versions of the experiment are left out"
 
 
-def _command(claim: Claim, experiments: set[str]) -> str | None:
+def _command(
+    claim: Claim, used: set[str], experiments: Mapping[str, rooms.Experiment]
+) -> str | None:
+    """Return what makes the runs of a claim that may ask for more seeds than are planned."""
     if claim.experiment is None:
         return None
-    only = f" --experiment {claim.experiment}" if experiments == {claim.experiment} else ""
-    return f"qmlbook sweep {claim.paper}{only}"
+    known = [experiments[name] for name in sorted(used) if name in experiments]
+    short = [item.name for item in known if item.seeds.get(PROFILE, 0) < claim.seeds]
+    chosen = short or ([claim.experiment] if used == {claim.experiment} else [])
+    only = "".join(f" --experiment {name}" for name in chosen)
+    seeds = f" --seeds {claim.seeds}" if short else ""
+    return f"qmlbook sweep {claim.paper}{only}{seeds}"
 
 
 def _short(number: float) -> float:
