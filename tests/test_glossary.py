@@ -24,6 +24,14 @@ CLOSED = re.compile(
 LINKED = {name: [a or b for a, b in LINK.findall(text)] for name, text in TEXTS.items()}
 # With a page in the API: a paper of the reader's own links what they like.
 PAPERS = [name for name in papers.names() if {name, f"api_{name}"} <= TEXTS.keys()]
+# Pages that need not link: the glossary, what is made from docstrings, a paper of the reader's own.
+FREE = {
+    "glossary",
+    *(name for name in TEXTS if name.startswith("api")),
+    *(set(papers.names()) - set(PAPERS)),
+}
+# Where a word of the glossary is used as everybody uses it.
+ORDINARY = {"c2q": {"loss"}}
 
 
 def test_terms_are_sorted_unique_and_explained_in_a_few_sentences():
@@ -62,6 +70,17 @@ def test_it_is_the_first_use_of_the_word_that_is_linked(name):
         term, before = link[1] or link[2], LINK.sub("", text[: link.start()])
         used = re.search(rf"(?i)(?<![\w-]){re.escape(term)}s?(?![\w-])", before)
         assert not used, f"{term}: ...{before[max(0, used.start() - 40) : used.end() + 20]}"
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if name not in FREE])
+def test_a_page_links_the_words_of_the_glossary_that_it_uses(name):
+    text = CLOSED.sub(lambda part: " " * len(part[0]), TEXTS[name])
+    used = {
+        term for term in TERMS if re.search(rf"(?i)(?<![\w-]){re.escape(term)}s?(?![\w-])", text)
+    }
+    linked = {term.lower() for term in LINKED[name]}
+    ordinary = {"power"} | ORDINARY.get(name, set())
+    assert not {term.lower() for term in used} - linked - ordinary
 
 
 @pytest.mark.parametrize("name", ["circuits", "evidence", *PAPERS])

@@ -1,5 +1,6 @@
 """The whole book on paper: one PDF, made from the built pages."""
 
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +52,22 @@ def test_a_folder_is_no_file(tmp_path):
     done = call("--to", tmp_path)
     assert done.returncode == 2
     assert f"--to {tmp_path} is a folder" in done.stderr
+
+
+@pytest.mark.slow
+def test_what_was_built_with_an_address_is_printed_as_it_is(project, browser):
+    """Publishing builds, prints, and then needs the notebooks that the build has written."""
+    where = {"QMLBOOK_REPOSITORY": "https://github.com/someone/book"}
+    env = {**os.environ, **where, "QMLBOOK_ROOT": str(project.root)}
+    for command in ("build", "pdf"):
+        program = [sys.executable, "-m", "qmlbook.cli", command]
+        done = subprocess.run(program, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        page = (project.root / "_build" / "html" / "book" / "tiny.html").read_text("utf-8")
+        assert "colab.research.google.com/github/someone/book" in page
+        assert (project.root / "_build" / "notebooks" / "book" / "tiny.ipynb").is_file()
+    assert "book: up to date" in done.stdout
+    assert PdfReader(project.root / "_build" / "book.pdf").pages
 
 
 # --- two small pages ----------------------------------------------------------------------------
