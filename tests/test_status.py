@@ -37,6 +37,36 @@ def test_costs_are_shown_and_gaps_are_named(project):
     assert status.conditions(project.root) == [f"full: {said}", f"quick: {said}"]
 
 
+def test_long_times_are_said_in_minutes_and_every_number_keeps_its_unit():
+    said = status._words(replace(COST, seconds=1852.3, cpu_seconds=599.0))
+    assert said == ["31\u00a0min", "599\u00a0s", "456\u00a0MB"]
+
+
+def test_without_a_checkout_a_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
+    assert "No checkout of the book" in status.chapters_table()
+    assert status.conditions() == []
+
+
+TIME = re.compile(
+    r"^\*\*Time\*\* (\d+) s .*?, (\d+) (s|minutes) in the \{term\}`profile` `full`", re.M
+)
+GLANCE = {
+    name: text
+    for name, source in chapters.sources(ROOT).items()
+    if "**Time**" in (text := source.read_text("utf-8"))
+}
+
+
+@pytest.mark.parametrize("name", GLANCE)
+def test_a_chapter_says_at_a_glance_what_was_measured(name):
+    quick, full, unit = TIME.search(GLANCE[name]).groups()
+    found = status.costs(ROOT)[name]
+    assert found["quick"].seconds == pytest.approx(int(quick), rel=0.25)
+    seconds = int(full) * {"s": 1, "minutes": 60}[unit]
+    assert found["full"].seconds == pytest.approx(seconds, rel=0.25)
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", '{"one": {"quick": {"seconds": 1}}}'])
 def test_a_file_that_holds_no_costs_is_refused(project, content):
     project.write("book/status.json", content)
