@@ -60,11 +60,11 @@ GLANCE = {
 
 @pytest.mark.parametrize("name", GLANCE)
 def test_a_chapter_says_at_a_glance_what_was_measured(name):
+    """Within a factor of three: a reader may have measured their own machine."""
     quick, full, unit = TIME.search(GLANCE[name]).groups()
-    found = status.costs(ROOT)[name]
-    assert found["quick"].seconds == pytest.approx(int(quick), rel=0.25)
-    seconds = int(full) * {"s": 1, "minutes": 60}[unit]
-    assert found["full"].seconds == pytest.approx(seconds, rel=0.25)
+    seconds = {"quick": int(quick), "full": int(full) * {"s": 1, "minutes": 60}[unit]}
+    for profile, cost in status.costs(ROOT)[name].items():
+        assert seconds[profile] / 3 < cost.seconds < seconds[profile] * 3
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"one": {"quick": {"seconds": 1}}}'])
