@@ -34,6 +34,11 @@ FREE = {
 ORDINARY = {"c2q": {"loss"}}
 
 
+def use_of(term, text):
+    """Return where a text first uses a term, in the singular or plural."""
+    return re.search(rf"(?i)(?<![\w-]){re.escape(term)}s?(?![\w-])", text)
+
+
 def test_terms_are_sorted_unique_and_explained_in_a_few_sentences():
     assert 40 <= len(TERMS) <= 80
     assert len({term.lower() for term in TERMS}) == len(TERMS)
@@ -68,19 +73,17 @@ def test_it_is_the_first_use_of_the_word_that_is_linked(name):
     text = CLOSED.sub(lambda part: part["term"] or " " * len(part[0]), TEXTS[name])
     for link in LINK.finditer(text):
         term, before = link[1] or link[2], LINK.sub("", text[: link.start()])
-        used = re.search(rf"(?i)(?<![\w-]){re.escape(term)}s?(?![\w-])", before)
+        used = use_of(term, before)
         assert not used, f"{term}: ...{before[max(0, used.start() - 40) : used.end() + 20]}"
 
 
 @pytest.mark.parametrize("name", [name for name in TEXTS if name not in FREE])
 def test_a_page_links_the_words_of_the_glossary_that_it_uses(name):
     text = CLOSED.sub(lambda part: " " * len(part[0]), TEXTS[name])
-    used = {
-        term for term in TERMS if re.search(rf"(?i)(?<![\w-]){re.escape(term)}s?(?![\w-])", text)
-    }
+    used = {term.lower() for term in TERMS if use_of(term, text)}
     linked = {term.lower() for term in LINKED[name]}
     ordinary = {"power"} | ORDINARY.get(name, set())
-    assert not {term.lower() for term in used} - linked - ordinary
+    assert not used - linked - ordinary
 
 
 @pytest.mark.parametrize("name", ["circuits", "evidence", *PAPERS])

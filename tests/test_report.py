@@ -306,6 +306,10 @@ def test_a_claim_that_asks_for_more_seeds_than_are_planned_says_how_to_make_them
     assert found["best"].command == both
     assert found["order"].command == "qmlbook sweep fake"
     assert found["holds"].command == "qmlbook sweep fake --experiment exact"
+    # One of two experiments plans too few: the command makes the runs of both.
+    full.claims["mean"] |= {"variants": ["q2", "exact/all"], "seeds": SEEDS // 2}
+    (mean,) = full.verdicts("mean")
+    assert mean.command == "qmlbook sweep fake --experiment exact --experiment grid --seeds 10"
 
 
 @pytest.mark.parametrize("paper", papers.names())

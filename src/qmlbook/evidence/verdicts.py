@@ -373,11 +373,12 @@ def _command(
     """Return what makes the runs of a claim that may ask for more seeds than are planned."""
     if claim.experiment is None:
         return None
-    known = [experiments[name] for name in sorted(used) if name in experiments]
-    short = [item.name for item in known if item.seeds.get(PROFILE, 0) < claim.seeds]
-    chosen = short or ([claim.experiment] if used == {claim.experiment} else [])
+    known = sorted(name for name in used if name in experiments)
+    if any(experiments[name].seeds.get(PROFILE, 0) < claim.seeds for name in known):
+        chosen, seeds = known, f" --seeds {claim.seeds}"
+    else:
+        chosen, seeds = [claim.experiment] if used == {claim.experiment} else [], ""
     only = "".join(f" --experiment {name}" for name in chosen)
-    seeds = f" --seeds {claim.seeds}" if short else ""
     return f"qmlbook sweep {claim.paper}{only}{seeds}"
 
 
