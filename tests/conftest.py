@@ -54,11 +54,11 @@ def one_thread():
 @pytest.fixture(scope="session")
 def browser():
     """Return a browser; without one the tests are skipped, but not where changes are checked."""
-    from qmlbook import printing
-    from qmlbook.errors import QmlbookError
+    from qmlbook.base.errors import QmlbookError
+    from qmlbook.book import pdf
 
     try:
-        with printing.browser() as browser:
+        with pdf.browser() as browser:
             yield browser
     except QmlbookError as error:
         without_a_browser(error)
@@ -73,9 +73,9 @@ def without_a_browser(error):
 @pytest.fixture(scope="session")
 def html():
     """Return the folder of the built book."""
-    from qmlbook import book
+    from qmlbook.book.site import build
 
-    return book.build(root=ROOT).parent
+    return build.build(root=ROOT).parent
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

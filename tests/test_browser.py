@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from qmlbook import contents
+from qmlbook.book import chapters as contents
 
 pytestmark = pytest.mark.slow
 

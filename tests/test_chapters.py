@@ -15,8 +15,10 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import v4
 
-from qmlbook import book, chapters, notebooks, parameters, references
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.book import execute as chapters
+from qmlbook.book import notebooks, parameters, references
+from qmlbook.book.site import build as book
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = """---
@@ -317,7 +319,7 @@ def test_run_stores_an_executed_notebook_without_traces(project):
         assert trace not in text, trace
     notebook = nbformat.read(project.executed("tiny"), as_version=4)
     assert notebook.metadata.qmlbook.profile == "quick"
-    assert notebook.metadata.qmlbook.parameters == {}
+    assert notebook.metadata.qmlbook.book.parameters == {}
     assert not list(project.executed("tiny").parent.glob(".*"))  # nothing half-written
 
 

@@ -13,9 +13,10 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from qmlbook import chapters, cli, course, papers
-from qmlbook.course import assignments, myst, slides
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook import cli, papers
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.book import course, execute
+from qmlbook.book.course import assignments, myst, slides
 from qmlbook.evidence.claims import load_claims
 from qmlbook.evidence.verdicts import Runs, judge, verdicts
 
@@ -348,14 +349,14 @@ def test_slides_never_show_the_output_of_another_source(tmp_path):
     (tmp_path / "requirements.lock").write_text("")
     source = tmp_path / "book" / "tiny.md"
     source.write_text(HEAD)
-    assert chapters.executed(["tiny"], tmp_path) == {}
-    common = chapters._common_digest(tmp_path, chapters._own_data())
+    assert execute.executed(["tiny"], tmp_path) == {}
+    common = execute._common_digest(tmp_path, execute._own_data())
     stamp = {"profile": "quick", "parameters": {}}
-    stamp["fingerprint"] = chapters._digest(common.encode(), source.read_bytes())
+    stamp["fingerprint"] = execute._digest(common.encode(), source.read_bytes())
     executed.write_text(json.dumps({"metadata": {"qmlbook": stamp}}))
-    assert chapters.executed(["tiny"], tmp_path) == {"tiny": executed}
+    assert execute.executed(["tiny"], tmp_path) == {"tiny": executed}
     source.write_text(HEAD + "One word more.\n")
-    assert chapters.executed(["tiny"], tmp_path) == {}
+    assert execute.executed(["tiny"], tmp_path) == {}
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -502,7 +503,7 @@ def graded(tmp_path, monkeypatch):
     from nbgrader.api import Gradebook
 
     (tmp_path / "kernel").mkdir()
-    for key, value in chapters.kernel_environment(ROOT, tmp_path / "kernel", embedded=True).items():
+    for key, value in execute.kernel_environment(ROOT, tmp_path / "kernel", embedded=True).items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("HOME", str(tmp_path))
     # nbgrader calls alembic by its name: as after `source .venv/bin/activate`.
@@ -568,9 +569,9 @@ FITS = """() => {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_slides_fit_the_screen_and_need_no_network(browser, tmp_path, name):
-    (result,) = chapters.run([name], root=ROOT)
+    (result,) = execute.run([name], root=ROOT)
     assert result.ok, result
-    assert chapters.executed([name], ROOT) == {name: result.path}
+    assert execute.executed([name], ROOT) == {name: result.path}
     folder = course.write([name], to=tmp_path / "course", root=ROOT)
     tab = browser.new_page(viewport={"width": 1120, "height": 700})
     complaints, asked = [], []

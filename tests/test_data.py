@@ -28,10 +28,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from qmlbook import data, paths
+from qmlbook import data
+from qmlbook.base import paths
+from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.data import download, files
 from qmlbook.data.sets import SETS, SPLITS, Edition, Source
-from qmlbook.errors import QmlbookError, UsageError
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once
 PREFIX = {"train": "train", "test": "t10k"}

@@ -22,9 +22,12 @@ import numpy as np
 import pytest
 from test_chapters import PARAMETERS, TINY, Project, chapter
 
-from qmlbook import chapters, cli, parameters, paths, programs, references, weights
+from qmlbook import cli
+from qmlbook.base import files as weights
+from qmlbook.base import paths
+from qmlbook.base.errors import QmlbookError, UsageError, WriteError, choose, shown
+from qmlbook.book import execute, parameters, programs, references
 from qmlbook.data import files
-from qmlbook.errors import QmlbookError, UsageError, WriteError, choose, shown
 from qmlbook.evidence import claims
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -556,7 +559,7 @@ def test_an_executed_notebook_that_is_damaged_is_made_again(project, content):
     target = project.executed("tiny")
     target.parent.mkdir(parents=True)
     target.write_bytes(content.encode(errors="surrogateescape"))
-    assert chapters._stamp(target) is None
+    assert execute._stamp(target) is None
 
 
 def test_papermill_may_stop_in_the_midst_of_a_notebook(project, monkeypatch):
@@ -809,12 +812,12 @@ def test_what_is_shown_of_a_name_is_short_and_on_one_line():
     ],
 )
 def test_one_variable_names_the_threads_of_a_kernel(monkeypatch, project, tmp_path, given, wanted):
-    for name in chapters.THREADS:
+    for name in execute.THREADS:
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    env = chapters.kernel_environment(project.root, tmp_path, embedded=True)
-    assert [env[name] for name in chapters.THREADS] == wanted
+    env = execute.kernel_environment(project.root, tmp_path, embedded=True)
+    assert [env[name] for name in execute.THREADS] == wanted
 
 
 @pytest.mark.slow
@@ -826,7 +829,7 @@ pathlib.Path({str(said)!r}).write_text(
     f"{{torch.get_num_threads()}} {{torch.backends.cpu.get_cpu_capability()}}")
 print("looked")"""
     project.chapters(tiny=chapter("Tiny", ("parameters", PARAMETERS), look))
-    for name in chapters.THREADS:
+    for name in execute.THREADS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     assert project.check(update=True)

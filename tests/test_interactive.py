@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import pytest
 from bs4 import BeautifulSoup
 
-from qmlbook.errors import UsageError
-from qmlbook.interactive import SignTable, Slider
+from qmlbook.base.errors import UsageError
+from qmlbook.book.figures.sliders import SignTable, Slider
 
 CSS = Path(__file__).parents[1] / "book" / "_static" / "book.css"
 

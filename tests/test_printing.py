@@ -13,9 +13,10 @@ from conftest import without_a_browser
 from pypdf import PdfReader
 from pypdf.generic import Destination
 
-from qmlbook import contents, printing
-from qmlbook.errors import QmlbookError
-from qmlbook.paths import project_root
+from qmlbook.base.errors import QmlbookError
+from qmlbook.base.paths import project_root
+from qmlbook.book import chapters as contents
+from qmlbook.book import pdf
 
 ROOT = project_root()
 DOCUMENTS = contents.documents(ROOT)
@@ -99,7 +100,7 @@ def joined(tmp_path):
     for name, body, more in (("one", ONE, ""), ("two", TWO, formulas)):
         page = PAGE.format(title=name.title(), body=body, formulas=more)
         (tmp_path / "book" / f"{name}.html").write_text(page)
-    return BeautifulSoup(printing.document(tmp_path, tmp_path), "html.parser")
+    return BeautifulSoup(pdf.document(tmp_path, tmp_path), "html.parser")
 
 
 def test_links_between_pages_stay_in_the_document(joined):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qmlbook import __version__, book
+from qmlbook import __version__
+from qmlbook.book.site import build as book
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

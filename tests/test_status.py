@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from test_chapters import PARAMETERS, chapter
 
-from qmlbook import chapters, status
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.book import execute, status
 from qmlbook.evidence import report
 from qmlbook.evidence.store import Store
 
@@ -53,7 +53,7 @@ TIME = re.compile(
 )
 GLANCE = {
     name: text
-    for name, source in chapters.sources(ROOT).items()
+    for name, source in execute.sources(ROOT).items()
     if "**Time**" in (text := source.read_text("utf-8"))
 }
 
@@ -106,7 +106,7 @@ def test_the_evidence_is_added_up(tmp_path):
 
 @pytest.mark.parametrize("name", status.costs(ROOT))
 def test_what_a_chapter_says_it_takes_is_of_the_order_of_what_it_took(name):
-    text = chapters.sources(ROOT)[name].read_text("utf-8")
+    text = execute.sources(ROOT)[name].read_text("utf-8")
     cost = status.costs(ROOT)[name]["quick"]  # a chapter without it is shown as not measured
     assert cost.memory_mb > 50
     if "At a glance\n" in text:
@@ -135,7 +135,7 @@ def test_each_chapter_is_measured_by_itself(project):
 @pytest.mark.slow
 def test_a_page_is_stale_when_the_figures_beside_it_change(project):
     def run():
-        return {r.name: r.status for r in chapters.run(root=project.root, echo=project.said.append)}
+        return {r.name: r.status for r in execute.run(root=project.root, echo=project.said.append)}
 
     project.chapters(
         page=chapter("Page", ("parameters", PARAMETERS), "print(1)"),
@@ -143,7 +143,7 @@ def test_a_page_is_stale_when_the_figures_beside_it_change(project):
     )
     project.write("book/page.json", "{}")
     run()
-    assert list(chapters.executed(["page", "other"], project.root)) == ["page", "other"]
+    assert list(execute.executed(["page", "other"], project.root)) == ["page", "other"]
     project.write("book/page.json", '{"new": 1}')
-    assert list(chapters.executed(["page", "other"], project.root)) == ["other"]
+    assert list(execute.executed(["page", "other"], project.root)) == ["other"]
     assert run() == {"page": "executed", "other": "up to date"}

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmlbook import paths
-from qmlbook.errors import QmlbookError
+from qmlbook.base import paths
+from qmlbook.base.errors import QmlbookError
 from qmlbook.evidence import store as module
 from qmlbook.evidence.store import Record, Store, clean_metrics, config_key
 

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from . import __version__, paths
+from . import __version__
 from . import papers as rooms
-from .choices import ListFormat, Profile, RecordFormat, ReportFormat
-from .errors import QmlbookError, UsageError, exit_status
+from .base import paths
+from .base.choices import ListFormat, Profile, RecordFormat, ReportFormat
+from .base.errors import QmlbookError, UsageError, exit_status
 
 app = typer.Typer(
     help="Run, check and build *Quantum Learning, Rerun*, and its evidence.",
@@ -25,7 +26,7 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 
 
 def _chapter_names() -> list[str]:
-    from . import chapters as library
+    from .book import execute as library
 
     return library.names()
 
@@ -85,8 +86,8 @@ def chapters(
     format: Annotated[ListFormat, typer.Option(help="How --parameters lists them.")] = "table",
 ) -> None:
     """Execute chapters with papermill, to `_build/executed/<profile>/`."""
-    from . import chapters as library
-    from .parameters import render
+    from .book import execute as library
+    from .book.parameters import render
 
     if parameters:
         typer.echo(render(library.parameters(names), format))
@@ -112,7 +113,7 @@ def check(
     jobs: Jobs = 2,
 ) -> None:
     """Re-run the stored references with nbval and compare every output."""
-    from . import references
+    from .book import references
 
     raise typer.Exit(not references.check(names, update=update, jobs=jobs))
 
@@ -123,7 +124,7 @@ def measure(
     profile: Annotated[Profile, typer.Option(help="How much is run.")] = "quick",
 ) -> None:
     """Execute chapters one by one and store how long they took and how much memory."""
-    from . import status
+    from .book import status
 
     status.measure(names, profile=profile)
 
@@ -137,7 +138,7 @@ def build(
     repository: Repository = None,
 ) -> None:
     """Build the HTML book from the executed chapters; warnings are errors."""
-    from . import book
+    from .book.site import build as book
 
     page = book.build(open_browser=open_browser, jobs=jobs, repository=repository)
     typer.echo(f"The book is at {page}")
@@ -152,7 +153,7 @@ def pdf(
     repository: Repository = None,
 ) -> None:
     """Print the whole book to one PDF; needs Chromium, Chrome or Edge."""
-    from . import printing
+    from .book import pdf as printing
 
     typer.echo(f"The PDF is at {printing.pdf(to, jobs=jobs, repository=repository)}")
 
@@ -166,7 +167,7 @@ def course(
     ] = False,
 ) -> None:
     """Write notebooks for students and teachers, and slides, of chapters with exercises."""
-    from . import course as library
+    from .book import course as library
 
     typer.echo(f"The course is in {library.write(names, to=to, force=force, echo=typer.echo)}")
 
@@ -305,7 +306,7 @@ def vectors(
     format: Annotated[ListFormat, typer.Option(help="How it is written.")] = "table",
 ) -> None:
     """Hold the library against reference vectors made with the papers' released code."""
-    from . import vectors as library
+    from .papers import vectors as library
 
     results = library.check_files(files)
     typer.echo(library.render(results, format))

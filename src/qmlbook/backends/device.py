@@ -10,8 +10,8 @@ from pennylane.devices import Device, ExecutionConfig
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
-from ..errors import UsageError
-from ..rng import stream
+from ..base.errors import UsageError
+from ..base.rng import stream
 from . import machines
 from .jobs import (
     Job,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 
-from ..errors import UsageError, choose
-from ..rng import stream
+from ..base.errors import UsageError, choose
+from ..base.rng import stream
 from .device import QiskitDevice
 from .translate import Size, open_circuit, size_of
 

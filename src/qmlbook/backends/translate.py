@@ -13,7 +13,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting
 from pennylane.transforms.core import CompilePipeline, transform
 
-from ..errors import UsageError
+from ..base.errors import UsageError
 
 # PennyLane's gate -> the method of QuantumCircuit that takes the same parameters and wires.
 GATES = {

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import paths
-from ..errors import QmlbookError, UsageError, choose
+from ..base import paths
+from ..base.errors import QmlbookError, UsageError, choose
 from . import files
 from .download import Bar, obtain
 from .files import Found, cache_dir

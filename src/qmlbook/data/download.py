@@ -5,7 +5,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from ..errors import QmlbookError
+from ..base.errors import QmlbookError
 from .files import file_sha256
 from .sets import Source
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from .. import paths
-from ..errors import QmlbookError, UsageError
+from ..base import paths
+from ..base.errors import QmlbookError, UsageError
 from .sets import SETS, SPLITS
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images, labels

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import paths
+from ..base import paths
 
 MAX_LIST = 256  # longer lists are data, not metrics
 DIGITS = 12

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .build import Table, Windows, basis, batched_factors, product_state, window_matrices
+from .build import (
+    Table,
+    Windows,
+    basis,
+    batched_factors,
+    product_state,
+    window_matrices,
+)
 from .evolve import Move, evolve
 from .gates import TERMS, constant
 from .plan import CORE, Gate, Group, Ref, Step, embed, embedding, fuse, merge, spread

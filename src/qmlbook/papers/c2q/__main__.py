@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import torch
 
-from ...errors import exit_status, require_least
-from ...rng import stream
-from . import learning, models, weights
+from ...base.errors import exit_status, require_least
+from ...base.rng import stream
+from . import models, training, weights
 
 
 def main(words: Sequence[str]) -> int:
@@ -40,12 +40,12 @@ def make_all(arguments: argparse.Namespace) -> None:
 
 def make(width: int, seed: int, again: bool) -> None:
     """Train and store one network, and say how good it is."""
-    recipe, word = learning.Recipe(width), "stored"
+    recipe, word = training.Recipe(width), "stored"
     if again or weights.load(width, seed) is None:
         network = models.Source(stream(seed, "source", width, "init"), width, recipe.averaging)
-        weights.save(learning.train_source(network, recipe, seed), width, seed)
+        weights.save(training.train_source(network, recipe, seed), width, seed)
         word = "trained"
-    accuracy = learning.source_accuracy(learning.source(recipe, seed))
+    accuracy = training.source_accuracy(training.source(recipe, seed))
     print(f"width {width}, seed {seed}: {word}, test accuracy {accuracy:.2f} %", flush=True)
 
 

@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from ... import data
-from ...errors import UsageError, exit_status, require_least
-from . import experiment, learning, models, released
+from ...base.errors import UsageError, exit_status, require_least
+from . import experiment, models, released, training
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -26,7 +26,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         UsageError: one sentence that names the argument, what was given and what is allowed.
     """
     parser = released.parser(device="cpu")
-    parser.add_argument("--split", choices=tuple(learning.ROLES), default="released")
+    parser.add_argument("--split", choices=tuple(training.ROLES), default="released")
     parser.add_argument("--loss", choices=("published", "corrected"), default="published")
     arguments = parser.parse_args(words)
     released.validate(arguments)
@@ -42,7 +42,7 @@ def configure(arguments: argparse.Namespace) -> experiment.Config:
     """Return the configuration of a run; fewer images where the whole set is not here."""
     dataset, classes = data.canonical(arguments.data), (arguments.c1, arguments.c2)
     template = experiment.CORRECTED if arguments.loss == "corrected" else experiment.PUBLISHED
-    trained_on, evaluated_on = learning.ROLES[arguments.split]
+    trained_on, evaluated_on = training.ROLES[arguments.split]
     return replace(
         template,
         dataset=dataset,
@@ -76,7 +76,7 @@ def report(arguments: argparse.Namespace) -> None:
     if seed is None:
         seed = int(np.random.default_rng().integers(200))
     config = configure(arguments)
-    trained_on, evaluated_on = learning.splits(config)
+    trained_on, evaluated_on = training.splits(config)
     total, trained = models.published_sizes(config.classifier, config.nlayers)
     print(
         f"{config.classifier} classifier, n = {config.nlayers}, seed {seed}, {total} parameters"

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ...errors import UsageError
+from ...base.errors import UsageError
 
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST")
 

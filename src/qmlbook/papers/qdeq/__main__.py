@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import yaml
 
-from ... import paths
-from ...errors import QmlbookError, exit_status
+from ...base import paths
+from ...base.errors import QmlbookError, exit_status
 from . import experiment
 
 HEADER = """\
@@ -30,7 +30,7 @@ def tune() -> str:
     Raises:
         QmlbookError: if no model has all of its runs.
     """
-    from ...evidence.store import Store  # an entry point, like the command line
+    from ...evidence.store import Store
 
     found = experiment.best(Store().records("qdeq"))
     if not found:

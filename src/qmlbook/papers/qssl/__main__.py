@@ -13,8 +13,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ... import backends, paths
-from ...errors import QmlbookError, UsageError, exit_status, require_least
+from ... import backends
+from ...base import paths
+from ...base.errors import QmlbookError, UsageError, exit_status, require_least
 from . import experiment, hardware, weights
 
 HEADER = """\
@@ -29,7 +30,7 @@ def tune() -> str:
     Raises:
         QmlbookError: if runs are missing.
     """
-    from ...evidence.store import Store  # an entry point, like the command line
+    from ...evidence.store import Store
 
     chosen = experiment.best(Store().records("qssl"))
     if chosen is None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import QmlbookError
-from ...rng import stream
+from ...base.errors import QmlbookError
+from ...base.rng import stream
 from . import models, sequences
 from .sequences import Answers, Questions
 

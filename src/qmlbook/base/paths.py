@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import UsageError, WriteError
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def project_root() -> Path:

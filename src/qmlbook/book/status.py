@@ -18,11 +18,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import chapters, papers, paths
-from .errors import QmlbookError, UsageError
-from .evidence.claims import load
-from .evidence.report import markdown_table, reading_order
-from .evidence.store import Record, Store
+from .. import papers
+from ..base import paths
+from ..base.errors import QmlbookError, UsageError
+from ..evidence.claims import load
+from ..evidence.report import markdown_table, reading_order
+from ..evidence.store import Record, Store
+from . import execute
 
 #: Packages whose versions decide what a reader gets.
 PACKAGES = (
@@ -88,14 +90,14 @@ def measure(
     *,
     profile: str = "quick",
     root: Path | None = None,
-    echo: Callable[[str], object] = chapters.say,
+    echo: Callable[[str], object] = execute.say,
 ) -> Costs:
     """Execute chapters one after the other and store what each took.
 
     Args:
         selected: chapters; none for all.
         profile: ``quick``, which sees only the data in the repository, or ``full``.
-        root: the checkout; by default :func:`qmlbook.paths.project_root`.
+        root: the checkout; by default :func:`qmlbook.base.paths.project_root`.
         echo: called with one line per finished chapter.
 
     Returns:
@@ -109,8 +111,8 @@ def measure(
     if sys.platform == "win32":
         raise QmlbookError("Memory is measured on Linux and macOS only.")
     root = root or paths.project_root()
-    known = chapters.names(root)
-    for name in chapters.select(selected, root):
+    known = execute.names(root)
+    for name in execute.select(selected, root):
         # A fresh process for each, since a system keeps one peak for all children of a process.
         fresh = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=fresh) as pool:
@@ -131,7 +133,7 @@ def _measured(name: str, profile: str, root: Path) -> Cost:
     """Execute one chapter in this process, which has run nothing before, and return its cost."""
     import resource
 
-    (result,) = chapters.run(
+    (result,) = execute.run(
         [name],
         profile=profile,
         jobs=1,
@@ -177,7 +179,7 @@ def chapters_table(root: Path | None = None) -> str:
         stored, rows = costs(root), []
     except UsageError as error:
         return f"{error}\n"
-    for name in chapters.names(root):
+    for name in execute.names(root):
         quick, full = (_words(stored.get(name, {}).get(profile)) for profile in papers.PROFILES)
         at_full_scale = full[0] if full[0] == NOT_MEASURED else ", ".join(full)
         rows.append([f'<a href="{name}.html">{name}</a>', *quick, at_full_scale])

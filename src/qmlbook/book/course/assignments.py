@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ...base.errors import QmlbookError
 from .. import notebooks
-from ..errors import QmlbookError
 from .myst import Chapter, Exercise
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """A Sphinx extension: what a page of the book has that neither Sphinx nor the theme gives it.
 
 A number and its per cent sign stay on one line. The theme offers the file a page was made from,
-which for a chapter is the executed notebook; this adds the source of the chapter. `qmlbook.book`
-stages the sources and loads this extension; a plain ``jupyter-book build .``, whose pages are made
-from the sources, does without.
+which for a chapter is the executed notebook; this adds the source of the chapter. The module
+`build` stages the sources and loads this extension; a plain ``jupyter-book build .``, whose pages
+are made from the sources, does without.
 """
 
 from __future__ import annotations

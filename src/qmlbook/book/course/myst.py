@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .. import contents, notebooks
-from ..errors import QmlbookError
+from ...base.errors import QmlbookError
+from .. import chapters, notebooks
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -69,7 +69,7 @@ class Book:
         """Read the pages and ``references.bib`` of a checkout."""
         from pybtex.database import parse_file
 
-        pages = [root / f"{name}.md" for name in contents.documents(root)]
+        pages = [root / f"{name}.md" for name in chapters.documents(root)]
         titles = {
             page.stem: re.search(r"^# (.+)$", page.read_text("utf-8"), re.MULTILINE)[1]
             for page in pages

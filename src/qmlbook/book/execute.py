@@ -2,8 +2,8 @@
 
 A chapter is a MyST notebook that ``_toc.yml`` lists. It runs in a process and a kernel of its own,
 and the executed notebook is stamped with what it was made from, so that no page ever shows the
-output of other code or other data. :mod:`qmlbook.references` compares such notebooks with stored
-ones, :mod:`qmlbook.book` makes pages of them.
+output of other code or other data. :mod:`qmlbook.book.references` compares such notebooks with
+stored ones, :mod:`qmlbook.book.site.build` makes pages of them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from . import contents, notebooks, paths
-from .errors import QmlbookError, UsageError, choose
-from .papers import PROFILES
+from ..base import paths
+from ..base.errors import QmlbookError, UsageError, choose
+from ..papers import PROFILES
+from . import chapters as contents
+from . import notebooks
 from .parameters import Parameter, accept, declared
 from .programs import Programs
 
@@ -132,7 +134,7 @@ def parameters(
 
     Args:
         selected: chapters; none for all.
-        root: the checkout; by default :func:`qmlbook.paths.project_root`.
+        root: the checkout; by default :func:`qmlbook.base.paths.project_root`.
 
     Raises:
         UsageError: for an unknown chapter.
@@ -171,14 +173,14 @@ def run(
         selected: chapters; none for all.
         profile: ``quick`` or ``full``, each with its own folder.
         parameters: other values for parameters; text is read by
-            :func:`qmlbook.parameters.parse_value`.
+            :func:`qmlbook.book.parameters.parse_value`.
         keep_going: run the other chapters when one fails.
         jobs: how many chapters run at a time.
         force: run chapters that are up to date, too.
         embedded: hide the reader's own data (see :func:`kernel_environment`).
         cell_timeout: seconds one cell may take before its chapter fails; by default
             ``CELL_TIMEOUT`` of the profile.
-        root: the checkout; by default :func:`qmlbook.paths.project_root`.
+        root: the checkout; by default :func:`qmlbook.base.paths.project_root`.
         echo: called with a line when a chapter starts and when it is done.
 
     Returns:
@@ -315,7 +317,7 @@ def kernel_environment(root: Path, scratch: Path, *, embedded: bool) -> dict[str
 
 def _own_data() -> str:
     """Return the reader's data that could answer in place of the repository's; empty if none."""
-    from .data import cache_dir
+    from ..data import cache_dir
 
     cached = sorted(path.name for path in cache_dir().glob("[!.]*"))
     return "\n".join([os.environ.get("QMLBOOK_DATA", ""), *cached]).strip()

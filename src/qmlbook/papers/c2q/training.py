@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ... import data
-from ...rng import stream
+from ...base.rng import stream
 from . import losses, models, weights
 from .circuits import count_params
 from .descent import Adam, Nesterov, minimise

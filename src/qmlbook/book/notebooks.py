@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import paths
+from ..base import paths
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ... import data
-from ...errors import QmlbookError
-from ...rng import stream
+from ...base.errors import QmlbookError
+from ...base.rng import stream
 from . import models
 from .features import features, grey
 from .models import EQUILIBRIUM, Draws

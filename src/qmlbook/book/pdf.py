@@ -20,8 +20,11 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import yaml
 
-from . import book, chapters, contents, paths
-from .errors import QmlbookError, UsageError
+from ..base import paths
+from ..base.errors import QmlbookError, UsageError
+from . import chapters as contents
+from . import execute
+from .site import build
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -78,7 +81,7 @@ def pdf(
     jobs: int = 2,
     repository: str | None = None,
     root: Path | None = None,
-    echo: Callable[[str], object] = chapters.say,
+    echo: Callable[[str], object] = execute.say,
 ) -> Path:
     """Build the book if it is not up to date and print the whole of it to one PDF.
 
@@ -86,14 +89,14 @@ def pdf(
         to: the file to write; by default ``_build/book.pdf``.
         jobs: how many chapters run at a time, should any have to run.
         repository: address of the book on GitHub, if it was or is to be built with one.
-        root: the checkout; by default :func:`qmlbook.paths.project_root`.
+        root: the checkout; by default :func:`qmlbook.base.paths.project_root`.
         echo: called with lines of progress.
 
     Returns:
         The PDF.
 
     Raises:
-        UsageError: if ``to`` is a folder, or as :func:`qmlbook.book.build`.
+        UsageError: if ``to`` is a folder, or as :func:`qmlbook.book.site.build.build`.
         QmlbookError: if there is no browser to print with, or the book cannot be built.
     """
     if to and to.is_dir():
@@ -104,7 +107,7 @@ def pdf(
     root = root or paths.project_root()
     to = to or root / "_build" / "book.pdf"
     with browser() as program:  # before anything that takes long
-        html = book.build(jobs=jobs, repository=repository, root=root, echo=echo).parent
+        html = build.build(jobs=jobs, repository=repository, root=root, echo=echo).parent
         echo("pdf: printing the pages")
         paths.write(to, _print(program, html, document(html, root)))
     return to

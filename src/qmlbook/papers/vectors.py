@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from .errors import QmlbookError, UsageError, shown
-from .papers.cases import Inputs, Kind
+from .. import papers
+from ..base.errors import QmlbookError, UsageError, shown
+from .shared.cases import Inputs, Kind
 
 TOLERANCE = 1e-8
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ... import data
-from ...augment import colour_view, draw_warps
-from ...rng import stream
+from ...base.rng import stream
+from ..shared.crops import colour_view, draw_warps
 from . import losses, models
 
 if TYPE_CHECKING:

@@ -31,8 +31,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from . import chapters, notebooks, pages, paths
-from .errors import QmlbookError, UsageError
+from ...base import paths
+from ...base.errors import QmlbookError, UsageError
+from .. import execute, notebooks
+from . import sphinx_pages
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -59,7 +61,7 @@ def build(
     jobs: int = 2,
     repository: str | None = None,
     root: Path | None = None,
-    echo: Callable[[str], object] = chapters.say,
+    echo: Callable[[str], object] = execute.say,
 ) -> Path:
     """Run the chapters that need it and build the book to ``_build/html/``, warnings as errors.
 
@@ -67,7 +69,7 @@ def build(
         open_browser: show the book in the reader's browser.
         jobs: how many chapters run at a time.
         repository: address of the book on GitHub; with it, pages offer Colab and Binder.
-        root: the checkout; by default :func:`qmlbook.paths.project_root`.
+        root: the checkout; by default :func:`qmlbook.base.paths.project_root`.
         echo: called with lines of progress.
 
     Returns:
@@ -89,7 +91,7 @@ def build(
         _recover(folder)
         for remains in folder.glob(f"{_NEW}*"):  # of a build that was killed
             shutil.rmtree(remains, ignore_errors=True)
-        results = chapters.run(jobs=jobs, root=root, echo=echo)
+        results = execute.run(jobs=jobs, root=root, echo=echo)
         if bad := [result.name for result in results if not result.ok]:
             raise QmlbookError(
                 f"The book was not built, because these chapters failed: {', '.join(bad)}."
@@ -158,7 +160,7 @@ def _stage(
     address: str,
 ) -> None:
     """Write the folder the site is built from: pages, executed notebooks, a config of its own."""
-    sources = chapters.sources(root)
+    sources = execute.sources(root)
 
     def unwanted(folder: str, entries: list[str]) -> list[str]:
         return [
@@ -175,7 +177,7 @@ def _stage(
     for name, source in sources.items():
         page = source.relative_to(root)
         shutil.copyfile(executed[name], site / page.with_suffix(".ipynb"))
-        offered = site / pages.EXTRA / pages.DOWNLOADS / page
+        offered = site / sphinx_pages.EXTRA / sphinx_pages.DOWNLOADS / page
         offered.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, offered)
     if (example := root / "tests" / "sixth").is_dir():  # the page on adding a paper shows it
@@ -188,8 +190,8 @@ def _stage(
     # of the sources would keep them out here.
     config |= {"execute": {"execute_notebooks": "off"}, "exclude_patterns": []}
     settings = config["sphinx"]["config"]
-    settings["extensions"] = [*settings["extensions"], pages.__name__]
-    settings["html_extra_path"] = [pages.EXTRA]
+    settings["extensions"] = [*settings["extensions"], sphinx_pages.__name__]
+    settings["html_extra_path"] = [sphinx_pages.EXTRA]
     if repository:
         config["repository"] = {"url": repository, "branch": TWINS, "path_to_book": TWINS}
         config["launch_buttons"] = {
@@ -206,7 +208,7 @@ def _write_twins(root: Path, repository: str | None) -> None:
     """Write the notebooks that Colab and Binder open; without a repository there are none."""
     folder = root / "_build" / TWINS
     shutil.rmtree(folder, ignore_errors=True)
-    for source in chapters.sources(root).values() if repository else ():
+    for source in execute.sources(root).values() if repository else ():
         file = folder / source.relative_to(root).with_suffix(".ipynb")
         notebooks.write(_twin(source, root, repository), file)
 
@@ -224,7 +226,7 @@ def _twin(source: Path, root: Path, repository: str) -> NotebookNode:
 
 def _fingerprint(site: Path, version: str) -> str:
     """Return the digest of a staged site and of the programs that build it."""
-    whole = hashlib.sha256(version.encode() + Path(pages.__file__).read_bytes())
+    whole = hashlib.sha256(version.encode() + Path(sphinx_pages.__file__).read_bytes())
     for path in sorted(site.rglob("*")):
         if path.is_file():
             whole.update(f"\n{path.relative_to(site).as_posix()} ".encode())

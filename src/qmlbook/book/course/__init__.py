@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from .. import chapters, paths
-from ..errors import QmlbookError, UsageError, choose
+from ...base import paths
+from ...base.errors import QmlbookError, UsageError, choose
+from .. import execute
 from . import assignments, slides
 from .myst import Book, Chapter
 
@@ -34,7 +35,7 @@ def write(
     to: Path = Path("course"),
     force: bool = False,
     root: Path | None = None,
-    echo: Callable[[str], object] = chapters.say,
+    echo: Callable[[str], object] = execute.say,
 ) -> Path:
     """Write student notebooks, teacher's notebooks and slides of chapters with exercises.
 
@@ -45,7 +46,7 @@ def write(
         selected: chapters; none for all that have exercises.
         to: the folder to write to. Other files in it are left alone.
         force: replace files that are there with other content (but never ``nbgrader_config.py``).
-        root: the checkout; by default :func:`qmlbook.paths.project_root`.
+        root: the checkout; by default :func:`qmlbook.base.paths.project_root`.
         echo: called with a line per chapter.
 
     Returns:
@@ -62,7 +63,7 @@ def write(
         raise QmlbookError("Slides need nbconvert: pip install 'qmlbook[course]'.")
     book = Book.read(root)
     content: dict[str, bytes] = {CONFIG: _CONFIG_TEXT}
-    executed = chapters.executed(wanted, root)
+    executed = execute.executed(wanted, root)
     for name in wanted:
         made, line = _chapter(read(name, root, book), executed.get(name))
         content |= made
@@ -80,7 +81,7 @@ def select(selected: Iterable[str] | None, root: Path) -> list[str]:
     Raises:
         UsageError: names the first that is no chapter with exercises and lists those that are.
     """
-    sources = chapters.sources(root).items()
+    sources = execute.sources(root).items()
     known = [name for name, path in sources if "{exercise-start}" in path.read_text("utf-8")]
     wanted = list(dict.fromkeys(selected or known))
     for name in wanted:
@@ -93,7 +94,7 @@ def read(name: str, root: Path, book: Book | None = None) -> Chapter:
     """Return a chapter as it is written, translated."""
     import jupytext
 
-    source = chapters.sources(root)[name]
+    source = execute.sources(root)[name]
     return Chapter(name, jupytext.read(source), book or Book.read(root))
 
 

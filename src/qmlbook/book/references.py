@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import chapters, notebooks, paths
-from .errors import UsageError
+from ..base import paths
+from ..base.errors import UsageError
+from . import execute, notebooks
 from .programs import Programs
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def check(
     *,
     update: bool = False,
     jobs: int = 2,
-    cell_timeout: float = chapters.CELL_TIMEOUT["quick"],
+    cell_timeout: float = execute.CELL_TIMEOUT["quick"],
     root: Path | None = None,
-    echo: Callable[[str], object] = chapters.say,
+    echo: Callable[[str], object] = execute.say,
 ) -> bool:
     """Run the references again and compare, or (``update``) write them anew.
 
@@ -56,7 +57,7 @@ def check(
         update: write references from a quick run instead of comparing.
         jobs: how many notebooks run at a time.
         cell_timeout: seconds one cell may take.
-        root: the checkout; by default :func:`qmlbook.paths.project_root`.
+        root: the checkout; by default :func:`qmlbook.base.paths.project_root`.
         echo: called with one text per finished chapter.
 
     Returns:
@@ -67,13 +68,13 @@ def check(
         QmlbookError: (``update``) for a chapter that does not declare its parameters properly.
     """
     root = root or paths.project_root()
-    wanted = list(chapters.select(selected, root))
+    wanted = list(execute.select(selected, root))
     if jobs < 1:
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
     failed = set()
     if update:
         paths.require_writable(folder(root))
-        results = chapters.run(
+        results = execute.run(
             wanted, embedded=True, jobs=jobs, cell_timeout=cell_timeout, root=root, echo=echo
         )
         for result in results:
@@ -111,7 +112,7 @@ def guard(name: str, root: Path) -> list[str]:
     reference = folder(root) / f"{name}.ipynb"
     if not reference.is_file():
         return [f"no reference; `qmlbook check {name} --update` writes it"]
-    source = jupytext.read(chapters.sources(root)[name])
+    source = jupytext.read(execute.sources(root)[name])
     try:
         return guard_reference(nbformat.read(reference, as_version=4), source)
     except (ValueError, LookupError, AttributeError, nbformat.ValidationError):
@@ -145,7 +146,7 @@ def guard_reference(notebook: NotebookNode, source: NotebookNode) -> list[str]:
 
 def guard_orphans(root: Path) -> dict[str, list[str]]:
     """Return a complaint for every reference without a chapter."""
-    known = chapters.names(root)
+    known = execute.names(root)
     return {
         path.stem: [f"{path.relative_to(root)} has no chapter in _toc.yml; remove it"]
         for path in sorted(folder(root).glob("*.ipynb"))
@@ -198,7 +199,7 @@ def _nbval(reference: Path, root: Path, cell_timeout: float, programs: Programs)
         with paths.writing(scratch):
             settings.write_text("[pytest]\n", "utf-8")
             patterns.write_text(sanitize, "utf-8")
-            env = chapters.kernel_environment(root, Path(scratch), embedded=True)
+            env = execute.kernel_environment(root, Path(scratch), embedded=True)
         options = ["-c", settings, "--noconftest", "-p", "no:cacheprovider", "-p", "nbval.plugin"]
         options += ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", patterns]
         options += ["--nbval-cell-timeout", str(cell_timeout), "--color=no", "--quiet", "-rN"]

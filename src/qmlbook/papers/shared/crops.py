@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import UsageError
+from ...base.errors import UsageError
 
 SCALE = (0.08, 1.0)  # share of the area that a crop covers
 RATIO = (3 / 4, 4 / 3)  # width over height, log-uniform

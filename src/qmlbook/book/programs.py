@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import QmlbookError
+from ..base.errors import QmlbookError
 
 #: Seconds a program has to end by itself, its kernel included, before it is killed.
 GRACE = 15

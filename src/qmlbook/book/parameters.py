@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from ..base.choices import ListFormat
+from ..base.errors import QmlbookError, UsageError, choose, shown
 from . import notebooks
-from .choices import ListFormat
-from .errors import QmlbookError, UsageError, choose, shown
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import QmlbookError, UsageError, choose
+from ...base.errors import QmlbookError, UsageError, choose
 
 Map = Callable[[Tensor], Tensor]
 STOPS = ("rel", "abs")

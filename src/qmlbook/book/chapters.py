@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import QmlbookError
+from ..base.errors import QmlbookError
 
 
 def documents(root: Path) -> list[str]:

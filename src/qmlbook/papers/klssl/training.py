@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ... import data
-from ...augment import draw_crops
-from ...rng import stream
+from ...base.rng import stream
+from ..shared.crops import draw_crops
 from . import models
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import UsageError
+from ...base.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
