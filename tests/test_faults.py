@@ -23,11 +23,10 @@ import pytest
 from test_chapters import PARAMETERS, TINY, Project, chapter
 
 from qmlbook import cli
-from qmlbook.base import files as weights
-from qmlbook.base import paths
+from qmlbook.base import files, paths
 from qmlbook.base.errors import QmlbookError, UsageError, WriteError, choose, shown
 from qmlbook.book import execute, parameters, programs, references
-from qmlbook.data import files
+from qmlbook.data import readers
 from qmlbook.evidence import claims
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,11 +218,11 @@ def test_a_write_that_does_not_fit_leaves_the_old_file(tmp_path, kind):
 
     def write(size):
         if kind == "npz":
-            files.save_npz(path, {"x": rng.integers(0, 256, size, dtype=np.uint8)})
+            readers.save_npz(path, {"x": rng.integers(0, 256, size, dtype=np.uint8)})
         elif kind == "safetensors":
-            weights.save({"x": torch.zeros(size)}, path)
+            files.save_tensors({"x": torch.zeros(size)}, path)
         else:
-            paths.write(path, b"x" * size, checksum=kind == "checksum")
+            files.write(path, b"x" * size, checksum=kind == "checksum")
 
     write(10)
     before = tree(tmp_path)
@@ -235,9 +234,9 @@ def test_a_write_that_does_not_fit_leaves_the_old_file(tmp_path, kind):
     assert tree(tmp_path) == before
     write(10_000)
     if kind == "npz":
-        files.check_container(path)
+        readers.check_container(path)
     elif kind == "safetensors":
-        assert len(weights.load(path)["x"]) == 10_000
+        assert len(files.load_tensors(path)["x"]) == 10_000
 
 
 @pytest.mark.slow
@@ -452,9 +451,9 @@ def test_a_program_that_does_not_listen_is_killed(tmp_path, monkeypatch):
 
 def test_two_builds_do_not_work_in_the_same_folder_at_once(tmp_path):
     lock = tmp_path / "_build" / ".lock"
-    code = "import sys, pathlib\nfrom qmlbook import paths\n"
-    code += "with paths.locked(pathlib.Path(sys.argv[1])): print('in', flush=True)"
-    with paths.locked(lock):
+    code = "import sys, pathlib\nfrom qmlbook.base import files\n"
+    code += "with files.locked(pathlib.Path(sys.argv[1])): print('in', flush=True)"
+    with files.locked(lock):
         process = subprocess.Popen(
             [sys.executable, "-c", code, lock],
             env=environment(tmp_path),
@@ -482,9 +481,9 @@ def call(monkeypatch, capsys, root, *words):
 def test_weights_that_are_damaged(tmp_path):
     import torch
 
-    file = weights.save({"x": torch.arange(4.0)}, tmp_path / "net.safetensors")
-    assert weights.load(file)["x"].tolist() == [0, 1, 2, 3]
-    good, beside = file.read_bytes(), paths.checksum_file(file)
+    file = files.save_tensors({"x": torch.arange(4.0)}, tmp_path / "net.safetensors")
+    assert files.load_tensors(file)["x"].tolist() == [0, 1, 2, 3]
+    good, beside = file.read_bytes(), files.checksum_file(file)
     stored = beside.read_bytes()
     for content, sums in [
         (good[:-1], stored),
@@ -498,7 +497,7 @@ def test_weights_that_are_damaged(tmp_path):
         file.write_bytes(content)
         beside.unlink(missing_ok=True) if sums is None else beside.write_bytes(sums)
         with pytest.raises(QmlbookError, match=r"net\.safetensors does not have the checksum"):
-            weights.load(file)
+            files.load_tensors(file)
 
 
 def test_records_that_are_damaged_are_told_and_the_report_goes_on(monkeypatch, capsys, project):

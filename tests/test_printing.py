@@ -25,14 +25,15 @@ A4 = (595, 842)
 
 def call(*arguments, before=""):
     """Run the command in a process of its own, as every loop of events needs one."""
-    code = f"import sys; from qmlbook import chapters, cli, printing; {before or None}; cli.main()"
+    imports = "from qmlbook import cli; from qmlbook.book import execute, pdf"
+    code = f"import sys; {imports}; {before or None}; cli.main()"
     words = [sys.executable, "-c", code, "pdf", *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True)
 
 
 def test_without_a_browser_one_sentence_says_what_to_install(tmp_path):
     missing = [{"executable_path": str(tmp_path / "chromium")}]
-    before = f"printing._browsers = lambda: {missing}; chapters.run = None"
+    before = f"pdf._browsers = lambda: {missing}; execute.run = None"
     done = call("--to", tmp_path / "book.pdf", before=before)
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1

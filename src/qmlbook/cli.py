@@ -11,9 +11,16 @@ import typer
 
 from . import __version__
 from . import papers as rooms
-from .base import paths
-from .base.choices import ListFormat, Profile, RecordFormat, ReportFormat
-from .base.errors import QmlbookError, UsageError, exit_status
+from .base import files
+from .base.errors import (
+    ListFormat,
+    Profile,
+    QmlbookError,
+    RecordFormat,
+    ReportFormat,
+    UsageError,
+    exit_status,
+)
 
 app = typer.Typer(
     help="Run, check and build *Quantum Learning, Rerun*, and its evidence.",
@@ -295,7 +302,7 @@ def _put(text: str, to: Path | None) -> None:
         typer.echo(text, nl=False)
         return
     try:
-        paths.write(to, text.encode())
+        files.write(to, text.encode())
     except OSError as error:
         raise QmlbookError(f"--to {to}: the file cannot be written ({error.strerror}).") from error
 

@@ -1,7 +1,17 @@
-"""Errors that are meant to be read by people."""
+"""Errors that are meant to be read by people, and what is chosen by a word: one list each."""
 
 import sys
 from collections.abc import Callable, Iterable
+from typing import Literal
+
+# How much of a paper is run.
+Profile = Literal["quick", "full"]
+# How a list is written: for people, or for programs.
+ListFormat = Literal["table", "json"]
+# How run records are written.
+RecordFormat = Literal["csv", "json"]
+# How verdicts are written.
+ReportFormat = Literal["table", "markdown", "json", "csv"]
 
 
 class QmlbookError(Exception):

@@ -1,19 +1,124 @@
-"""Stored tensors: a safetensors file with its checksum beside it."""
+"""How a file is written whole, its digest, and tensors in a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import paths
-from .errors import QmlbookError
+from .errors import QmlbookError, WriteError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def load(file: Path) -> dict[str, Tensor] | None:
+def checksum_file(path: Path) -> Path:
+    """Return the file beside another one that holds its SHA-256, as ``sha256sum`` writes it."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of bytes in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def writing(place: Path | str) -> Iterator[None]:
+    """Turn what the system says when ``place`` cannot be written into one sentence.
+
+    Raises:
+        WriteError: where the block raises an ``OSError``: no permission, a full disk.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        first = error.args[0][0] if isinstance(error, shutil.Error) else error.args
+        reason = error.strerror or str(first[-1])
+        problem = WriteError(
+            f"{place} cannot be written ({reason}); QMLBOOK_ROOT, QMLBOOK_CACHE and TMPDIR can "
+            "name another checkout, cache and temporary folder."
+        )
+        problem.strerror = reason  # for callers who know better what the reader can do
+        raise problem from error
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Let one process at a time into the block; others wait.
+
+    Args:
+        file: the lock, made if need be with its folder, and left there.
+
+    Raises:
+        WriteError: if the lock cannot be written.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(file)
+    with writing(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder and try to write in it, so that long work does not fail at its end.
+
+    Raises:
+        WriteError: if it cannot be made, or nothing can be written in it.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+def write(path: Path, content: bytes, *, checksum: bool = False) -> None:
+    """Write a file at once: readers see the old file or the new one, nothing between.
+
+    The content is on the disk before it takes its name, and where that fails nothing is left.
+
+    Args:
+        path: the file; its folder is made if need be.
+        content: all of it.
+        checksum: also write :func:`checksum_file`.
+
+    Raises:
+        WriteError: if it cannot be written.
+    """
+    contents = {path: content}
+    if checksum:
+        contents[checksum_file(path)] = f"{sha256(content)}  {path.name}\n".encode()
+    partial = {file: file.with_name(f".{file.name}.{os.getpid()}.part") for file in contents}
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for file, part in partial.items():
+                with part.open("wb") as stream:
+                    stream.write(contents[file])
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            if checksum:  # it must never stand beside a file it does not describe
+                checksum_file(path).unlink(missing_ok=True)
+            for file, part in partial.items():
+                part.replace(file)
+        finally:
+            for part in partial.values():
+                with suppress(OSError):
+                    part.unlink()
+
+
+def load_tensors(file: Path) -> dict[str, Tensor] | None:
     """Return the tensors of a file by name, ``None`` if there is no such file.
 
     Raises:
@@ -23,9 +128,9 @@ def load(file: Path) -> dict[str, Tensor] | None:
 
     if not file.is_file():
         return None
-    content, beside = file.read_bytes(), paths.checksum_file(file)
+    content, beside = file.read_bytes(), checksum_file(file)
     stored = beside.read_bytes().split()[:1] if beside.is_file() else []
-    if stored != [paths.sha256(content).encode()]:
+    if stored != [sha256(content).encode()]:
         raise QmlbookError(
             f"{file} does not have the checksum in {beside.name} beside it: restore both, or "
             "remove the file to train the network anew."
@@ -33,7 +138,7 @@ def load(file: Path) -> dict[str, Tensor] | None:
     return parse(content)
 
 
-def save(tensors: Mapping[str, Tensor], file: Path) -> Path:
+def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> Path:
     """Store tensors with their checksum; return the file.
 
     Raises:
@@ -42,5 +147,5 @@ def save(tensors: Mapping[str, Tensor], file: Path) -> Path:
     from safetensors.torch import save as pack
 
     content = pack({name: value.detach().contiguous() for name, value in tensors.items()})
-    paths.write(file, content, checksum=True)
+    write(file, content, checksum=True)
     return file

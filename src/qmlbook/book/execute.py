@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ..base import paths
+from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError, choose
 from ..papers import PROFILES
 from . import chapters as contents
@@ -223,7 +223,7 @@ def run(
             return Result(name, "up to date", path=target)
         if stopped.is_set():
             return Result(name, "not run")
-        paths.require_writable(folder)
+        files.require_writable(folder)
         echo(f"{name}: running")
         start = time.perf_counter()
         executed, process = _papermill(
@@ -265,7 +265,7 @@ def _papermill(
 
     with tempfile.TemporaryDirectory(prefix="qmlbook-") as scratch:
         raw, done, values = (Path(scratch, name) for name in ("raw.ipynb", "done.ipynb", "p.yml"))
-        with paths.writing(scratch):
+        with files.writing(scratch):
             nbformat.write(notebook, raw)
             values.write_text(yaml.safe_dump(dict(changed)), "utf-8")
             env = kernel_environment(root, Path(scratch), embedded=embedded)

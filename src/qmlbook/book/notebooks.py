@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base import paths
+from ..base import files
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -128,4 +128,4 @@ def write(notebook: NotebookNode, target: Path) -> None:
     import nbformat
 
     text = nbformat.writes(notebook)
-    paths.write(target, f"{text.rstrip()}\n".encode())
+    files.write(target, f"{text.rstrip()}\n".encode())

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..base.choices import ListFormat
-from ..base.errors import QmlbookError, UsageError, choose, shown
+from ..base.errors import ListFormat, QmlbookError, UsageError, choose, shown
 from . import notebooks
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import yaml
 
-from ..base import paths
+from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError
 from . import chapters as contents
 from . import execute
@@ -109,7 +109,7 @@ def pdf(
     with browser() as program:  # before anything that takes long
         html = build.build(jobs=jobs, repository=repository, root=root, echo=echo).parent
         echo("pdf: printing the pages")
-        paths.write(to, _print(program, html, document(html, root)))
+        files.write(to, _print(program, html, document(html, root)))
     return to
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..base import paths
+from ..base import files, paths
 from ..base.errors import UsageError
 from . import execute, notebooks
 from .programs import Programs
@@ -73,7 +73,7 @@ def check(
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
     failed = set()
     if update:
-        paths.require_writable(folder(root))
+        files.require_writable(folder(root))
         results = execute.run(
             wanted, embedded=True, jobs=jobs, cell_timeout=cell_timeout, root=root, echo=echo
         )
@@ -196,7 +196,7 @@ def _nbval(reference: Path, root: Path, cell_timeout: float, programs: Programs)
             f"[pattern {number}]\nregex: {pattern}\nreplace: {word}\n\n"
             for number, (pattern, word) in enumerate(notebooks.local_words(root) + DRAWINGS)
         )
-        with paths.writing(scratch):
+        with files.writing(scratch):
             settings.write_text("[pytest]\n", "utf-8")
             patterns.write_text(sanitize, "utf-8")
             env = execute.kernel_environment(root, Path(scratch), embedded=True)

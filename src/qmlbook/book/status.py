@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import papers
-from ..base import paths
+from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError
 from ..evidence.claims import load
 from ..evidence.report import markdown_table, reading_order
@@ -124,7 +124,7 @@ def measure(
             for name in known
             if name in stored
         }
-        paths.write(file(root), f"{json.dumps(content, indent=1)}\n".encode())
+        files.write(file(root), f"{json.dumps(content, indent=1)}\n".encode())
         echo(f"{name}: {cost.seconds:.0f} s, {cost.memory_mb} MB")
     return costs(root)
 

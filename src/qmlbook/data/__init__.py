@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base import paths
+from ..base import files
 from ..base.errors import QmlbookError, UsageError, choose
-from . import files
+from . import readers
 from .download import Bar, obtain
-from .files import Found, cache_dir
+from .readers import Found, cache_dir
 from .sets import SETS, SPLITS, Source
 
 __all__ = [
@@ -176,7 +176,7 @@ def load(
         raise choose("split", split, SPLITS)
     quota = _quota(name, split, classes, n)
     sample = None
-    for found in files.search(name, split):
+    for found in readers.search(name, split):
         if found.holds(quota):
             return _draw(found, quota)
         sample = sample or found
@@ -184,7 +184,7 @@ def load(
     if download:
         try:
             place = ("download", fetch(name).parent)
-            return _draw(next(files.search(name, split, [place])), quota)
+            return _draw(next(readers.search(name, split, [place])), quota)
         except QmlbookError as error:
             failure = f" ({str(error).rstrip('.').removesuffix(_ELSEWHERE)})"
     raise QmlbookError(_ways_out(name, split, quota, sample, failure))
@@ -192,12 +192,12 @@ def load(
 
 def status(names: Iterable[str] | None = None) -> list[Status]:
     """Return, for each set, what can be loaded without a download; files are read and checked."""
-    rows, places = [], list(files.roots())
+    rows, places = [], list(readers.roots())
     for name in _select(names):
         held, problem = {}, ""
         for split in SPLITS:
             try:
-                for found in files.search(name, split, places):
+                for found in readers.search(name, split, places):
                     if split not in held or found.whole:
                         held[split] = found
                     if found.whole:
@@ -226,22 +226,22 @@ def verify(names: Iterable[str] | None = None) -> list[Check]:
     Contents are held against the published checksums; a file with a ``.sha256`` file beside it
     (those in the cache and the package have one) is also checked byte for byte.
     """
-    files.forget()
+    readers.forget()
     every = (
         layout
         for name in _select(names)
-        for source, root in files.roots()
+        for source, root in readers.roots()
         for split in SPLITS
-        for layout in files.layouts(name, split, source, root)
+        for layout in readers.layouts(name, split, source, root)
     )
     checks = []
     for layout in every:
         try:
-            found = files.read(layout)
+            found = readers.read(layout)
             if found is None:  # loose files of another set, under which they are checked
                 continue
             for file in layout.files:
-                files.check_container(file)
+                readers.check_container(file)
             extent = "whole" if found.whole else "sample"
             ok, message = True, f"{len(found.labels):,} images ({extent}), as published"
         except QmlbookError as error:
@@ -268,12 +268,12 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     target = cache_dir() / f"{name}.npz"
     if _is_good(name, target):
         return target
-    with paths.writing(target):
+    with files.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
         arrays = _fetch_from_any(name, target.parent, progress)
-    files.save_npz(target, arrays)
-    files.forget()  # what was read from the temporary folder need not stay in memory
+    readers.save_npz(target, arrays)
+    readers.forget()  # what was read from the temporary folder need not stay in memory
     return target
 
 
@@ -297,7 +297,7 @@ def _whole_set(name: str, folder: Path) -> dict[str, np.ndarray]:
     arrays = {}
     for split in SPLITS:
         try:
-            found = next(files.search(name, split, [("download", folder)]), None)
+            found = next(readers.search(name, split, [("download", folder)]), None)
         except QmlbookError as error:
             raise QmlbookError("what was sent is damaged or another set (checksum)") from error
         if found is None or not found.whole:
@@ -309,7 +309,7 @@ def _whole_set(name: str, folder: Path) -> dict[str, np.ndarray]:
 def _is_good(name: str, target: Path) -> bool:
     """Tell whether the cache holds the whole set, undamaged."""
     try:
-        held = [next(files.search(name, s, [("cache", target.parent)]), None) for s in SPLITS]
+        held = [next(readers.search(name, s, [("cache", target.parent)]), None) for s in SPLITS]
     except QmlbookError:
         return False
     return all(found and found.whole and found.layout.files == (target,) for found in held)
@@ -371,8 +371,8 @@ def _draw(found: Found, quota: Mapping[int, int]) -> Images:
         source=layout.source,
         path=layout.files[0],
         whole=found.whole,
-        images_sha256=files.sha256(images),
-        labels_sha256=files.sha256(labels),
+        images_sha256=readers.sha256(images),
+        labels_sha256=readers.sha256(labels),
         licence=SETS[layout.name].licence,
     )
     return Images(images, labels.astype(np.int64), provenance)

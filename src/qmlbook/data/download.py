@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from ..base.errors import QmlbookError
-from .files import file_sha256
+from .readers import file_sha256
 from .sets import Source
 
 CONNECT, SILENCE = 3, 20  # seconds until a connection, or a silent server, is given up

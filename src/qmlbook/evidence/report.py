@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from .. import papers
-from ..base.choices import ReportFormat
-from ..base.errors import UsageError, choose
+from ..base.errors import ReportFormat, UsageError, choose
 from ..base.paths import project_root
 from ..book import chapters
 from .claims import CHOICES, load

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from ...base import paths
+from ...base import files, paths
 from ...base.errors import QmlbookError, UsageError, choose
 from .. import execute
 from . import assignments, slides
@@ -141,7 +141,7 @@ def _place(content: Mapping[str, bytes], folder: Path, force: bool) -> None:
         with tempfile.TemporaryDirectory(prefix=".course-", dir=beside) as scratch:
             fresh = Path(scratch, "course")
             for name, data in content.items():
-                paths.write(fresh / name, data)
+                files.write(fresh / name, data)
             if not folder.exists():
                 os.replace(fresh, folder)
                 return

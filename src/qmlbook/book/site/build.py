@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from ...base import paths
+from ...base import files, paths
 from ...base.errors import QmlbookError, UsageError
 from .. import execute, notebooks
 from . import sphinx_pages
@@ -87,7 +87,7 @@ def build(
     address = _address()
     folder = root / "_build"
     site, html = folder / "site", folder / "html"
-    with paths.locked(folder / ".lock"):
+    with files.locked(folder / ".lock"):
         _recover(folder)
         for remains in folder.glob(f"{_NEW}*"):  # of a build that was killed
             shutil.rmtree(remains, ignore_errors=True)
@@ -96,7 +96,7 @@ def build(
             raise QmlbookError(
                 f"The book was not built, because these chapters failed: {', '.join(bad)}."
             )
-        with paths.writing(folder):
+        with files.writing(folder):
             executed = {result.name: result.path for result in results}
             _stage(root, site, executed, repository, address)
             _write_twins(root, repository)

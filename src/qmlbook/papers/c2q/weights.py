@@ -44,9 +44,9 @@ def load(width: int, seed: int) -> dict[str, Tensor] | None:
     Raises:
         QmlbookError: if the file is not the one that was stored.
     """
-    return files.load(path(width, seed))
+    return files.load_tensors(path(width, seed))
 
 
 def save(state: dict[str, Tensor], width: int, seed: int) -> Path:
     """Store the weights of a network with their checksum; return the file."""
-    return files.save(state, path(width, seed))
+    return files.save_tensors(state, path(width, seed))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from ...base import paths
+from ...base import files
 from ...base.errors import QmlbookError, exit_status
 from . import experiment
 
@@ -42,7 +42,7 @@ def tune() -> str:
     for family, models in found.items():
         chosen[family] = chosen.get(family, {}) | models
     text = HEADER + yaml.safe_dump(chosen, sort_keys=False)
-    paths.write(experiment.TUNED, text.encode())
+    files.write(experiment.TUNED, text.encode())
     return "\n".join(
         f"{family} {model}: {settings}"
         for family, models in found.items()

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from ... import backends
-from ...base import paths
+from ...base import files
 from ...base.errors import QmlbookError, UsageError, exit_status, require_least
 from . import experiment, hardware, weights
 
@@ -39,7 +39,7 @@ def tune() -> str:
             "--experiment tuning`."
         )
     text = f"{HEADER}classical-tuned: {chosen}\n"
-    paths.write(experiment.TUNED, text.encode())
+    files.write(experiment.TUNED, text.encode())
     return f"classical-tuned: {chosen}"
 
 

@@ -17,6 +17,7 @@ import platformdirs
 
 from ..base import paths
 from ..base.errors import QmlbookError, UsageError
+from ..base.files import checksum_file, write
 from .sets import SETS, SPLITS
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images, labels
@@ -257,7 +258,7 @@ def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
-    paths.write(path, content.getvalue(), checksum=True)
+    write(path, content.getvalue(), checksum=True)
 
 
 def check_container(file: Path) -> None:
@@ -266,7 +267,7 @@ def check_container(file: Path) -> None:
     Raises:
         QmlbookError: if they do not agree.
     """
-    if not (digest := paths.checksum_file(file)).is_file():
+    if not (digest := checksum_file(file)).is_file():
         return
     with _reading(digest):
         expected = digest.read_text(encoding="utf-8").split()[0]
