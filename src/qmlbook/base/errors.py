@@ -1,5 +1,7 @@
 """Errors that are meant to be read by people, and what is chosen by a word: one list each."""
 
+import math
+import reprlib
 import sys
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -26,13 +28,35 @@ class WriteError(QmlbookError, OSError):
     """Something cannot be written, a full disk for instance; also the error that Python raises."""
 
 
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel = 3
+_BRIEF.maxstring = _BRIEF.maxother = 80
+
+
 def shown(given: object) -> str:
     """Return a value as a sentence shows it: quoted, on one line, and never long.
 
-    Of a long one the end is shown, too, where a path has its name.
+    Of a long one the end is shown, too, where a path has its name. However large the value is,
+    little of it is looked at.
     """
-    text = ascii(given) if isinstance(given, str) and not given.isprintable() else repr(given)
-    return text if len(text) <= 80 else f"{text[:35]}...{text[-35:]} ({len(text)} characters)"
+    if isinstance(given, int) and given.bit_length() > 256:
+        return f"a number of {round(given.bit_length() * math.log10(2))} digits"
+    if not isinstance(given, str):
+        try:
+            text = " ".join(_BRIEF.repr(given).split())
+        except ValueError:  # a number inside is too long for Python to write
+            text = f"a {type(given).__name__}"
+        return text if len(text) <= 80 else f"{text[:77]}..."
+    ends = given if len(given) <= 200 else given[:100] + given[-100:]
+    text = repr(ends) if ends.isprintable() else ascii(ends)
+    if len(text) <= 80:
+        return text
+    return f"{text[:35]}...{text[-35:]} ({len(given) + 2} characters)"
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number with what it counts: ``1 run``, ``2,440 runs``."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def choose(argument: str, given: object, allowed: Iterable[object]) -> UsageError:
