@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -188,9 +191,7 @@ def sweep(
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only these experiments; all when none is named.")
     ] = None,
-    profile: Annotated[
-        Profile | None, typer.Option(help="How much is run: full; --verify takes both.")
-    ] = None,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "full",
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds per variant; the experiment's own number.")
     ] = None,
@@ -207,43 +208,81 @@ def sweep(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler to use instead.")
     ] = None,
-    tls_ca: Annotated[str | None, typer.Option(help="TLS: file of the authority.")] = None,
-    tls_cert: Annotated[str | None, typer.Option(help="TLS: file of the certificate.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="TLS: file of the key.")] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Make a sample of stored runs again and compare.")
-    ] = False,
-    sample: Annotated[int, typer.Option(min=1, help="How many runs --verify compares.")] = 5,
-    cheapest: Annotated[
-        bool, typer.Option("--cheapest", help="--verify takes the quickest runs, not random ones.")
-    ] = False,
 ) -> None:
     """Run what is missing in the store of run records; safe to interrupt and start again."""
     from .evidence import sweep as library
     from .evidence.cluster import Cluster
 
-    cluster = Cluster(scheduler, workers, memory, dashboard, tls_ca, tls_cert, tls_key)
     if device == "cuda" and scheduler is None:
         _require_cuda()
-    if verify:
-        from .evidence.verify import verify as again
-
-        runner = library.in_turn if scheduler is None else cluster
-        result = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
-        typer.echo(str(result))
-        raise typer.Exit(not result.good)
-    summary = library.sweep(
-        paper,
-        experiment=experiment,
-        profile=profile or "full",
-        seeds=seeds,
-        device=device,
-        dry_run=dry_run,
-        retry_failed=retry_failed,
-        runner=cluster,
-    )
+    with _stoppable():
+        summary = library.sweep(
+            paper,
+            experiment=experiment,
+            profile=profile,
+            seeds=seeds,
+            device=device,
+            dry_run=dry_run,
+            retry_failed=retry_failed,
+            runner=Cluster(scheduler, workers, memory, dashboard),
+        )
     typer.echo(str(summary))
     raise typer.Exit(130 if summary.interrupted else summary.failed)
+
+
+@app.command()
+def verify(
+    papers: Papers = None,
+    sample: Annotated[int, typer.Option(min=1, help="Runs of a paper that are compared.")] = 5,
+    profile: Annotated[
+        Profile | None, typer.Option(help="Only runs of this profile; both when none is named.")
+    ] = None,
+    cheapest: Annotated[
+        bool, typer.Option("--cheapest", help="The quickest runs of as many kinds as possible.")
+    ] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler to use.")
+    ] = None,
+) -> None:
+    """Make a sample of stored runs again, and compare them with their records."""
+    from .evidence import sweep as library
+    from .evidence.cluster import Cluster
+    from .evidence.store import Store
+    from .evidence.verify import verify as again
+
+    runner = Cluster(scheduler) if scheduler else library.in_turn
+    stored = papers or list(filter(Store().records, rooms.names()))
+    results = []
+    for paper in stored:
+        results.append(
+            again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
+        )
+        typer.echo(str(results[-1]))
+    raise typer.Exit(not all(result.good for result in results))
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a sweep in order the first time, and at once the second time."""
+
+    def stop(number: int, _: object) -> None:
+        for name in caught:
+            signal.signal(name, at_once)
+        typer.echo("Stopping; what is done is stored. Once more stops at once.", err=True)
+        raise KeyboardInterrupt
+
+    def at_once(number: int, _: object) -> None:
+        os._exit(128 + number)  # records are whole files already, and workers follow their parent
+
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    caught = [name for name, handler in before.items() if handler is not signal.SIG_IGN]
+    for name in caught:
+        signal.signal(name, stop)
+    try:
+        yield
+    finally:
+        for name in caught:
+            signal.signal(name, before[name])
 
 
 def _require_cuda() -> None:
@@ -341,12 +380,21 @@ def fetch(names: Sets = None) -> None:
         typer.echo(f"{name}: {data.fetch(name)}")
 
 
-@data_app.command()
-def verify(names: Sets = None) -> None:
-    """Check every image file that can be found against its checksums."""
+@data_app.command("verify")
+def data_verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Image sets, or papers whose records are meant; all when none."),
+    ] = None,
+) -> None:
+    """Check every file of images and of run records against its checksum."""
     from . import data
+    from .evidence.store import Store
 
-    checks = data.verify(names)
+    papers = [name for name in names or rooms.names() if name in rooms.names()]
+    sets = [name for name in names or data.names() if name not in papers]
+    checks = data.verify(sets) if sets else []
+    checks += [check for paper in papers for check in Store().check(paper)]
     for check in checks:
         typer.echo(f"{'ok     ' if check.ok else 'CORRUPT'} {check.path}  {check.message}")
     raise typer.Exit(not all(check.ok for check in checks))
