@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from .. import papers
 from ..base import files
-from ..base.errors import QmlbookError, count, shown
+from ..base.errors import QmlbookError, counted, shown
 from .cells import Cell, is_plain
 from .stats import MIN_PAIRS, MIN_RUNS, NOT_APPLICABLE, RUNS_PER_BEST
 
@@ -305,7 +305,7 @@ def _check_variants(claim: Claim, where: str) -> None:
     for name, variants in paired.items():
         if len(variants) != len(claim.variants):
             raise QmlbookError(
-                f"{where}: {name} has {count(len(variants), 'variant')} and must have "
+                f"{where}: {name} has {counted(len(variants), 'variant')} and must have "
                 f"{len(claim.variants)}, one for each it is paired with."
             )
 

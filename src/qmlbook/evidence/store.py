@@ -22,7 +22,7 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
 from pydantic_core import from_json
 
 from ..base import files, paths
-from ..base.errors import count, shown
+from ..base.errors import counted, shown
 from .cells import Cell, Run
 
 MAX_LIST = 256  # longer lists are data, not metrics
@@ -336,7 +336,7 @@ class Store:
             else:
                 message = str(rejected[0]) if rejected else ""
             records = sum(record.experiment == path.stem for record in scan.records.values())
-            checks.append(Check(path, not message, message or count(records, "record")))
+            checks.append(Check(path, not message, message or counted(records, "record")))
         return checks
 
     def add(self, record: Record) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from .. import papers
-from ..base.errors import UsageError, choose, count
+from ..base.errors import UsageError, choose, counted
 from .cells import Cell, Run
 from .store import Key, Record, Store, clean_metrics, code_version, config_key, versions
 
@@ -100,13 +100,13 @@ class Summary:
         return self.interrupted or bool(self.errors)
 
     def __str__(self) -> str:
-        stored = f"{self.done} of {count(self.total, 'run')} {_are(self.done)} stored already"
+        stored = f"{self.done} of {counted(self.total, 'run')} {_are(self.done)} stored already"
         if self.dry_run:
             known = self.seconds is not None
             cost = f"about {self.seconds:.0f} s on one core" if known else "unknown time"
-            text = f"{self.paper}: {count(self.to_run, 'run')} to make ({cost}), {stored}"
+            text = f"{self.paper}: {counted(self.to_run, 'run')} to make ({cost}), {stored}"
         else:
-            made = f"{self.ran} of {count(self.to_run, 'run')} made in {self.seconds:.0f} s"
+            made = f"{self.ran} of {counted(self.to_run, 'run')} made in {self.seconds:.0f} s"
             text = f"{self.paper}: {made}, {stored}"
         if self.failed_before:
             wait = "waits" if self.failed_before == 1 else "wait"

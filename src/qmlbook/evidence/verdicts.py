@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import papers as rooms
-from ..base.errors import QmlbookError, UsageError, choose, count, shown
+from ..base.errors import QmlbookError, UsageError, choose, counted, shown
 from ..base.rng import stream
 from . import stats
 from .cells import Cell
@@ -116,11 +116,11 @@ class Runs:
             return "No full-profile runs are stored yet."
         days = sorted({record.started_at[:10] for record in records})
         when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        machines = sorted({f"{r.device}, {count(r.threads, 'thread')}" for r in records})
+        machines = sorted({f"{r.device}, {counted(r.threads, 'thread')}" for r in records})
         torch = sorted({record.versions.get("torch", "unknown") for record in records})
         minutes = sum(record.seconds for record in records) / 60
         return (
-            f"{count(len(records), 'stored run')} of {when} ({'; '.join(machines)}; "
+            f"{counted(len(records), 'stored run')} of {when} ({'; '.join(machines)}; "
             f"torch {', '.join(torch)}), {minutes:.0f} minutes in all."
         )
 
@@ -265,7 +265,7 @@ def _outcome(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
             if claim.kind == "property"
             else _number(claim, runs, cells)
         )
-    seeds = f"{complete} of {count(claim.seeds, 'seed')}"
+    seeds = f"{complete} of {counted(claim.seeds, 'seed')}"
     if unpublished:
         return stats.NO_PUBLISHED_VALUE, None, [f"{seeds} are recorded"]
     if any_run:
@@ -310,7 +310,7 @@ def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
     for name, control in cells.controls.items():
         complete, _ = _complete(runs, control, claim.seeds)
         if complete < claim.seeds:
-            seeds = f"{complete} of {count(claim.seeds, 'seed')}"
+            seeds = f"{complete} of {counted(claim.seeds, 'seed')}"
             missing.append(f"control {name}: {seeds} are recorded")
     if missing:
         return stats.NOT_TESTED, missing
@@ -378,7 +378,7 @@ def _left_out(cells: Sequence[Cell], runs: Runs) -> list[str]:
 
 
 def _are(number: int, thing: str, of: str = "") -> str:
-    return f"{count(number, thing)}{of} {'is' if number == 1 else 'are'} left out"
+    return f"{counted(number, thing)}{of} {'is' if number == 1 else 'are'} left out"
 
 
 def _outdated(number: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from .. import papers
-from ..base.errors import UsageError, count
+from ..base.errors import UsageError, counted
 from ..base.rng import stream
 from .cells import Cell
 from .store import Record, Store, config_key
@@ -41,11 +41,11 @@ class Verification:
         tried = len(self.agree) + len(self.differ)
         agree = "agrees" if tried == 1 else "agree"
         head = (
-            f"{self.paper}: {len(self.agree)} of {count(tried, 'run')} made again {agree} with the "
+            f"{self.paper}: {len(self.agree)} of {counted(tried, 'run')} made again {agree} with the "
             "record"
         )
         if self.unavailable:
-            kinds = f"{count(len(self.unavailable), 'kind')} of run"
+            kinds = f"{counted(len(self.unavailable), 'kind')} of run"
             head += f"; {kinds} could not be made here, the first: {self.unavailable[0]}"
         return "\n  ".join([head, *self.differ])
 
