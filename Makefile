@@ -30,8 +30,7 @@ test: $(READY)
 	@echo "== reference vectors"
 	@$(BIN)/qmlbook vectors tests/vectors/*.json
 	@echo "== stored runs, made again"
-	@set -e; for paper in $(notdir $(wildcard data/results/*)); do \
-	  $(BIN)/qmlbook sweep --verify $$paper --profile quick --cheapest --sample 6; done
+	@$(BIN)/qmlbook verify --profile quick --cheapest --sample 6
 	@echo "== chapters, run again and compared with their references"
 	@$(BIN)/qmlbook check
 	@echo "== book"
@@ -61,8 +60,8 @@ evidence: $(READY)
 
 # The README's table of papers, from the records.
 readme: $(READY)
-	@$(BIN)/python -c "import pathlib; from qmlbook.evidence import report; \
-	  page = pathlib.Path('README.md'); page.write_text(report.with_papers_table(page.read_text()))"
+	@$(BIN)/python -c "import pathlib; from qmlbook.book import verdict_pages; \
+	  page = pathlib.Path('README.md'); page.write_text(verdict_pages.with_papers_table(page.read_text()))"
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -498,5 +498,6 @@ def test_twenty_thousand_records_are_read_quickly(store):
 
 
 def test_the_default_store_is_the_book_s_own(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
     monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
     assert Store().root == tmp_path / "data" / "results" == paths.results_dir()

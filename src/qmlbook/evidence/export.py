@@ -25,7 +25,7 @@ from .verdicts import FOR_PEOPLE, Verdict
 
 FORMATS = get_args(RecordFormat)
 #: Columns of the CSV that stand for ``metrics``: a line is one number of one run.
-CELL = {
+NUMBER = {
     "metric": ("text", "name of the metric; empty for a run that failed"),
     "index": ("whole number", "place in the list, from 0, where the metric is a list"),
     "value": ("number", "the number"),
@@ -66,12 +66,12 @@ def render(records: Sequence[Record], format: str = "csv") -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [item.name for item in fields(Record)]
-    place = names.index("metrics")
-    writer.writerow([*names[:place], *CELL, *names[place + 1 :]])
+    before, after = names[: names.index("metrics")], names[names.index("metrics") + 1 :]
+    writer.writerow([*before, *NUMBER, *after])
     for record in records:
-        cells = [_cell(value) for value in _content(record).values()]
-        for number in _numbers(record):
-            writer.writerow([*cells[:place], *number, *cells[place + 1 :]])
+        content = {name: _cell(value) for name, value in _content(record).items()}
+        left, right = [content[name] for name in before], [content[name] for name in after]
+        writer.writerows([*left, *number, *right] for number in _numbers(record))
     return text.getvalue()
 
 
@@ -122,7 +122,7 @@ def dictionary() -> dict[str, list[Entry]]:
     about = _attributes(Record)
     return {
         "records": [Entry(f.name, _type(f.type), about[f.name]) for f in fields(Record)],
-        "records.csv": [Entry(name, *rest) for name, rest in CELL.items()],
+        "records.csv": [Entry(name, *rest) for name, rest in NUMBER.items()],
         "verdicts": [Entry(f.name, _type(f.type), told[f.name]) for f in kept],
         "verdicts.csv": [Entry(name, *rest) for name, rest in OURS.items()],
     }
@@ -137,18 +137,18 @@ def dictionary_markdown(table: str) -> str:
     tables = dictionary()
     if table not in tables:
         raise choose("table", table, tables)
-    rows = [(f"`{each.name}`", each.type, _words(each.meaning)) for each in tables[table]]
-    return markdown_table(("field", "type", "meaning"), rows)
+    cells = [(f"`{each.name}`", each.type, _words(each.meaning)) for each in tables[table]]
+    return markdown_table(("field", "type", "meaning"), cells)
 
 
 def _attributes(documented: type) -> dict[str, str]:
     """Return name -> text of the section ``Attributes:`` of a class's docstring."""
     _, _, section = inspect.getdoc(documented).partition("Attributes:\n")
     section, _, _ = section.partition("\n\n")
-    found = {}
+    meanings = {}
     for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
-        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
-    return found
+        meanings |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return meanings
 
 
 def _type(annotation: str) -> str:

@@ -41,8 +41,8 @@ class Verification:
         tried = len(self.agree) + len(self.differ)
         agree = "agrees" if tried == 1 else "agree"
         head = (
-            f"{self.paper}: {len(self.agree)} of {counted(tried, 'run')} made again {agree} with the "
-            "record"
+            f"{self.paper}: {len(self.agree)} of {counted(tried, 'run')} made again {agree} with "
+            "the record"
         )
         if self.unavailable:
             kinds = f"{counted(len(self.unavailable), 'kind')} of run"
