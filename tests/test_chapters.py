@@ -16,7 +16,7 @@ from bs4 import BeautifulSoup
 from nbformat import v4
 
 from qmlbook.base.errors import QmlbookError, UsageError
-from qmlbook.book import execute as chapters
+from qmlbook.book import chapters, execute
 from qmlbook.book import notebooks, parameters, references
 from qmlbook.book.site import build as book
 
@@ -85,7 +85,7 @@ class Project:
         )
 
     def run(self, *names, **options):
-        found = chapters.run(names, root=self.root, echo=self.said.append, **options)
+        found = execute.run(names, root=self.root, echo=self.said.append, **options)
         return {result.name: result for result in found}
 
     def check(self, *names, **options):
@@ -290,14 +290,14 @@ def test_kernel_environment(project, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("MKL_NUM_THREADS", "3")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    env = chapters.kernel_environment(project.root, tmp_path / "scratch", embedded=False)
+    env = execute.kernel_environment(project.root, tmp_path / "scratch", embedded=False)
     assert (env["OMP_NUM_THREADS"], env["MKL_NUM_THREADS"]) == ("1", "3")
     assert env["PYTHONPATH"].split(os.pathsep)[0] == str(project.root / "src")
     assert env["QMLBOOK_DATA"] == str(Path.cwd() / "mine")  # kernels start elsewhere
     assert "MPLBACKEND" not in env
     spec = Path(env["JUPYTER_PATH"], "kernels", "python3", "kernel.json")
     assert json.loads(spec.read_text())["argv"][0] == sys.executable
-    hidden = chapters.kernel_environment(project.root, tmp_path / "scratch", embedded=True)
+    hidden = execute.kernel_environment(project.root, tmp_path / "scratch", embedded=True)
     assert "QMLBOOK_DATA" not in hidden
     assert hidden["QMLBOOK_CACHE"] != env["QMLBOOK_CACHE"]
 
@@ -319,7 +319,7 @@ def test_run_stores_an_executed_notebook_without_traces(project):
         assert trace not in text, trace
     notebook = nbformat.read(project.executed("tiny"), as_version=4)
     assert notebook.metadata.qmlbook.profile == "quick"
-    assert notebook.metadata.qmlbook.book.parameters == {}
+    assert notebook.metadata.qmlbook.parameters == {}
     assert not list(project.executed("tiny").parent.glob(".*"))  # nothing half-written
 
 

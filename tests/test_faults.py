@@ -23,9 +23,9 @@ import pytest
 from test_chapters import PARAMETERS, TINY, Project, chapter
 
 from qmlbook import cli
-from qmlbook.base import files, paths
+from qmlbook.base import files, paths, threads
 from qmlbook.base.errors import QmlbookError, UsageError, WriteError, choose, shown
-from qmlbook.book import execute, parameters, programs, references
+from qmlbook.book import chapters, execute, parameters, references
 from qmlbook.data import readers
 from qmlbook.evidence import claims
 
@@ -155,7 +155,7 @@ def built(tmp_path_factory):
     assert (status, error) == (0, ""), out
     assert not half_written(project.root)
     reference = project.root / "tests" / "reference" / "tiny.ipynb"
-    references._write_reference(project.executed("tiny"), reference, project.root)
+    references.write(project.executed("tiny"), reference, project.root)
     return project.root
 
 
@@ -312,7 +312,7 @@ def test_the_kernel_of_a_chapter_that_hangs_is_gone_afterwards(tmp_path):
     assert not any(alive(int(process)) for process in (tmp_path / "started").read_text().split())
 
     # nbval, too: the chapter hangs where its reference says what it printed.
-    notebook = references.chapters.sources(tmp_path)["tiny"]
+    notebook = chapters.sources(tmp_path)["tiny"]
     import jupytext
 
     stored = jupytext.read(notebook)
@@ -428,7 +428,7 @@ def interrupt(folder, prelude=""):
     with (
         contextlib.suppress(KeyboardInterrupt),
         ThreadPoolExecutor(1) as pool,
-        programs.Programs() as side_by_side,
+        execute.Programs() as side_by_side,
     ):
         future = pool.submit(side_by_side.run, [sys.executable, "-c", code])
         wait_for(folder / "on")
@@ -444,7 +444,7 @@ def test_programs_are_stopped_together_and_none_is_started_afterwards(tmp_path):
 
 
 def test_a_program_that_does_not_listen_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "GRACE", 0.2)
+    monkeypatch.setattr(execute, "GRACE", 0.2)
     status, _ = interrupt(tmp_path, "signal.signal(signal.SIGINT, signal.SIG_IGN); ")
     assert status == -signal.SIGKILL
 
@@ -811,12 +811,12 @@ def test_what_is_shown_of_a_name_is_short_and_on_one_line():
     ],
 )
 def test_one_variable_names_the_threads_of_a_kernel(monkeypatch, project, tmp_path, given, wanted):
-    for name in execute.THREADS:
+    for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     env = execute.kernel_environment(project.root, tmp_path, embedded=True)
-    assert [env[name] for name in execute.THREADS] == wanted
+    assert [env[name] for name in threads.VARIABLES] == wanted
 
 
 @pytest.mark.slow
@@ -828,7 +828,7 @@ pathlib.Path({str(said)!r}).write_text(
     f"{{torch.get_num_threads()}} {{torch.backends.cpu.get_cpu_capability()}}")
 print("looked")"""
     project.chapters(tiny=chapter("Tiny", ("parameters", PARAMETERS), look))
-    for name in execute.THREADS:
+    for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     assert project.check(update=True)

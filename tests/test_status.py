@@ -9,7 +9,7 @@ import pytest
 from test_chapters import PARAMETERS, chapter
 
 from qmlbook.base.errors import QmlbookError, UsageError
-from qmlbook.book import execute, status
+from qmlbook.book import chapters, execute, status
 from qmlbook.evidence import report
 from qmlbook.evidence.store import Store
 
@@ -53,7 +53,7 @@ TIME = re.compile(
 )
 GLANCE = {
     name: text
-    for name, source in execute.sources(ROOT).items()
+    for name, source in chapters.sources(ROOT).items()
     if "**Time**" in (text := source.read_text("utf-8"))
 }
 
@@ -106,7 +106,7 @@ def test_the_evidence_is_added_up(tmp_path):
 
 @pytest.mark.parametrize("name", status.costs(ROOT))
 def test_what_a_chapter_says_it_takes_is_of_the_order_of_what_it_took(name):
-    text = execute.sources(ROOT)[name].read_text("utf-8")
+    text = chapters.sources(ROOT)[name].read_text("utf-8")
     cost = status.costs(ROOT)[name]["quick"]  # a chapter without it is shown as not measured
     assert cost.memory_mb > 50
     if "At a glance\n" in text:

@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-import yaml
-
 from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError
-from . import chapters as contents
-from . import execute
+from . import chapters, execute
 from .site import build
 
 if TYPE_CHECKING:
@@ -158,9 +155,9 @@ def document(html: Path, root: Path) -> str:
 
     pages = {
         name: BeautifulSoup((html / f"{name}.html").read_text("utf-8"), "html.parser")
-        for name in contents.documents(root)
+        for name in chapters.documents(root)
     }
-    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    config = chapters.from_yaml(chapters.read_text(root / "_config.yml"), "_config.yml")
     about = metadata("qmlbook")
     articles, sheets = [], []
     for number, (name, page) in enumerate(pages.items()):

@@ -69,11 +69,11 @@ class Book:
         """Read the pages and ``references.bib`` of a checkout."""
         from pybtex.database import parse_file
 
-        pages = [root / f"{name}.md" for name in chapters.documents(root)]
-        titles = {
-            page.stem: re.search(r"^# (.+)$", page.read_text("utf-8"), re.MULTILINE)[1]
-            for page in pages
-        }
+        titles = {}
+        for page in (root / f"{name}.md" for name in chapters.documents(root)):
+            if not (heading := re.search(r"^# (.+)$", chapters.read_text(page), re.MULTILINE)):
+                raise QmlbookError(f"{page.name} has no title, a line that begins with '# '.")
+            titles[page.stem] = heading[1]
         return cls(titles, parse_file(root / "book" / "references.bib"))
 
     def cite(self, key: str, textual: bool) -> str:
