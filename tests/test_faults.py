@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from test_chapters import PARAMETERS, TINY, Project, chapter
+from small_project import PARAMETERS, TINY, Project, chapter
 
 from qmlbook import cli
 from qmlbook.base import files, paths, threads
@@ -324,7 +324,7 @@ def test_the_kernel_of_a_chapter_that_hangs_is_gone_afterwards(tmp_path):
     (folder := tmp_path / "tests" / "reference").mkdir(parents=True)
     nbformat.write(stored, folder / "tiny.ipynb")
     (tmp_path / "started").unlink()
-    assert not project.check(cell_timeout=3)
+    assert not project.check(cell_timeout=3, nbval=True)
     assert "code cell 2: Timeout of 3 seconds exceeded" in project.said[-1]
     assert not any(alive(int(process)) for process in (tmp_path / "started").read_text().split())
 
@@ -529,8 +529,12 @@ def test_claims_that_are_damaged_are_one_sentence(monkeypatch, capsys, tmp_path,
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("_toc.yml", "root: [", "_toc.yml cannot be read as YAML"),
-        ("book/tiny.md", TINY.replace("kernelspec:", "kernelspec: ["), "The header of tiny.md"),
+        ("_toc.yml", "root: [", "_toc.yml, line 1: this cannot be read as YAML"),
+        (
+            "book/tiny.md",
+            TINY.replace("kernelspec:", "kernelspec: ["),
+            "tiny.md, line 8: this cannot be read as YAML",
+        ),
     ],
 )
 def test_a_project_that_is_damaged_is_one_sentence(
@@ -566,7 +570,7 @@ def test_papermill_may_stop_in_the_midst_of_a_notebook(project, monkeypatch):
         Path(command[4]).write_text('{"cells": [', "utf-8")
         return subprocess.CompletedProcess(command, 1, "", "OSError: [Errno 28] No space left")
 
-    monkeypatch.setattr(programs.Programs, "run", stops)
+    monkeypatch.setattr(execute.Programs, "run", stops)
     result = project.run()["tiny"]
     assert result.error == "papermill stopped: OSError: [Errno 28] No space left"
 
@@ -762,15 +766,17 @@ def test_hostile_parameters_are_refused_in_one_sentence(monkeypatch, capsys, pro
     ],
 )
 def test_values_are_taken_in_the_kind_a_chapter_declares(default, text, value):
-    (read,) = parameters.accept("tiny", {"it": text}, {"it": default}).values()
+    known = [parameters.Parameter("it", type(default).__name__, default, "")]
+    (read,) = parameters.accept("tiny", {"it": text}, known).values()
     assert (read, type(read)) == (value, type(value))
 
 
 def test_a_refused_value_is_shown_with_one_that_would_do():
+    known = [parameters.Parameter("scale", "float", 2.0, "")]
     with pytest.raises(
         UsageError, match=r"parameter scale of tiny takes a value such as 2\.0, not 'fast'\."
     ):
-        parameters.accept("tiny", {"scale": "fast"}, {"scale": 2.0})
+        parameters.accept("tiny", {"scale": "fast"}, known)
 
 
 @pytest.mark.slow
@@ -835,5 +841,5 @@ print("looked")"""
     assert said.read_text().split()[0] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
-    assert project.check(), project.said
+    assert project.check(nbval=True), project.said
     assert said.read_text() == "2 DEFAULT"

@@ -15,12 +15,14 @@ import shutil  # noqa: F401  (asks for `os.stat` when it is imported, and must m
 import sys
 import threading
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 #: Environment variables: the file for the notes, and the folders to watch (JSON, name -> path).
 NOTES, WATCHED = "QMLBOOK_NOTES", "QMLBOOK_WATCHED"
 #: How a path was looked at, the weakest way first: is it there, what is in the folder, in the file?
 WAYS = ("path", "folder", "file")
+_IMPORTS = ("importlib", "importlib_metadata", "_frozen_importlib_external", "pkgutil")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -50,6 +52,16 @@ def state(way: str, path: str) -> str:
 
 def _ignored(name: str) -> bool:
     return name.startswith(".") or name == "__pycache__" or name.endswith(".md")
+
+
+def _searches_modules(frame: FrameType | None) -> bool:
+    """Return whether a folder is listed to find modules or plugins, not for its content."""
+    names: list[str] = []
+    while frame and len(names) < 6:
+        names.append(frame.f_globals.get("__name__", "").partition(".")[0])
+        frame = frame.f_back
+    # The import system is below every module that is being imported, so only the caller counts.
+    return names[0] in _IMPORTS or "stevedore" in names
 
 
 class Notes:
@@ -82,15 +94,13 @@ class Notes:
         sys.addaudithook(self._heard)
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Take an event of Python; what only the import system lists says nothing of content."""
+        """Take an event of Python."""
         if event == "open":
             path, _, flags = arguments
             if not (isinstance(flags, int) and flags & _WRITES):
                 self.look("file", path)
-        elif event in ("os.listdir", "os.scandir"):
-            caller = sys._getframe(1).f_globals.get("__name__", "")
-            if not caller.startswith(("importlib", "_frozen_importlib", "pkgutil")):
-                self.look("folder", arguments[0])
+        elif event in ("os.listdir", "os.scandir") and not _searches_modules(sys._getframe(1)):
+            self.look("folder", arguments[0])
 
     def look(self, way: str, path: Any) -> None:
         """Note a look at a path, unless it is outside of what is watched."""
@@ -99,6 +109,8 @@ class Notes:
         self._busy.now = True
         try:
             whole = os.path.abspath(os.fsdecode(path))
+            if not whole.isprintable():  # a text: IPython asks whether it is the name of a file
+                return
             if "__pycache__" in whole and whole.endswith(".pyc"):
                 whole = importlib.util.source_from_cache(whole)
             if (way, whole) not in self._seen and (name := self._name(whole)):

@@ -51,9 +51,9 @@ class Parameter:
     @property
     def bounds(self) -> tuple[float, float] | None:
         """The smallest and the largest number that the help allows; ``None`` if it names none."""
-        if isinstance(self.default, str) or not (found := _RANGE.match(self.help)):
+        if isinstance(self.default, str) or not (stated := _RANGE.match(self.help)):
             return None
-        low, high = (float(text.replace(",", "")) if text else math.inf for text in found.groups())
+        low, high = (float(text.replace(",", "")) if text else math.inf for text in stated.groups())
         return low, high
 
     @property
@@ -78,9 +78,10 @@ class Parameter:
         """What is allowed, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        kind = "a whole number" if isinstance(self.default, int) else "numbers"
-        if found := _RANGE.match(self.help):
-            return f"{kind}, {found[0]}"
+        kinds = {int: "a whole number", float: "a number"}
+        kind = kinds.get(type(self.default), "numbers")
+        if stated := _RANGE.match(self.help):
+            return f"{kind}, {stated[0]}"
         return f"a value such as {shown(self.default)}"
 
 

@@ -86,10 +86,10 @@ def check(
     complaints = {name: guard(name, root) for name in wanted}
     if not selected:
         complaints |= guard_orphans(root)
-    for name, found in complaints.items():
-        for complaint in found:
+    for name, each in complaints.items():
+        for complaint in each:
             echo(f"{name}: FAILED: {complaint}")
-    sound = [name for name, found in complaints.items() if not found]
+    sound = [name for name, each in complaints.items() if not each]
     good = good and len(sound) == len(complaints)
     if update or not sound:
         return good
@@ -122,10 +122,9 @@ def guard(name: str, root: Path) -> list[str]:
     """Return what is wrong with the reference of a chapter; an empty list if it is sound."""
     import nbformat
 
-    reference = folder(root) / f"{name}.ipynb"
+    reference, source = folder(root) / f"{name}.ipynb", chapters.read(chapters.sources(root)[name])
     if not reference.is_file():
         return [f"no reference; `qmlbook check {name} --update` writes it"]
-    source = chapters.read(chapters.sources(root)[name])
     try:
         return guard_reference(nbformat.read(reference, as_version=4), source)
     except (ValueError, LookupError, AttributeError, nbformat.ValidationError):

@@ -22,8 +22,6 @@ from .kernel import WAYS, state
 CACHE, OWN = "cache", "own"
 LOCK = "requirements.lock"
 
-Stamp = dict[str, Any]
-
 
 def library(root: Path) -> Path:
     """Return the package that chapters of a checkout import: its own, else the running one."""
@@ -62,17 +60,17 @@ class View:
     def finds(self, name: str, way: str) -> str:
         """Return what a look (see :func:`qmlbook.book.kernel.state`) finds; each is done once."""
         if (name, way) not in self._found:
-            place, _, rest = name.partition("/")
-            known = place in self.folders
-            found = state(way, str(self.folders[place] / rest)) if known else f"{way} absent"
-            self._found[name, way] = found
+            folder, _, rest = name.partition("/")
+            known = folder in self.folders
+            now = state(way, str(self.folders[folder] / rest)) if known else f"{way} absent"
+            self._found[name, way] = now
         return self._found[name, way]
 
-    def is_fresh(self, stored: Stamp | None, profile: str, changed: Mapping[str, Any]) -> bool:
+    def is_fresh(self, stored: Any, profile: str, changed: Mapping[str, Any]) -> bool:
         """Return whether a notebook with such a stamp is what a run would make now.
 
         Args:
-            stored: the notebook's stamp.
+            stored: the notebook's stamp; anything else is never fresh.
             profile: asked for.
             changed: parameters asked for, where they are not the chapter's own.
         """
@@ -89,7 +87,7 @@ class View:
             return False
 
 
-def stamp_of(target: Path) -> Stamp | None:
+def stamp_of(target: Path) -> Any:
     """Return what an executed notebook was made from; ``None`` if there is no readable one."""
     try:
         return json.loads(target.read_text("utf-8"))["metadata"].get("qmlbook")
@@ -106,16 +104,16 @@ def looks(notes: Path, source: Path, content: bytes, root: Path) -> dict[str, st
         content: what the chapter held when it was run.
         root: the checkout.
     """
-    found = {
+    noted = {
         f"project/{source.relative_to(root).as_posix()}": f"file {sha256(content)}",
         f"project/{LOCK}": state("file", str(root / LOCK)),
     }
     for line in notes.read_text("utf-8").splitlines() if notes.is_file() else ():
         name, what = json.loads(line)
-        known = found.get(name)
+        known = noted.get(name)
         if known is None or _strength(what) > _strength(known):
-            found[name] = what
-    return dict(sorted(found.items()))
+            noted[name] = what
+    return dict(sorted(noted.items()))
 
 
 def _strength(found: str) -> int:

@@ -250,10 +250,10 @@ def _stored(records: list[Record]) -> list[str]:
 
 def versions_table() -> str:
     """Return a Markdown table of the versions of the main packages that run this."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return markdown_table(("package", "version"), found.items())
+            versions[name] = "not installed"
+    return markdown_table(("package", "version"), versions.items())

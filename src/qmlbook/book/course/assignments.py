@@ -172,7 +172,12 @@ def _graded(
     grade: bool = False,
 ) -> NotebookNode:
     """Return a cell with nbgrader's settings, version 3 of their schema."""
-    settings = {"grade": grade, "locked": locked, "solution": solution, "task": False}
+    settings: dict[str, object] = {
+        "grade": grade,
+        "locked": locked,
+        "solution": solution,
+        "task": False,
+    }
     settings |= {"grade_id": grade_id, "schema_version": 3, **({"points": POINTS} if grade else {})}
     cell.metadata["nbgrader"] = settings
     return cell

@@ -53,12 +53,15 @@ class SignTable:
             )
         _require_signs("row_products", self.row_products, rows)
         _require_signs("column_products", self.column_products, columns)
-        if self.initial is None:
-            object.__setattr__(self, "initial", [[1] * columns] * rows)
-        elif len(self.initial) != rows:
-            raise UsageError(f"initial must have {rows} rows; it has {len(self.initial)}.")
-        for row in self.initial:
+        if len(self.filling) != rows:
+            raise UsageError(f"initial must have {rows} rows; it has {len(self.filling)}.")
+        for row in self.filling:
             _require_signs("every row of initial", row, columns)
+
+    @property
+    def filling(self) -> Sequence[Sequence[int]]:
+        """The filling to start from."""
+        return self.initial or [[1] * len(self.column_products)] * len(self.names)
 
     @property
     def wanted(self) -> WantedProducts:
@@ -70,7 +73,7 @@ class SignTable:
         data = {
             "lines": self.wanted.lines,
             "columns": len(self.column_products),
-            "initial": [sign for row in self.initial for sign in row],
+            "initial": [sign for row in self.filling for sign in row],
             "best": self.wanted.best,
             "when_best": self.when_best,
         }
@@ -111,19 +114,19 @@ class SignTable:
         self, cell: Callable[[str, int], str], product: Callable[[int, int], str]
     ) -> list[list[str]]:
         """Return the head, the rows and the products of the columns, each as a row of texts."""
-        found = self.wanted.products(self.initial)
-        ends = {line.name: product(found[line.name], line.wanted) for line in self.wanted.lines}
+        products = self.wanted.products(self.filling)
+        ends = {line.name: product(products[line.name], line.wanted) for line in self.wanted.lines}
         numbers = range(1, len(self.column_products) + 1)
         grid = [["", *(f"column {number}" for number in numbers), "product"]]
-        for number, (names, signs) in enumerate(zip(self.names, self.initial, strict=True), 1):
+        for number, (names, signs) in enumerate(zip(self.names, self.filling, strict=True), 1):
             row = f"row {number}"
             grid.append([row, *map(cell, names, signs), ends[row]])
         grid.append(["product", *(ends[f"column {number}"] for number in numbers)])
         return grid
 
     def _words(self) -> str:
-        found, lines = self.wanted.products(self.initial), self.wanted.lines
-        failing = [line.name for line in lines if found[line.name] != line.wanted]
+        products, lines = self.wanted.products(self.filling), self.wanted.lines
+        failing = [line.name for line in lines if products[line.name] != line.wanted]
         names = f"; failing: {', '.join(failing)}" if failing else ""
         return f"{len(lines) - len(failing)} of {len(lines)} products hold{names}."
 

@@ -97,7 +97,7 @@ def build(
                 f"The book was not built, because these chapters failed: {', '.join(bad)}."
             )
         with files.writing(folder):
-            executed = {result.name: result.path for result in results}
+            executed = {result.name: result.path for result in results if result.path}
             _stage(root, site, executed, repository, address)
             _write_twins(root, repository)
             fingerprint = _fingerprint(site, version)
@@ -120,8 +120,8 @@ def _require_jupyter_book() -> str:
         version = ""
     if version.split(".")[0] == "1":
         return version
-    found = f"Jupyter Book {version} is installed" if version else "Jupyter Book is not installed"
-    raise QmlbookError(f"{found}, but the book needs version 1: pip install 'jupyter-book<2'.")
+    state = f"Jupyter Book {version} is installed" if version else "Jupyter Book is not installed"
+    raise QmlbookError(f"{state}, but the book needs version 1: pip install 'jupyter-book<2'.")
 
 
 def _recover(folder: Path) -> None:
@@ -135,13 +135,13 @@ def _recover(folder: Path) -> None:
 
 def _github(address: str) -> str:
     """Return the address of a GitHub repository without what may follow it."""
-    found = re.fullmatch(r"(https://github\.com/[\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
-    if not found:
+    repository = re.fullmatch(r"(https://github\.com/[\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
+    if not repository:
         raise UsageError(
             f"repository {address!r} must be https://github.com/OWNER/NAME: "
             "Colab opens notebooks from GitHub alone."
         )
-    return found[1]
+    return repository[1]
 
 
 def _address() -> str:
@@ -226,7 +226,9 @@ def _write_twins(root: Path, repository: str | None) -> None:
     """Write the notebooks that Colab and Binder open; without a repository there are none."""
     folder = root / "_build" / TWINS
     shutil.rmtree(folder, ignore_errors=True)
-    for source in chapters.sources(root).values() if repository else ():
+    if not repository:
+        return
+    for source in chapters.sources(root).values():
         file = folder / source.relative_to(root).with_suffix(".ipynb")
         notebooks.write(_twin(source, root, repository), file)
 
