@@ -7,7 +7,6 @@ from dataclasses import fields
 
 import pytest
 
-from qmlbook import papers
 from qmlbook.base.errors import UsageError
 from qmlbook.evidence import export, report
 from qmlbook.evidence.claims import Claim
