@@ -441,12 +441,13 @@ def data_verify(
     Each is held against the checksum that was published or stored with it.
     """
     from . import data
-    from .evidence.store import Store
+    from .evidence.store import Check, Store
 
     papers = [name for name in names or rooms.names() if name in rooms.names()]
     sets = [name for name in names or data.names() if name not in papers]
-    checks = data.verify(sets) if sets else []
-    checks += [check for paper in papers for check in Store().check(paper)]
+    checks: list[data.Check | Check] = [*data.verify(sets)] if sets else []
+    for paper in papers:
+        checks += Store().check(paper)
     for check in checks:
         print(f"{'ok     ' if check.ok else 'CORRUPT'} {check.path}  {check.message}")
     raise typer.Exit(not all(check.ok for check in checks))

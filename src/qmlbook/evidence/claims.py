@@ -100,10 +100,13 @@ def _published(value: Any) -> Mapping[str, float] | str:
     if not isinstance(value, Mapping) or set(value) not in [set(form) for form in PUBLISHED]:
         forms = ", ".join("{" + ", ".join(form) + "}" for form in PUBLISHED)
         raise _must(value, f"one of: {forms}, {NOT_AVAILABLE!r}")
-    least = {"n": partial(_whole, least=2), "of": _whole, "sd": partial(_number, least=0)}
-    return {
-        name: least.get(name, _number)(number, part=f".{name}") for name, number in value.items()
-    }
+    return {name: _published_number(name, number) for name, number in value.items()}
+
+
+def _published_number(name: str, value: Any) -> float:
+    if name in ("n", "of"):
+        return _whole(value, 2 if name == "n" else 1, f".{name}")
+    return _number(value, 0 if name == "sd" else -LARGEST, f".{name}")
 
 
 Text = Annotated[str, PlainValidator(_text)]
@@ -216,22 +219,27 @@ def load_claims(paper: str, path: Path | None = None) -> list[Claim]:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C or Python
     """YAML in which nothing wins silently: a key that is given twice is an error."""
 
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.known: set[yaml.MappingNode] = set()
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Refuse repeated keys before ``<<`` brings those that may be written again."""
-        if not hasattr(node, "own_keys"):
-            node.own_keys = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode):  # any other is refused by YAML itself
-                    if key.value in node.own_keys:
-                        raise _unreadable(f"key {shown(key.value)} is given twice", key)
-                    node.own_keys.add(key.value)
+        keys: set[str] = set()
+        for key, _ in () if node in self.known else node.value:
+            if isinstance(key, yaml.ScalarNode):  # any other is refused by YAML itself
+                if key.value in keys:
+                    raise _unreadable(f"key {shown(key.value)} is given twice", key)
+                keys.add(key.value)
+        self.known.add(node)
         super().flatten_mapping(node)
         if len(node.value) > MAX_FIELDS:
             raise _unreadable(f"more than {MAX_FIELDS} fields in one mapping", node)
 
 
-def _unreadable(problem: str, node: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+def _unreadable(problem: str, where: Any) -> yaml.MarkedYAMLError:
+    """Return YAML's own error, at a node or an event."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
 
 
 def _read(path: Path, where: str) -> Any:

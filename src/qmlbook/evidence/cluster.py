@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from asyncio import CancelledError
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ AHEAD = 3  # jobs on their way to a worker for each one it makes
 # Dask has its processes give freed memory back at once (above 64 KiB); training asks for as much
 # again in the next step, and spends 40 % of its time waiting for it.
 SPAWN = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32}
-NO_PAGES = {"distributed.scheduler.http.routes": []}
+NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": []}
 PATIENCE = 10  # seconds to wait for a scheduler
 
 
@@ -56,7 +56,7 @@ class Cluster:
         if self.workers < 1:
             raise UsageError(f"workers is {self.workers} and must be 1 or more.")
 
-    def __call__(self, jobs: list[Job]) -> Iterator[Record]:
+    def __call__(self, jobs: list[Job]) -> Generator[Record]:
         """Yield the record of every job.
 
         Where this machine lets no worker process start, the runs are made one after the other.

@@ -143,9 +143,9 @@ def dictionary_markdown(table: str) -> str:
 
 def _attributes(documented: type) -> dict[str, str]:
     """Return name -> text of the section ``Attributes:`` of a class's docstring."""
-    _, _, section = inspect.getdoc(documented).partition("Attributes:\n")
+    _, _, section = str(inspect.getdoc(documented)).partition("Attributes:\n")
     section, _, _ = section.partition("\n\n")
-    meanings = {}
+    meanings: dict[str, str] = {}
     for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
         meanings |= dict.fromkeys(names.split(", "), " ".join(text.split()))
     return meanings

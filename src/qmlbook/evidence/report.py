@@ -106,7 +106,7 @@ def ours_text(verdict: Verdict) -> str:
         return f"{'holds' if ours['holds'] else 'fails'} ({ours['checked']} checked)"
     digits = _digits(ours["high"] - ours["low"])
     band = f"[{ours['low']:.{digits}f}, {ours['high']:.{digits}f}], n = {ours['n']}"
-    if ours["statistic"] == "max":
+    if ours["statistic"] == "max" and isinstance(verdict.published, Mapping):
         return f"best of {verdict.published['of']} in {band}"
     sign = "+" if ours["statistic"] == "difference" else ""
     p = f", p = {ours['p']:.2g}" if "p" in ours else ""

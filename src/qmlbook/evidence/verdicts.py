@@ -293,8 +293,9 @@ def _number(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
         extra = {"p": _short(p)}
     else:
         outcome, interval = stats.value_outcome(over - under, claim.published, claim.margin)
-    if claim.kind == "value" and "best" in claim.published:
-        of = int(claim.published["of"])
+    published = claim.published if isinstance(claim.published, Mapping) else {}
+    if claim.kind == "value" and "best" in published:
+        of = int(published["of"])
         error = stats.best_band_error(interval.n, of)
         details.append(
             f"a best of {of} from exactly our distribution would fall outside in {error:.0%} of "
