@@ -98,7 +98,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """Return a small checkout of its own, without the reader's data."""
-    from test_chapters import Project
+    from small_project import Project
 
     monkeypatch.delenv("QMLBOOK_DATA", raising=False)
     monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))

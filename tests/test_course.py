@@ -89,7 +89,7 @@ more = known + 1  # the secret sum
 ```{code-cell} ipython3
 :tags: [self-check]
 
-assert more == 2
+assert more == 2, "more must be one more than known"
 ```
 
 ```{solution-end}
@@ -281,6 +281,8 @@ def test_notebooks_name_nothing_that_no_cell_defines(book, tmp_path):
     ("old", "new", "said"),
     [
         ("assert more == 2", "assert known == 1", "would pass for an empty answer"),
+        (', "more must be one more than known"', "", "needs a message .* expected of more"),
+        ("more must be one more than known", "wrong", "needs a message .* expected of more"),
         (
             "assert more == 2",
             "assert [more for more in range(3)]",
