@@ -25,11 +25,6 @@ book: $(READY)
 test: contracts
 	@echo "== library"
 	@$(PYTEST) -m "not slow and not nightly"
-	@echo "== reference vectors"
-	@$(BIN)/qmlbook vectors tests/vectors/*.json
-	@echo "== stored runs, made again"
-	@set -e; for paper in $(notdir $(wildcard data/results/*)); do \
-	  $(BIN)/qmlbook sweep --verify $$paper --profile quick --cheapest --sample 6; done
 	@echo "== book"
 	@$(BIN)/qmlbook build
 	@echo "== chapters, compared with their references"
