@@ -39,9 +39,9 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 
 
 def _chapter_names() -> list[str]:
-    from .book import execute as library
+    from .book.chapters import names
 
-    return library.names()
+    return names()
 
 
 def _file(name: str) -> Path:
@@ -120,13 +120,14 @@ def chapters(
 
     Papermill writes the notebooks to _build/executed/PROFILE/; what is up to date is not run.
     """
-    from .book import execute as library
+    from .book import chapters as library
+    from .book import execute
     from .book.parameters import render
 
     if parameters:
         print(render(library.parameters(names), format))
         return
-    results = library.run(
+    results = execute.run(
         names,
         profile=profile,
         parameters=dict(_split(pair) for pair in parameter or ()),
@@ -143,15 +144,15 @@ def check(
     update: Annotated[
         bool, typer.Option("--update", help="Rewrite the references from a quick run.")
     ] = False,
+    nbval: Annotated[
+        bool, typer.Option("--nbval", help="Let nbval run the references, whatever was run before.")
+    ] = False,
     jobs: Jobs = 2,
 ) -> None:
-    """Run chapters and compare with their references.
-
-    nbval compares every output with the stored one.
-    """
+    """Compare every output of a quick run with the stored references, as nbval does."""
     from .book import references
 
-    raise typer.Exit(not references.check(names, update=update, jobs=jobs))
+    raise typer.Exit(not references.check(names, update=update, nbval=nbval, jobs=jobs))
 
 
 @app.command()
