@@ -6,9 +6,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
 import typer
+from typer import core
 
 from . import __version__
 from . import papers as rooms
@@ -451,6 +453,11 @@ def _split(pair: str) -> tuple[str, str]:
 def main() -> None:
     """Run the command; errors become one sentence and an exit status."""
     words = sys.argv[1:]
+    if "_QMLBOOK_COMPLETE" in os.environ:
+        # Words that are being typed need no check, and pydantic, with which typer checks values,
+        # takes longer to load than all the rest.
+        as_typed: Any = SimpleNamespace(coerce=lambda value, param, ctx: value)
+        core.build_runtime_param = lambda descriptor: as_typed
     sys.exit(exit_status(lambda: app(_join_pairs(words)), "qmlbook", *words))
 
 
