@@ -72,8 +72,8 @@ evidence: $(READY)
 
 # The README's table of papers, from the records.
 readme: $(READY)
-	@$(BIN)/python -c "import pathlib; from qmlbook.evidence import report; \
-	  page = pathlib.Path('README.md'); page.write_text(report.with_papers_table(page.read_text()))"
+	@$(BIN)/python -c "import pathlib; from qmlbook.book import verdict_pages; \
+	  page = pathlib.Path('README.md'); page.write_text(verdict_pages.with_papers_table(page.read_text()))"
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
