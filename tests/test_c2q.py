@@ -318,15 +318,22 @@ def test_weights_are_kept_in_half_precision_only_if_they_are_stored():
 def test_the_command_says_what_is_wrong(capsys):
     assert command.main(["--seeds", "0"]) == 2
     assert "seeds must be 1 or more" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as caught:
-        command.main(["--width", "7"])
-    assert caught.value.code == 2
+    assert command.main(["--width", "7"]) == 2
+    assert "invalid choice: 7" in capsys.readouterr().err
 
 
-def test_the_command_leaves_stored_networks_alone(capsys):
+def test_the_command_leaves_stored_networks_alone_and_downloads_nothing(
+    capsys, monkeypatch, tmp_path
+):
+    monkeypatch.delenv("QMLBOOK_DATA", raising=False)
+    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path))
+    monkeypatch.setenv("QMLBOOK_DATA_URL", "http://127.0.0.1:9")
     before = weights.path(8, 0).read_bytes()
     assert command.main(["--width", "8", "--seeds", "1"]) == 0
-    assert "width 8, seed 0: stored, test accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "width 8, seed 0: stored, test accuracy" in said
+    assert said.endswith(" on 3,000 of 10,000 images\n")
+    assert not list(tmp_path.iterdir())
     assert weights.path(8, 0).read_bytes() == before
 
 

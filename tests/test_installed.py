@@ -11,14 +11,14 @@ import nbformat
 import pytest
 
 from qmlbook import papers
-from qmlbook.book import execute
+from qmlbook.book import chapters
 from qmlbook.book.site import build
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 ADDRESS = "https://github.com/someone/book"
 # Those of the papers take minutes, and use no more of the package than these and their own room.
-NAMES = sorted(set(execute.names(ROOT)) - set(papers.names()))
+NAMES = sorted(set(chapters.names(ROOT)) - set(papers.names()))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def installed(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_twin_runs_where_only_the_package_is(installed, tmp_path, name):
-    twin = build._twin(execute.sources(ROOT)[name], ROOT, ADDRESS)
+    twin = build._twin(chapters.sources(ROOT)[name], ROOT, ADDRESS)
     extra = "hardware"
     assert f'"qmlbook[{extra}] @ git+{ADDRESS}"' in twin.cells[0].source
     assert extra in PROJECT["project"]["optional-dependencies"]

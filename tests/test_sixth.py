@@ -23,11 +23,11 @@ page.write_text(report.with_papers_table(page.read_text("utf-8")), "utf-8")
 BUILD = """
 import sys
 from pathlib import Path
-from qmlbook.book import execute
+from qmlbook.book import chapters
 from qmlbook.book.site import build
 root, other = Path.cwd(), Path(sys.argv[1])
 folder = Path("_build", "executed", "quick")
-executed = {name: other / folder / f"{name}.ipynb" for name in execute.names(root)}
+executed = {name: other / folder / f"{name}.ipynb" for name in chapters.names(root)}
 executed |= {path.stem: path for path in (root / folder).glob("*.ipynb")}
 build._stage(root, root / "_build" / "site", executed, None, "")
 build._render(root / "_build" / "site", root / "_build" / "html", "", print)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -28,8 +30,8 @@ def sha256(content: bytes) -> str:
 
 
 @contextmanager
-def writing(place: Path | str) -> Iterator[None]:
-    """Turn what the system says when ``place`` cannot be written into one sentence.
+def writing(target: Path | str) -> Iterator[None]:
+    """Turn what the system says when ``target`` cannot be written into one sentence.
 
     Raises:
         WriteError: where the block raises an ``OSError``: no permission, a full disk.
@@ -42,11 +44,24 @@ def writing(place: Path | str) -> Iterator[None]:
         first = error.args[0][0] if isinstance(error, shutil.Error) else error.args
         reason = error.strerror or str(first[-1])
         problem = WriteError(
-            f"{place} cannot be written ({reason}); QMLBOOK_ROOT, QMLBOOK_CACHE and TMPDIR can "
+            f"{target} cannot be written ({reason}); QMLBOOK_ROOT, QMLBOOK_CACHE and TMPDIR can "
             "name another checkout, cache and temporary folder."
         )
         problem.strerror = reason  # for callers who know better what the reader can do
         raise problem from error
+
+
+@contextmanager
+def reading(file: Path | str) -> Iterator[None]:
+    """Turn what the system says when ``file`` cannot be read into one sentence.
+
+    Raises:
+        QmlbookError: where the block raises an ``OSError``: no permission, no such file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise QmlbookError(f"{file} cannot be read ({error.strerror or error}).") from error
 
 
 @contextmanager
@@ -86,7 +101,8 @@ def require_writable(folder: Path) -> None:
 def write(path: Path, content: bytes, *, checksum: bool = False) -> None:
     """Write a file at once: readers see the old file or the new one, nothing between.
 
-    The content is on the disk before it takes its name, and where that fails nothing is left.
+    The content is on the disk before it takes its name, and where that fails nothing is left. A
+    link stays and the file that it names is written; a device or a pipe is written to.
 
     Args:
         path: the file; its folder is made if need be.
@@ -94,42 +110,64 @@ def write(path: Path, content: bytes, *, checksum: bool = False) -> None:
         checksum: also write :func:`checksum_file`.
 
     Raises:
-        WriteError: if it cannot be written.
+        WriteError: if it cannot be written: a folder, a file that is protected, a full disk.
     """
-    contents = {path: content}
-    if checksum:
-        contents[checksum_file(path)] = f"{sha256(content)}  {path.name}\n".encode()
-    partial = {file: file.with_name(f".{file.name}.{os.getpid()}.part") for file in contents}
     with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for file, part in partial.items():
-                with part.open("wb") as stream:
-                    stream.write(contents[file])
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            if checksum:  # it must never stand beside a file it does not describe
-                checksum_file(path).unlink(missing_ok=True)
-            for file, part in partial.items():
-                part.replace(file)
-        finally:
-            for part in partial.values():
-                with suppress(OSError):
-                    part.unlink()
+        if path.exists() and not path.is_file():  # a device or a pipe; a folder cannot be opened
+            with open(os.open(path, os.O_WRONLY), "wb") as stream:
+                stream.write(content)
+            return
+        path = Path(os.path.realpath(path))
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        contents = {path: content}
+        if checksum:
+            contents[checksum_file(path)] = f"{sha256(content)}  {path.name}\n".encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(contents)
+
+
+def _replace(contents: Mapping[Path, bytes]) -> None:
+    """Give files of one folder their contents; the later ones describe the first.
+
+    Raises:
+        OSError: if one of them cannot be written, and then all are as before.
+    """
+    parts = {file: file.with_name(f".{secrets.token_hex(8)}.part") for file in contents}
+    try:
+        for file, part in parts.items():
+            if file.exists() and not os.access(file, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            with part.open("wb") as stream:
+                stream.write(contents[file])
+                stream.flush()
+                os.fsync(stream.fileno())
+            if file.exists():
+                shutil.copymode(file, part)
+        first, *describing = parts
+        for file in describing:  # they must never stand beside a file they do not describe
+            file.unlink(missing_ok=True)
+        for file in (first, *describing):
+            parts[file].replace(file)
+    finally:
+        for part in parts.values():
+            with suppress(OSError):
+                part.unlink()
 
 
 def load_tensors(file: Path) -> dict[str, Tensor] | None:
     """Return the tensors of a file by name, ``None`` if there is no such file.
 
     Raises:
-        QmlbookError: if the file is not the one that was stored.
+        QmlbookError: if the file cannot be read or is not the one that was stored.
     """
     from safetensors.torch import load as parse
 
-    if not file.is_file():
-        return None
-    content, beside = file.read_bytes(), checksum_file(file)
-    stored = beside.read_bytes().split()[:1] if beside.is_file() else []
+    with reading(file):
+        if not file.is_file():
+            return None
+        content, beside = file.read_bytes(), checksum_file(file)
+        stored = beside.read_bytes().split()[:1] if beside.is_file() else []
     if stored != [sha256(content).encode()]:
         raise QmlbookError(
             f"{file} does not have the checksum in {beside.name} beside it: restore both, or "

@@ -24,7 +24,7 @@ from ..base.errors import QmlbookError, UsageError
 from ..evidence.claims import load
 from ..evidence.report import markdown_table, reading_order
 from ..evidence.store import Record, Store
-from . import execute
+from . import chapters, execute
 
 #: Packages whose versions decide what a reader gets.
 PACKAGES = (
@@ -111,8 +111,8 @@ def measure(
     if sys.platform == "win32":
         raise QmlbookError("Memory is measured on Linux and macOS only.")
     root = root or paths.project_root()
-    known = execute.names(root)
-    for name in execute.select(selected, root):
+    known = chapters.names(root)
+    for name in chapters.select(selected, root):
         # A fresh process for each, since a system keeps one peak for all children of a process.
         fresh = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=fresh) as pool:
@@ -179,7 +179,7 @@ def chapters_table(root: Path | None = None) -> str:
         stored, rows = costs(root), []
     except UsageError as error:
         return f"{error}\n"
-    for name in execute.names(root):
+    for name in chapters.names(root):
         quick, full = (_words(stored.get(name, {}).get(profile)) for profile in papers.PROFILES)
         at_full_scale = full[0] if full[0] == NOT_MEASURED else ", ".join(full)
         rows.append([f'<a href="{name}.html">{name}</a>', *quick, at_full_scale])
@@ -250,10 +250,10 @@ def _stored(records: list[Record]) -> list[str]:
 
 def versions_table() -> str:
     """Return a Markdown table of the versions of the main packages that run this."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return markdown_table(("package", "version"), found.items())
+            versions[name] = "not installed"
+    return markdown_table(("package", "version"), versions.items())

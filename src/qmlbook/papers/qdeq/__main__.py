@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import yaml
 
 from ...base import files
-from ...base.errors import QmlbookError, exit_status
+from ...base.command import exit_status
+from ...base.errors import QmlbookError
 from . import experiment
 
 HEADER = """\
@@ -54,8 +55,12 @@ def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m qmlbook.papers.qdeq", description=__doc__)
     parser.add_argument("command", choices=("tune",))
-    parser.parse_args(words)
-    return exit_status(lambda: print(tune()))
+
+    def command() -> None:
+        parser.parse_args(words)
+        print(tune())
+
+    return exit_status(command, parser.prog, *words)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 from ... import backends
 from ...base import files
-from ...base.errors import QmlbookError, UsageError, exit_status, require_least
+from ...base.command import exit_status
+from ...base.errors import QmlbookError, UsageError, require_least
 from . import experiment, hardware, weights
 
 HEADER = """\
@@ -92,9 +93,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status."""
-    arguments = parser().parse_args(words)
+    made = parser()
     commands = {"tune": lambda arguments: print(tune()), "store": store, "hardware": send}
-    return exit_status(lambda: commands[arguments.command](arguments))
+
+    def command() -> None:
+        arguments = made.parse_args(words)
+        commands[arguments.command](arguments)
+
+    return exit_status(command, made.prog, *words)
 
 
 if __name__ == "__main__":
