@@ -400,11 +400,15 @@ def main(arguments=None):
         core = max(os.sched_getaffinity(0))
     shootout = Shootout(options.manifest, options.home.resolve(), options.seconds, core)
     if unknown := set(options.programs) - shootout.programs.keys():
-        parser.error(f"{', '.join(unknown)}: not known; choose from: {', '.join(shootout.programs)}")
+        parser.error(
+            f"{', '.join(unknown)}: not known; choose from: {', '.join(shootout.programs)}"
+        )
     if options.install_only:
         for name in options.programs or shootout.programs:
             try:
-                print(f"{name:18} {install(name, shootout.programs[name], shootout.home)}", flush=True)
+                print(
+                    f"{name:18} {install(name, shootout.programs[name], shootout.home)}", flush=True
+                )
             except Failure as reason:
                 print(f"{name:18} {reason}", flush=True)
         return

@@ -18,7 +18,9 @@ def model(dtype):
 def named(x, w):
     values = {f"x{i}": x[:, i] for i in range(8)}
     for layer in range(2):
-        values |= {f"{kind}{layer}{i}": w[layer, k, i] for k, kind in enumerate("yc") for i in range(8)}
+        values |= {
+            f"{kind}{layer}{i}": w[layer, k, i] for k, kind in enumerate("yc") for i in range(8)
+        }
     return values
 
 
