@@ -10,9 +10,9 @@ import torch
 from qmlbook.base import paths
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.base.rng import stream
-from qmlbook.papers import count_parameters
 from qmlbook.papers.c2q import __main__ as command
 from qmlbook.papers.c2q import circuits, experiment, models, training, weights
+from qmlbook.papers.shared.weights import count_parameters
 
 TINY = replace(
     experiment.QUICK, n_train=200, n_test=100, source_images=320, steps=60, ansatz=4, pooling="zx"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...base.errors import UsageError, require_known, require_least
 from ...base.rng import stream
-from .. import Experiment, by_name
+from ..shared.grids import Experiment, by_name
 from . import models, training
 from .circuits import ENCODINGS, MEASURED, WIRES, block_sizes, count_params, network
 from .training import Recipe

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ...base.errors import UsageError
 from ...base.rng import stream
-from .. import count_parameters as count_parameters
+from ..shared.weights import count_parameters as count_parameters
 from .sequences import Questions, all_ones, outside
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import yaml
 
 from ...base.errors import UsageError, require_known, require_least
 from ...base.rng import stream
-from .. import Experiment, by_name
+from ..shared.grids import Experiment, by_name
 from . import models, training
 from .circuits import head_qnode
 

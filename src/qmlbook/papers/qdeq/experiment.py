@@ -17,7 +17,7 @@ import yaml
 
 from ...base.errors import UsageError, require_known, require_least
 from ...base.rng import stream
-from .. import Experiment, by_name, properties
+from ..shared.grids import Experiment, by_name, properties
 from . import checks, circuits, models
 from . import training as learning
 from .solvers import STOPS

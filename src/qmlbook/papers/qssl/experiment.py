@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...base.errors import UsageError, choose, require_known, require_least
 from ...base.rng import stream
-from .. import Experiment, by_name
+from ..shared.grids import Experiment, by_name
 from . import checks, circuits, hardware, losses, models, training, weights
 
 FIVE = (0, 1, 2, 3, 4)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ...base.rng import stream
 from ...statevector import compile_qnode
-from .. import count_parameters as count_parameters
+from ..shared.weights import count_parameters as count_parameters
 from . import circuits
 
 if TYPE_CHECKING:

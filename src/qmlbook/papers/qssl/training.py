@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from ... import data
 from ...base.rng import stream
-from ..shared.crops import colour_view, draw_warps
 from . import losses, models
+from .views import colour_view, draw_warps
 
 if TYPE_CHECKING:
     from .experiment import Config
