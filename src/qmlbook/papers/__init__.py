@@ -1,8 +1,11 @@
 """One room per paper, all with the same furniture.
 
-A room is a folder with ``claims.yml`` (what the paper says and the rule that decides it) and, once
-the paper is rerun, ``circuits.py``, ``models.py``, ``experiment.py`` and ``vectors.py``. Rooms
-never import each other; what several need stands beside them.
+A room is a folder. In reading order: ``claims.yml`` (what the paper says and the rule that decides
+it), ``circuits.py`` (PennyLane functions), ``config.py`` (what a run can be asked), ``models.py``,
+``training.py``, ``checks.py`` (what holds without training), ``runs.py`` (from a configuration and
+a seed to metrics), ``experiments.py`` (variants and seeds) and ``vectors.py`` (reference values).
+Mathematics of a paper's own stays beside them. Rooms never import each other; what several need is
+in ``shared``.
 """
 
 from __future__ import annotations
@@ -49,5 +52,5 @@ def module(paper: str, part: str) -> Any | None:
 
 def experiments(paper: str) -> dict[str, Experiment]:
     """Return the experiments of a paper by name; empty while the paper has only claims."""
-    room = module(paper, "experiment")
+    room = module(paper, "experiments") or module(paper, "experiment")
     return dict(room.EXPERIMENTS) if room else {}

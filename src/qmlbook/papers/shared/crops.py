@@ -72,11 +72,12 @@ def draw_crops(
     top, left = np.zeros(n, int), np.zeros(n, int)
     height, width = np.full(n, size), np.full(n, size)  # fallback: the whole (square) image
     open_ = np.ones(n, bool)
+    lowest, highest = np.log(RATIO)
     for _ in range(ATTEMPTS):
         if not open_.any():
             break
         area = size**2 * rng.uniform(*scale, n)
-        aspect = np.exp(rng.uniform(*np.log(RATIO), n))
+        aspect = np.exp(rng.uniform(lowest, highest, n))
         w = np.rint(np.sqrt(area * aspect)).astype(int)
         h = np.rint(np.sqrt(area / aspect)).astype(int)
         i = rng.integers(0, np.maximum(size - h, 0) + 1)

@@ -1,12 +1,19 @@
-"""Experiments: families of runs, their variants in both profiles, and their seeds."""
+"""Experiments: families of runs, their variants in both profiles, and how variants are named."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, make_dataclass
-from typing import Any, get_args
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, make_dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
 
 from ...base.errors import Profile
+
+Config = TypeVar("Config", bound=Any)  # a frozen dataclass
+Axis = Mapping[str, Mapping[str, Any]]  # part of a variant's name -> the settings it stands for
 
 PROFILES = get_args(Profile)
 
@@ -95,3 +102,38 @@ def properties(checks: Mapping[str, Callable[[int], Collection[bool]]], default:
     variants = {name: settings(name) for name in checks}
     about = "statements that a computation decides"
     return Experiment.of("properties", about, variants, variants, seeds=1, run=run)
+
+
+def axis(setting: str, values: Mapping[str, Any] | Iterable[Any], name: str = "{}") -> Axis:
+    """Return the choices of one setting.
+
+    Args:
+        setting: field of a configuration.
+        values: by name, or values that name themselves.
+        name: how a value names itself, for instance ``n{}``.
+    """
+    named = values if isinstance(values, Mapping) else {name.format(v): v for v in values}
+    return {word: {setting: value} for word, value in named.items()}
+
+
+def variants(template: Config, *axes: Axis) -> dict[str, Config]:
+    """Return a template with every choice from every axis, named ``<choice>-<choice>-...``."""
+    named = {}
+    for chosen in product(*(each.items() for each in axes)):
+        changes = {name: value for _, settings in chosen for name, value in settings.items()}
+        named["-".join(word for word, _ in chosen)] = replace(template, **changes)
+    return named
+
+
+def changed(configs: Mapping[str, Config], **changes: Any) -> dict[str, Config]:
+    """Return variants of the same names, all with the same changes."""
+    return {name: replace(config, **changes) for name, config in configs.items()}
+
+
+def read_numbers(paper: str, file: str) -> dict[str, Any]:
+    """Return what a YAML file in a room says, nothing where there is none.
+
+    For instance ``published.yml``, numbers read off the paper's figures.
+    """
+    path = Path(__file__).parents[1] / paper / file
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
