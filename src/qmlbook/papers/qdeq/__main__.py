@@ -15,7 +15,7 @@ import yaml
 
 from ...base import files
 from ...base.errors import QmlbookError, exit_status
-from . import experiment
+from . import experiments
 
 HEADER = """\
 # The settings of every model that did best on validation images, of eight each. Written by
@@ -32,17 +32,17 @@ def tune() -> str:
     """
     from ...evidence.store import Store
 
-    found = experiment.best(Store().records("qdeq"))
+    found = experiments.best(Store().records("qdeq"))
     if not found:
         raise QmlbookError(
             "no model has all its tuning runs; make them with `qmlbook sweep qdeq --profile full "
             "--experiment tuning`."
         )
-    chosen = experiment.tuned()
+    chosen = experiments.tuned()
     for family, models in found.items():
         chosen[family] = chosen.get(family, {}) | models
     text = HEADER + yaml.safe_dump(chosen, sort_keys=False)
-    files.write(experiment.TUNED, text.encode())
+    files.write(experiments.TUNED, text.encode())
     return "\n".join(
         f"{family} {model}: {settings}"
         for family, models in found.items()

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...base.errors import require_known
 from ...base.rng import stream
 from . import circuits
+from .config import EQUILIBRIUM, FOUR, Memory
 from .layer import Layer, Reduced, encoded, expand, spectra
-from .models import DEVICE, EQUILIBRIUM
+from .models import DEVICE
 from .solvers import broyden, find_root, implicit
 from .training import load_split
-
-DIGITS = (0, 3, 6, 9)
-METHODS = ("plain", "broyden")
 
 
 def angles(seed: int, n_wires: int) -> tuple[Tensor, Tensor]:
@@ -37,17 +33,6 @@ def random_layer(seed: int, n_wires: int, encoder: str = "amplitude") -> Layer:
 
 
 # --- memory ---
-
-
-@dataclass(frozen=True)
-class Memory:
-    """One training step, every gate simulated by PennyLane's default.qubit in single precision."""
-
-    n_wires: int = 4
-    layers: int = EQUILIBRIUM  # stacked, or the equilibrium
-    encoder: str = "amplitude"
-    batch_size: int = 256
-    threshold: int = 10  # solver steps, all of which are made
 
 
 def saved_bytes(config: Memory, seed: int) -> int:
@@ -85,47 +70,6 @@ def saved_bytes(config: Memory, seed: int) -> int:
     total = sum(storage.nbytes() for storage in kept.values())
     loss.backward()  # what was counted is what this pass uses
     return total
-
-
-def run_memory(config: Memory, seed: int) -> dict[str, float]:
-    """Return ``saved_mb``, millions of bytes kept for the backward pass."""
-    return {"saved_mb": saved_bytes(config, seed) / 1e6}
-
-
-# --- fixed points of random circuits ---
-
-
-@dataclass(frozen=True)
-class Roots:
-    """Iterate from 0 on real images, image by image."""
-
-    method: str = "plain"  # or broyden
-    images: int = 400
-    steps: int = 300
-    tolerance: float = 1e-6  # of |f(z) - z|
-
-    def __post_init__(self) -> None:
-        """Refuse unknown methods."""
-        require_known(self, method=METHODS)
-
-
-@torch.no_grad()
-def run_roots(config: Roots, seed: int) -> dict[str, float]:
-    """Return ``converged``, the share of images whose iteration reached its fixed point."""
-    layer = random_layer(seed, 4)
-    u = load_split("mnist", DIGITS, "test", config.images).u
-    f, m = layer.reduced(u), torch.zeros(len(u), 4, dtype=u.dtype)
-    goal = config.tolerance / 2  # |z| = sqrt(n) |m|
-    if config.method == "plain":
-        for _ in range(config.steps):
-            m = f(m)
-        arrived = (f(m) - m).norm(dim=1) < goal
-        return {"converged": arrived.double().mean().item()}
-    found = [
-        broyden(layer.reduced(row), start, config.steps, goal, "abs").converged
-        for row, start in zip(u.split(1), m.split(1), strict=True)
-    ]
-    return {"converged": float(np.mean(found))}
 
 
 # --- properties ---
@@ -173,7 +117,7 @@ def implicit_gradient(seed: int, images: int = 8) -> list[bool]:
 
     Both encoders, every angle and the first image, in a random weighted sum of the roots.
     """
-    rng, u = stream(seed, "implicit"), load_split("mnist", DIGITS, "test", images).u
+    rng, u = stream(seed, "implicit"), load_split("mnist", FOUR, "test", images).u
     weights = torch.from_numpy(rng.normal(size=(images, 4)))
     cases = []
     for encoder in circuits.ENCODERS:
@@ -213,7 +157,7 @@ def _slope(loss: Callable, inputs: list[Tensor], k: int, entry: int, h: float = 
 def contraction_bound(seed: int) -> list[bool]:
     """Compare the Jacobian's norm with its bound: real images, random circuits and states z."""
     cases = []
-    for n, classes, some in ((4, DIGITS, 20), (10, tuple(range(10)), 3)):
+    for n, classes, some in ((4, FOUR, 20), (10, tuple(range(10)), 3)):
         u = load_split("mnist", classes, "test", 200).u
         for circuit in range(some):
             rng = stream(seed, "bound", n, circuit)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,15 +18,11 @@ from torch.nn import functional as F
 
 from ...base.rng import stream
 from . import circuits
+from .config import EQUILIBRIUM, Config
 from .layer import Layer, Reduced, expand
-from .solvers import Solution, anderson, broyden, implicit
+from .solvers import SOLVERS, Solution, implicit
 
-if TYPE_CHECKING:
-    from .experiment import Config
-
-EQUILIBRIUM = 0  # the depth that stands for the fixed point
 DEVICE = "qmlbook.statevector"
-SOLVERS = {"broyden": broyden, "anderson": anderson}
 DTYPE = torch.float64
 
 

@@ -192,6 +192,9 @@ def anderson(
     return search.solution(evaluations=1 + step)
 
 
+SOLVERS = {"broyden": broyden, "anderson": anderson}
+
+
 def _mixture(residuals: Tensor, ridge: float) -> Tensor:
     """Return the weights (B, n), of sum 1, that mix residuals (B, n, D) to the shortest."""
     n = residuals.shape[1]

@@ -6,7 +6,6 @@ import math
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,11 +16,9 @@ from ... import data
 from ...base.errors import QmlbookError
 from ...base.rng import stream
 from . import models
+from .config import EQUILIBRIUM, Config
 from .features import features, grey
-from .models import EQUILIBRIUM, Draws
-
-if TYPE_CHECKING:
-    from .experiment import Config
+from .models import Draws
 
 CHUNK = 2000  # images evaluated at once; one solver decision each
 

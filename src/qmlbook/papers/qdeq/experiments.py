@@ -1,13 +1,9 @@
-"""Configurations and runs of the QDEQ paper.
-
-Sources: martaskrt/qdeq at a668197 (README.md, train_qdeq.py, qdeq_model.py, lib/solvers.py), and
-earlier commits of it where one is named. Everything runs in double precision.
-"""
+"""Variants and seeds of every experiment, in both profiles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -15,147 +11,9 @@ from typing import Any
 
 import yaml
 
-from ...base.errors import UsageError, require_known, require_least
-from ...base.rng import stream
 from ..shared.grids import Experiment, by_name, properties
-from . import checks, circuits, models
-from . import training as learning
-from .solvers import STOPS
-
-DATASETS = ("mnist", "fashion_mnist", "cifar10")
-FOUR, TEN = (0, 3, 6, 9), tuple(range(10))
-MODELS = ("direct", "implicit", "linear", "baseline")
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of one run; the defaults are the example of the README, for MNIST-4."""
-
-    dataset: str = "mnist"  # one of DATASETS
-    classes: tuple[int, ...] = FOUR  # as many as there are wires [train_qdeq.py 190-198]
-    encoder: str = "amplitude"  # or angle [train_qdeq.py 40-41]
-    model: str = "implicit"  # one of MODELS
-    layers: int = 2  # stacked: of a direct model, of a warm-up [239ee5a9 qdeq_mnist_warmup_4c.sh]
-    warmup: float = 0.0  # share of the steps before the equilibrium [README: pretrain_steps 0]
-    solver: str = "broyden"  # or anderson, both ways [README]
-    stop: str = "rel"  # criterion forward [README]
-    eps: float = 1e-3  # its goal [lib/solvers.py]
-    threshold: int = 10  # solver steps at most [README: f_thres]
-    delta: int = 2  # up to so many fewer in training [README: rand_f_thres_delta]
-    adjoint: str = "exact"  # or solver, as released
-    adjoint_threshold: int = 10  # steps at most of that solver [README: b_thres]
-    gamma: float = 0.8  # weight of the Jacobian penalty [README: jac_loss_weight]
-    frequency: float = 1.0  # share of the steps that have it [README: jac_loss_freq]
-    train_angles: bool = True  # False: only the classifier learns
-    train_tail: bool = False  # the tail's angles never reach the optimiser [qdeq_model.py 39-42]
-    random_layer: int = circuits.SEED  # of numpy, before the gates are drawn [qdeq_model.py]
-    dropout: float = 0.05  # [qdeq_model.py: hard-coded]
-    epochs: int = 100  # [README: 18,800 steps of 188 an epoch]
-    batch_size: int = 256  # [README]
-    learning_rate: float = 0.005  # of Adam [README]
-    weight_decay: float = 0.0  # [train_qdeq.py]
-    schedule: str = "constant"  # or cosine, down to 0 by epochs [README]
-    clip: float | None = 0.25  # of the norm of all gradients [train_qdeq.py]
-    selection: str = "best"  # epoch of lowest validation loss, or the last one [train_qdeq.py]
-    validation: float = 0.2  # share of the training images [load_mnist.py]
-    n_train: int | None = None  # images trained and validated on; None: the whole split
-    n_test: int | None = None  # images tested on; None: the whole split
-
-    def __post_init__(self) -> None:
-        """Refuse what nothing here understands."""
-        object.__setattr__(self, "classes", tuple(self.classes))
-        require_known(
-            self,
-            dataset=DATASETS,
-            encoder=circuits.ENCODERS,
-            model=MODELS,
-            solver=models.SOLVERS,
-            stop=STOPS,
-            adjoint=("exact", "solver"),
-            schedule=("constant", "cosine"),
-            selection=("best", "last"),
-        )
-        require_least(self, layers=1, epochs=1, batch_size=1)
-        if len(set(self.classes)) != len(self.classes) or len(self.classes) not in (4, 10):
-            raise UsageError(f"classes must be 4 or 10 different labels, not {self.classes}.")
-        for name in ("warmup", "frequency", "gamma", "dropout", "weight_decay"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise UsageError(f"{name} must lie between 0 and 1, not {value}.")
-        if self.threshold - self.delta < 3 or self.delta < 0 or self.adjoint_threshold < 3:
-            raise UsageError(
-                "threshold - delta and adjoint_threshold must be 3 or more and delta 0 or more, "
-                f"not {self.threshold} - {self.delta}, {self.adjoint_threshold} and {self.delta}."
-            )
-        if not 0 < self.validation < 1 or not self.learning_rate > 0 or not self.eps > 0:
-            raise UsageError(
-                "validation must lie strictly between 0 and 1, learning_rate and eps above 0, "
-                f"not {self.validation}, {self.learning_rate} and {self.eps}."
-            )
-
-    @property
-    def n_wires(self) -> int:
-        """Number of qubits, classes and expectations."""
-        return len(self.classes)
-
-
-# --- runs ---
-
-
-def run(config: Config, seed: int) -> dict[str, float]:
-    """Train a model and test it.
-
-    Returns:
-        ``accuracy`` on the test split, and ``validation_accuracy``, of the selected epoch. For
-        models with a layer ``residual`` and ``residual_logged`` over the test split (see
-        `learning.residuals`); ``evaluations``, circuit evaluations and vector-Jacobian products
-        per image and training step: those of the solver, one to carry the gradient, n for the
-        exact implicit gradient, one for the angles, one for the penalty; ``unconverged``, solver
-        calls per step that ended above the tolerance. For the baseline ``accuracy_75``, on the
-        first 75 test images.
-    """
-    training, validation, test = learning.splits(config, seed)
-    return evaluate(config, learning.train(config, seed, training, validation), test)
-
-
-def evaluate(config: Config, trained: learning.Trained, test: learning.Split) -> dict[str, float]:
-    """Return the metrics of `run` for a trained model."""
-    model, tally = trained.model, trained.model.tally
-    found = {"accuracy": learning.score(model, test, trained.depth)[1]}
-    if config.model == "linear":
-        return found
-    found["validation_accuracy"] = trained.validation_accuracy[trained.epoch]
-    if config.model == "baseline":
-        return found | {"accuracy_75": learning.score(model, test[:75], trained.depth)[1]}
-    return (
-        found
-        | learning.residuals(model, test, trained.depth)
-        | {
-            "evaluations": tally.evaluations / tally.steps,
-            "unconverged": tally.unconverged / tally.steps,
-        }
-    )
-
-
-def run_tuning(config: Config, seed: int) -> dict[str, float]:
-    """Train one configuration; its seed is drawn, so that it is none of the evidence.
-
-    Returns:
-        ``validation_accuracy`` and ``validation_loss`` of the epoch with the lowest loss.
-    """
-    training, validation, _ = learning.splits(config, other := tuning_seed(seed))
-    trained = learning.train(config, other, training, validation)
-    return {
-        "validation_accuracy": trained.validation_accuracy[trained.epoch],
-        "validation_loss": trained.validation_loss[trained.epoch],
-    }
-
-
-def tuning_seed(seed: int) -> int:
-    """Return the root of the random streams of tuning, far from all seeds of evidence."""
-    return int(stream(seed, "tuning").integers(10**6, 2**31))
-
-
-# --- variants ---
+from . import checks, circuits, runs
+from .config import METHODS, TEN, Config, Memory, Roots
 
 DIRECT = {f"direct{n}": Config(model="direct", layers=n) for n in (1, 2, 5, 10)}
 IMPLICIT = Config()
@@ -287,12 +145,12 @@ def _baseline(**more: Any) -> dict[str, Config]:
 
 
 MEMORY = {
-    f"n{n}-{name}": checks.Memory(n_wires=n, layers=layers)
+    f"n{n}-{name}": Memory(n_wires=n, layers=layers)
     for n, depths in ((4, (1, 5, 0)), (10, (5, 0)))
     for layers in depths
     for name in (f"direct{layers}" if layers else "implicit",)
 }
-ROOTS = {name: checks.Roots(method=name) for name in checks.METHODS}
+ROOTS = {name: Roots(method=name) for name in METHODS}
 
 # --- experiments ---
 
@@ -303,7 +161,9 @@ ROOTS = {name: checks.Roots(method=name) for name in checks.METHODS}
 TRAINED_TOLERANCE = 0.05
 
 
-_experiment = partial(Experiment.of, run=run, seeds=8, quick_seeds=3, tolerance=TRAINED_TOLERANCE)
+_experiment = partial(
+    Experiment.of, run=runs.run, seeds=8, quick_seeds=3, tolerance=TRAINED_TOLERANCE
+)
 
 
 ABOUT = {
@@ -322,7 +182,7 @@ EXPERIMENTS = by_name(
         {name: config for name, config in MEMORY.items() if config.n_wires == 4},
         seeds=3,
         quick_seeds=1,
-        run=checks.run_memory,
+        run=runs.run_memory,
         tolerance=1e-9,
         dtype="float32",
     ),
@@ -333,7 +193,7 @@ EXPERIMENTS = by_name(
         ROOTS,
         {name: replace(config, images=100) for name, config in ROOTS.items()},
         seeds=20,
-        run=checks.run_roots,
+        run=runs.run_roots,
     ),
     *(
         _experiment(name, f"{about}; settings by `tuning`", _full(name), _quick(name))
@@ -351,7 +211,7 @@ EXPERIMENTS = by_name(
         _tuning(),
         {},
         seeds=1,
-        run=run_tuning,
+        run=runs.run_tuning,
     ),
 )
 
