@@ -16,7 +16,9 @@ import numpy as np
 
 from ... import data
 from ...base.errors import UsageError, exit_status, require_least
-from . import experiment, models, released, training
+from . import experiments, models, released, training
+from .config import ROLES, Config
+from .runs import run
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -26,7 +28,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         UsageError: one sentence that names the argument, what was given and what is allowed.
     """
     parser = released.parser(device="cpu")
-    parser.add_argument("--split", choices=tuple(training.ROLES), default="released")
+    parser.add_argument("--split", choices=tuple(ROLES), default="released")
     parser.add_argument("--loss", choices=("published", "corrected"), default="published")
     arguments = parser.parse_args(words)
     released.validate(arguments)
@@ -38,11 +40,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def configure(arguments: argparse.Namespace) -> experiment.Config:
+def configure(arguments: argparse.Namespace) -> Config:
     """Return the configuration of a run; fewer images where the whole set is not here."""
     dataset, classes = data.canonical(arguments.data), (arguments.c1, arguments.c2)
-    template = experiment.CORRECTED if arguments.loss == "corrected" else experiment.PUBLISHED
-    trained_on, evaluated_on = training.ROLES[arguments.split]
+    template = experiments.CORRECTED if arguments.loss == "corrected" else experiments.PUBLISHED
+    trained_on, evaluated_on = ROLES[arguments.split]
     return replace(
         template,
         dataset=dataset,
@@ -90,7 +92,7 @@ def report(arguments: argparse.Namespace) -> None:
             "" if n is None else f" (fewer than there are: `qmlbook data fetch {config.dataset}`)"
         )
         print(f"{role} {len(split)} {arguments.data} images, {split.provenance.split} split{fewer}")
-    result = experiment.run(config, seed)
+    result = run(config, seed)
     print(f"lowest mean loss of an epoch: {result['loss']:.4f}")
     for k, name in ((1, "accuracy"), (2, "accuracy_k2"), (5, "accuracy_k5"), (10, "accuracy_k10")):
         print(f"accuracy, k = {k:2}: {result[name]:.4f}")

@@ -1,107 +1,18 @@
-"""Configurations and runs of the contextuality papers.
-
-Only abstracts and public summaries of the papers could be read: task and cell are reconstructions,
-and all settings are this book's own.
-"""
+"""Experiments of the contextuality papers: which runs, in which profile, how many seeds."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ...base.errors import UsageError, require_known, require_least
-from ...base.rng import stream
 from ..shared.grids import Experiment, by_name, properties
-from . import checks, models, noise, sequences, training
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of one run: sequences, and what is trained on them. Default is the k-HRNN."""
-
-    model: str = "hrnn"  # one of models.MODELS
-    width: int = 0  # hidden units, of a Transformer its dimension, of a binary net bits
-    n: int = 3  # vertices
-    k: int = 2  # vertices in a hyperedge
-    kind: str = "uniform"  # one of sequences.KINDS
-    blocks: int = 4  # of n tokens
-    flips: int = 1  # hyperedges that change from block to block (toggle)
-    start: str = "uniform"  # or near, of the angles
-    steps: int = 200  # of Adam, a fresh batch each
-    batch_size: int = 128  # sequences
-    learning_rate: float = 0.1
-    clip: float | None = None  # of the norm of all gradients
-    test: int = 2000  # sequences scored
-    dtype: str = "float64"
-
-    def __post_init__(self) -> None:
-        """Refuse what nothing here understands."""
-        require_known(self, model=models.MODELS, start=models.STARTS, dtype=models.DTYPES)
-        require_least(self, steps=1, batch_size=1, test=1)
-        sequences.check(self.kind, self.n, self.k, self.blocks, self.flips)
-        if self.model == "hrnn" and self.kind == "local":
-            raise UsageError("kind 'local' has tokens that the cell of model 'hrnn' cannot ask.")
-        if (self.width < 1) is (self.model in models.SIZED):
-            raise UsageError(
-                f"width must be 1 or more for {', '.join(models.SIZED)} and 0 for other models, "
-                f"not {self.width} for {self.model!r}."
-            )
-        if self.model == "transformer" and self.width % models.HEADS:
-            raise UsageError(
-                f"width of a transformer must be a multiple of {models.HEADS}, not {self.width}."
-            )
-        for name in ("learning_rate", "clip"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise UsageError(f"{name} must be above 0, not {value}.")
-
-
-# --- runs ---
-
-
-def run(config: Config, seed: int) -> dict[str, float | list[float]]:
-    """Train a model, if there is something to train, and score it on fresh sequences.
-
-    Returns:
-        The metrics of `learning.score`, and for trained models ``curve`` (see `learning.curve`).
-        For the k-HRNN also ``learned``, 1 if ``kl`` is below 0.001, and ``away``, share of angles
-        nearer to 0 than to pi. For fixed answers ``validity`` alone: their ``kl`` is infinite.
-    """
-    questions, exact = training.test_set(config, seed)
-    rng = stream(seed, "answers")
-    if config.model == "half":
-        return training.score(models.build(config, seed), questions, exact, rng)
-    if config.model in models.MEMORYLESS:
-        y = training.answers(models.build(config, seed), questions, rng)
-        return {"validity": training.validity(y, questions)}
-    model, curve = training.curve(config, seed)
-    found = {**training.score(model, questions, exact, rng), "curve": curve}
-    if isinstance(model, models.HRNN):
-        far = (model.angles.detach() % (2 * math.pi) - math.pi).abs() > math.pi / 2
-        found |= {
-            "learned": float(found["kl"] < training.LEARNED),
-            "away": far.double().mean().item(),
-        }
-    return found
-
-
-def run_binary(config: Config, seed: int) -> dict[str, float]:
-    """Train a net with a memory of bits and let it give its likelier answers.
-
-    Returns:
-        ``failed``, share of sequences with an impossible answer; ``errs``, 1 if there is one.
-    """
-    model = training.train(config, seed)
-    questions, _ = training.test_set(config, seed)
-    failed = 1 - training.validity(training.answers(model, questions, None), questions)
-    return {"errs": float(failed > 0), "failed": failed}
-
-
-# --- variants ---
+from . import checks
+from .config import MEMORYLESS, Config, Gradients, Noise
+from .runs import run, run_binary, run_gradients, run_noise
 
 HRNN = {f"n{n}k{k}": Config(n=n, k=k) for n, k in ((3, 2), (4, 2), (5, 2), (4, 3))}
 NETWORK = Config(
@@ -117,7 +28,7 @@ NETWORKS = {
 BASELINES = {
     f"{size}-{model}": replace(config, model=model)
     for size, config in HRNN.items()
-    for model in models.MEMORYLESS
+    for model in MEMORYLESS
     if config.k == 2 or model != "table"
 }
 TASKS = {kind: replace(NETWORK, kind=kind, steps=4000) for kind in ("uniform", "toggle", "local")}
@@ -131,9 +42,9 @@ BINARY = {
 START = {
     name: Config(n=6, k=3, kind="toggle", blocks=3, start=name) for name in ("uniform", "near")
 }
-GRADIENTS = {links: checks.Gradients(links=links) for links in ("sparse", "dense")}
+GRADIENTS = {links: Gradients(links=links) for links in ("sparse", "dense")}
 STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03)
-NOISE = {f"p{strength:g}": noise.Noise(strength=strength) for strength in STRENGTHS}
+NOISE = {f"p{strength:g}": Noise(strength=strength) for strength in STRENGTHS}
 
 
 def _smaller(variants: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -146,13 +57,10 @@ def _short(variants: dict[str, Config]) -> dict[str, Config]:
     return _smaller(chosen, steps=100, batch_size=64, test=500, dtype="float64")
 
 
-# --- experiments ---
-
 # Single precision and thousands of steps amplify rounding: between instruction sets of one machine
 # 1,200 steps of a GRU of 64 units differed by 0.013 bits at their end and by 0.06 on the way.
 NETWORK_TOLERANCE = 0.25
 _experiment = partial(Experiment.of, run=run, seeds=8, quick_seeds=3)
-
 EXPERIMENTS = by_name(
     _experiment(
         "hrnn",
@@ -199,7 +107,7 @@ EXPERIMENTS = by_name(
         GRADIENTS,
         _smaller(GRADIENTS, sizes=(3, 4, 5, 6), draws=4),
         seeds=16,
-        run=checks.run_gradients,
+        run=run_gradients,
     ),
     _experiment(
         "start",
@@ -213,7 +121,7 @@ EXPERIMENTS = by_name(
         "exact cells with errors of gates and readings, on Qiskit Aer",
         NOISE,
         _smaller(NOISE, sequences=20, shots=20),
-        run=noise.run_noise,
+        run=run_noise,
         tolerance=0.05,
     ),
     properties(checks.PROPERTIES, default="square"),
