@@ -16,6 +16,7 @@ from qmlbook.papers.qdeq import circuits, models
 from qmlbook.papers.qdeq.config import Config
 from qmlbook.papers.qdeq.layer import expand
 from qmlbook.papers.qdeq.solvers import broyden, implicit
+from qmlbook.papers.shared.qnodes import qnode
 
 torch.set_num_threads(1)
 
@@ -45,7 +46,7 @@ def ours():
 
 def simulated():
     model, u, labels = problem()
-    node = circuits.qnode(circuits.layer, 10)
+    node = qnode(circuits.layer, wires=10)
 
     def f(z):
         return expand(torch.stack(list(node(z + u, model.theta, model.phi, 10)), -1))

@@ -51,6 +51,12 @@ def module(paper: str, part: str) -> Any | None:
 
 
 def experiments(paper: str) -> dict[str, Experiment]:
-    """Return the experiments of a paper by name; empty while the paper has only claims."""
+    """Return the experiments of a paper by name; empty while the paper has only claims.
+
+    They are ``EXPERIMENTS`` of its ``experiments.py``, or what ``experiments()`` there returns,
+    where settings are read from a file.
+    """
     room = module(paper, "experiments") or module(paper, "experiment")
-    return dict(room.EXPERIMENTS) if room else {}
+    if room is None:
+        return {}
+    return dict(room.experiments() if hasattr(room, "experiments") else room.EXPERIMENTS)

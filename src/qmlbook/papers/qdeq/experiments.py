@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..shared.grids import Experiment, by_name, properties
+from ..shared.grids import Experiment, axis, by_name, changed, properties, variants
+from ..shared.tuning import Settings, Tuning, tuned
 from . import checks, circuits, runs
 from .config import METHODS, TEN, Config, Memory, Roots
 
-DIRECT = {f"direct{n}": Config(model="direct", layers=n) for n in (1, 2, 5, 10)}
-IMPLICIT = Config()
-WARMUP = replace(IMPLICIT, warmup=0.5, layers=2)  # half of the steps [239ee5a9]
-UNTRAINED = replace(IMPLICIT, train_angles=False, gamma=0.0)
-LINEAR = Config(model="linear")
+# --- models ---
 
+DIRECT = variants(Config(model="direct"), axis("layers", (1, 2, 5, 10), "direct{}"))
 AMPLITUDE_4 = {
     **DIRECT,
-    "implicit": IMPLICIT,
-    "warmup": WARMUP,
-    "implicit-free": replace(IMPLICIT, gamma=0.0),
-    "implicit-penalty": IMPLICIT,
-    "implicit-tail": replace(IMPLICIT, train_tail=True),
-    "untrained": UNTRAINED,
-    "linear": LINEAR,
+    "implicit": Config(),
+    "warmup": Config(warmup=0.5, layers=2),  # half of the steps [239ee5a9]
+    "implicit-free": Config(gamma=0.0),
+    "implicit-penalty": Config(),
+    "implicit-tail": Config(train_tail=True),
+    "untrained": Config(train_angles=False, gamma=0.0),
+    "linear": Config(model="linear"),
 }
 ANGLE_4 = {name: AMPLITUDE_4[name] for name in (*DIRECT, "implicit", "warmup", "untrained")}
 AMPLITUDE_10 = {
     name: AMPLITUDE_4[name]
     for name in ("direct1", "direct5", "implicit", "warmup", "untrained", "linear")
 }
+FAMILIES = {"mnist4": AMPLITUDE_4, "mnist4_angle": ANGLE_4, "mnist10": AMPLITUDE_10}
+
+# Experiment -> what its variants have in common. On MNIST-4, 50 epochs are the 3,750 steps of the
+# earlier scripts [239ee5a9 qdeq_mnist_warmup_4c.sh]; on ten classes 10 epochs are 1,880 of 18,800.
+COMMON: dict[str, dict[str, Any]] = {
+    "mnist4": {"epochs": 50},
+    "mnist4_angle": {"encoder": "angle", "epochs": 50},
+    "mnist10": {"classes": TEN, "epochs": 10},
+    "fashion_mnist10": {"classes": TEN, "epochs": 10, "dataset": "fashion_mnist"},
+    "cifar10": {"classes": TEN, "epochs": 10, "dataset": "cifar10"},
+}
+TUNED_AS = {"fashion_mnist10": "mnist10", "cifar10": "mnist10"}  # not tuned of their own
+
 # The earlier script [bd9f57b1 baselines/another_wang_line.py, output_*_mnist_4.py].
 BASELINE = Config(
     model="baseline",
@@ -48,109 +56,42 @@ BASELINE = Config(
     validation=0.1,
 )
 
-# Experiment -> what its variants have in common. On MNIST-4, 50 epochs are the 3,750 steps of the
-# earlier scripts [239ee5a9 qdeq_mnist_warmup_4c.sh]; on ten classes 10 epochs are 1,880 of 18,800.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "mnist4": {"epochs": 50},
-    "mnist4_angle": {"encoder": "angle", "epochs": 50},
-    "mnist10": {"classes": TEN, "epochs": 10},
-    "fashion_mnist10": {"classes": TEN, "epochs": 10, "dataset": "fashion_mnist"},
-    "cifar10": {"classes": TEN, "epochs": 10, "dataset": "cifar10"},
-}
-FAMILIES = {"mnist4": AMPLITUDE_4, "mnist4_angle": ANGLE_4, "mnist10": AMPLITUDE_10}
+# --- tuning ---
 
-# Eight configurations for every model, on validation images. The published search [42fe552f,
-# 239ee5a9] had the rates 0.005, 0.0075, 0.01 and 0.05 for all models, and weights of the penalty
-# for the implicit ones, with 100 epochs; with fewer epochs larger rates must be on offer.
+# Eight trials for every model, on validation images. The published search [42fe552f, 239ee5a9] had
+# the rates 0.005, 0.0075, 0.01 and 0.05 for all models, and weights of the penalty for the implicit
+# ones, with 100 epochs; with fewer epochs larger rates must be on offer.
 RATES = (0.002, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2)
-GRID = tuple({"learning_rate": rate} for rate in RATES)
-PENALTY_GRID = tuple(
+RATE_TRIALS = [{"learning_rate": rate} for rate in RATES]
+PENALTY_TRIALS = [
     {"learning_rate": rate, "gamma": gamma}
     for rate, gamma in product((0.005, 0.01, 0.05, 0.1), (0.8, 0.0))
-)
-TUNED = Path(__file__).with_name("tuned.yml")
-TUNED_AS = {"fashion_mnist10": "mnist10", "cifar10": "mnist10"}  # not tuned of their own
+]
+PENALISED = ("implicit", "warmup", "implicit-tail")  # and free to choose by how much
 TUNING_EPOCHS = {"mnist4": 20, "mnist4_angle": 20, "mnist10": 4}
 
 
-def grid(model: str) -> tuple[dict[str, float], ...]:
-    """Return the eight configurations that a model may choose from."""
-    return PENALTY_GRID if model in ("implicit", "warmup", "implicit-tail") else GRID
+def trials(family: str, model: str) -> dict[str, Settings]:
+    """Return the eight settings that a model may choose from, by their variant of ``tuning``."""
+    choices = PENALTY_TRIALS if model in PENALISED else RATE_TRIALS
+    return {f"{family}-{model}-{number}": settings for number, settings in enumerate(choices)}
 
 
-def tuned() -> dict[str, dict[str, dict[str, float]]]:
-    """Return the chosen settings: family -> model -> settings (``tuned.yml``)."""
-    if not TUNED.exists():
-        return {}
-    return yaml.safe_load(TUNED.read_text(encoding="utf-8")) or {}
+def validated(metrics: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the accuracy on validation images; of equals, the lower loss is better."""
+    return metrics["validation_accuracy"], -metrics["validation_loss"]
 
 
-def best(records: Iterable[Any]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the settings with the highest validation accuracy, from records of `tuning`.
-
-    Of equals, the one with the lower loss. A model whose eight runs are not all there is left out.
-    """
-    scores: dict[str, tuple[float, float]] = {
-        record.variant: (record.metrics["validation_accuracy"], -record.metrics["validation_loss"])
-        for record in records
-        if record.experiment == "tuning" and record.profile == "full" and record.status == "ok"
-    }
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for family, variants in FAMILIES.items():
-        for model in variants:
-            names = [f"{family}-{model}-{i}" for i in range(len(grid(model)))]
-            if all(name in scores for name in names):
-                place = max(range(len(names)), key=lambda i, names=names: scores[names[i]])
-                found.setdefault(family, {})[model] = dict(grid(model)[place])
-    return found
-
-
-def _full(experiment: str) -> dict[str, Config]:
-    family = TUNED_AS.get(experiment, experiment)
-    chosen = tuned().get(family, {})
-    return {
-        name: replace(config, **SETTINGS[experiment], **chosen.get(name, {"learning_rate": 0.05}))
-        for name, config in FAMILIES[family].items()
-    }
-
-
-SMALL = {  # wires -> a small version on the embedded images, seconds a run
-    4: {"n_train": 1000, "n_test": 1000, "batch_size": 64, "epochs": 6, "learning_rate": 0.05},
-    10: {"n_train": 1000, "n_test": 1000, "batch_size": 64, "epochs": 3, "learning_rate": 0.05},
-}
-
-
-def _quick(experiment: str) -> dict[str, Config]:
-    if SETTINGS[experiment].get("dataset") == "cifar10":
-        return {}  # no sample of it travels with the package
-    changes = SETTINGS[experiment] | SMALL[10 if "classes" in SETTINGS[experiment] else 4]
-    family = FAMILIES[TUNED_AS.get(experiment, experiment)]
-    return {name: replace(config, **changes) for name, config in family.items()}
-
-
-def _tuning(**more: Any) -> dict[str, Config]:
-    """Name every configuration ``<family>-<model>-<number>``."""
-    return {
-        f"{family}-{model}-{i}": replace(
-            config, **SETTINGS[family] | {"epochs": TUNING_EPOCHS[family]} | settings | more
-        )
-        for family, variants in FAMILIES.items()
-        for model, config in variants.items()
-        for i, settings in enumerate(grid(model))
-    }
-
-
-def _baseline(**more: Any) -> dict[str, Config]:
-    return {name: replace(BASELINE, encoder=name, **more) for name in circuits.ENCODERS}
-
-
-MEMORY = {
-    f"n{n}-{name}": Memory(n_wires=n, layers=layers)
-    for n, depths in ((4, (1, 5, 0)), (10, (5, 0)))
-    for layers in depths
-    for name in (f"direct{layers}" if layers else "implicit",)
-}
-ROOTS = {name: Roots(method=name) for name in METHODS}
+TUNING = Tuning(
+    trials={
+        f"{family}-{model}": trials(family, model)
+        for family, models in FAMILIES.items()
+        for model in models
+    },
+    score=validated,
+    about="The settings of every model that did best on validation images, of eight each. "
+    "FashionMNIST and CIFAR-10 take those of MNIST with ten classes.",
+)
 
 # --- experiments ---
 
@@ -159,13 +100,6 @@ ROOTS = {name: Roots(method=name) for name in METHODS}
 # MNIST-4 differed by up to 0.01 in accuracy and 0.03 in other metrics; stacked layers and ten
 # qubits by nothing visible.
 TRAINED_TOLERANCE = 0.05
-
-
-_experiment = partial(
-    Experiment.of, run=runs.run, seeds=8, quick_seeds=3, tolerance=TRAINED_TOLERANCE
-)
-
-
 ABOUT = {
     "mnist4": "digits 0, 3, 6, 9 on four qubits, amplitude encoder",
     "mnist4_angle": "digits 0, 3, 6, 9 on four qubits, angle encoder",
@@ -173,53 +107,103 @@ ABOUT = {
     "fashion_mnist10": "FashionMNIST on ten qubits, amplitude encoder",
     "cifar10": "CIFAR-10 on ten qubits, amplitude encoder",
 }
-
-EXPERIMENTS = by_name(
-    _experiment(
-        "memory",
-        "bytes kept for one backward pass, every gate simulated",
-        MEMORY,
-        {name: config for name, config in MEMORY.items() if config.n_wires == 4},
-        seeds=3,
-        quick_seeds=1,
-        run=runs.run_memory,
-        tolerance=1e-9,
-        dtype="float32",
-    ),
-    properties(checks.PROPERTIES, default="memory-flat"),
-    _experiment(
-        "roots",
-        "shares of images whose iteration reaches a fixed point, random circuits",
-        ROOTS,
-        {name: replace(config, images=100) for name, config in ROOTS.items()},
-        seeds=20,
-        run=runs.run_roots,
-    ),
-    *(
-        _experiment(name, f"{about}; settings by `tuning`", _full(name), _quick(name))
-        for name, about in ABOUT.items()
-    ),
-    _experiment(
-        "baseline",
-        "the earlier classifier without a fixed point, 100 epochs",
-        _baseline(),
-        _baseline(n_train=1000, n_test=1000, epochs=10, batch_size=64),
-    ),
-    _experiment(
-        "tuning",
-        "eight configurations of every model on validation images; chooses for the others",
-        _tuning(),
-        {},
-        seeds=1,
-        run=runs.run_tuning,
-    ),
-)
-
-# What the chapter trains live, by profile.
-PRESETS = {
-    profile: {
-        name: EXPERIMENTS["mnist4"].variants[profile][name]
-        for name in ("direct1", "direct5", "implicit", "warmup", "linear")
-    }
-    for profile in ("quick", "full")
+MEMORY = {
+    f"n{n}-{name}": Memory(n_wires=n, layers=layers)
+    for n, depths in ((4, (1, 5, 0)), (10, (5, 0)))
+    for layers in depths
+    for name in (f"direct{layers}" if layers else "implicit",)
 }
+ROOTS = variants(Roots(), axis("method", METHODS))
+
+# A small version on the embedded images, seconds a run.
+SMALL = {"n_train": 1000, "n_test": 1000, "batch_size": 64}
+SMALL_EPOCHS = {"mnist4": 6, "mnist4_angle": 6, "mnist10": 3, "fashion_mnist10": 3}
+
+
+def full(experiment: str, settings: Mapping[str, Settings]) -> dict[str, Config]:
+    """Return the models of an experiment on whole data sets.
+
+    Args:
+        experiment: a key of `COMMON`.
+        settings: what `tuned` returns; a model that is not tuned yet takes a rate of 0.05.
+    """
+    family = TUNED_AS.get(experiment, experiment)
+    return {
+        model: replace(
+            config,
+            **COMMON[experiment],
+            **settings.get(f"{family}-{model}", {"learning_rate": 0.05}),
+        )
+        for model, config in FAMILIES[family].items()
+    }
+
+
+def quick(experiment: str) -> dict[str, Config]:
+    """Return the models of an experiment on few images; none where no sample is at hand."""
+    if experiment not in SMALL_EPOCHS:  # no sample of CIFAR-10 travels with the package
+        return {}
+    changes = COMMON[experiment] | SMALL | {"epochs": SMALL_EPOCHS[experiment]}
+    family = FAMILIES[TUNED_AS.get(experiment, experiment)]
+    return changed(family, **changes, learning_rate=0.05)
+
+
+def _tuning() -> dict[str, Config]:
+    return {
+        trial: replace(config, **{**COMMON[family], "epochs": TUNING_EPOCHS[family], **settings})
+        for family, models in FAMILIES.items()
+        for model, config in models.items()
+        for trial, settings in trials(family, model).items()
+    }
+
+
+def experiments() -> dict[str, Experiment]:
+    """Return all experiments by name, with the settings that ``tuned.yml`` holds now."""
+    settings = tuned("qdeq")
+    trained = partial(Experiment.of, run=runs.run, quick_seeds=3, tolerance=TRAINED_TOLERANCE)
+    baseline = variants(BASELINE, axis("encoder", circuits.ENCODERS))
+    return by_name(
+        Experiment.of(
+            "memory",
+            "bytes kept for one backward pass, every gate simulated",
+            MEMORY,
+            {name: config for name, config in MEMORY.items() if config.n_wires == 4},
+            seeds=3,
+            quick_seeds=1,
+            run=runs.run_memory,
+            dtype="float32",
+        ),
+        properties(checks.PROPERTIES, default="memory-flat"),
+        trained(
+            "roots",
+            "shares of images whose iteration reaches a fixed point, random circuits",
+            ROOTS,
+            changed(ROOTS, images=100),
+            seeds=20,
+            run=runs.run_roots,
+        ),
+        *(
+            trained(
+                name,
+                f"{about}; settings by `tuning`",
+                full(name, settings),
+                quick(name),
+                seeds=8,
+            )
+            for name, about in ABOUT.items()
+        ),
+        trained(
+            "baseline",
+            "the earlier classifier without a fixed point, 100 epochs",
+            baseline,
+            changed(baseline, **SMALL, epochs=10),
+            seeds=8,
+        ),
+        trained(
+            "tuning",
+            "eight configurations of every model on validation images; chooses for the others",
+            _tuning(),
+            {},
+            seeds=1,
+            run=runs.run_tuning,
+        ),
+    )
