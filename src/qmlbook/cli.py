@@ -322,6 +322,27 @@ def verify(
     raise typer.Exit(not all(result.good for result in results))
 
 
+@app.command()
+def tune(
+    paper: Annotated[
+        str, typer.Argument(help="The paper that is tuned.", autocompletion=rooms.names)
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and how long it takes.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of the local cluster.")] = 2,
+) -> None:
+    """Make the missing trials of a paper's settings; write the best to its `tuned.yml`."""
+    from .evidence import tuning as library
+    from .evidence.cluster import Cluster
+
+    summary, chosen = library.tune(paper, dry_run=dry_run, runner=Cluster(workers=workers))
+    print(summary)
+    for name, settings in chosen.items():
+        print(f"{name}: {settings}")
+    raise typer.Exit(130 if summary.interrupted else summary.failed)
+
+
 def _require_cuda() -> None:
     import torch
 
