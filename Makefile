@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no
 PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: book test test-all contracts determinism bench evidence readme clean lock
+.PHONY: book test test-all contracts determinism bench shootout evidence readme clean lock
 
 # Runs the chapters that changed, builds the pages, says where they are.
 book: $(READY)
@@ -25,10 +25,6 @@ book: $(READY)
 test: contracts
 	@echo "== library"
 	@$(PYTEST) -m "not slow and not nightly"
-	@echo "== reference vectors"
-	@$(BIN)/qmlbook vectors tests/vectors/*.json
-	@echo "== stored runs, made again"
-	@$(BIN)/qmlbook verify --profile quick --cheapest --sample 6
 	@echo "== book"
 	@$(BIN)/qmlbook build
 	@echo "== chapters, compared with their references"
@@ -67,6 +63,11 @@ determinism: $(READY)
 # The library's speed beside what one would use instead.
 bench: $(READY)
 	@$(BIN)/python -m pytest -q benchmarks --benchmark-only
+
+# Our device beside a dozen other programs, an environment for each; goes on where it stopped.
+# `make shootout SHOOTOUT="--home FOLDER"` keeps environments and results elsewhere.
+shootout: $(READY)
+	@$(BIN)/python benchmarks/shootout/run.py --record data/benchmarks/shootout.json $(SHOOTOUT)
 
 # All full-profile sweeps; what is stored is not run again, and an interruption loses nothing.
 evidence: $(READY)

@@ -6,9 +6,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
 import typer
+from typer import core
 
 from . import __version__
 from . import papers as rooms
@@ -320,6 +322,27 @@ def verify(
     raise typer.Exit(not all(result.good for result in results))
 
 
+@app.command()
+def tune(
+    paper: Annotated[
+        str, typer.Argument(help="The paper that is tuned.", autocompletion=rooms.names)
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and how long it takes.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of the local cluster.")] = 2,
+) -> None:
+    """Make the missing trials of a paper's settings; write the best to its `tuned.yml`."""
+    from .evidence import tuning as library
+    from .evidence.cluster import Cluster
+
+    summary, chosen = library.tune(paper, dry_run=dry_run, runner=Cluster(workers=workers))
+    print(summary)
+    for name, settings in chosen.items():
+        print(f"{name}: {settings}")
+    raise typer.Exit(130 if summary.interrupted else summary.failed)
+
+
 def _require_cuda() -> None:
     import torch
 
@@ -475,6 +498,11 @@ def _split(pair: str) -> tuple[str, str]:
 def main() -> None:
     """Run the command; errors become one sentence and an exit status."""
     words = sys.argv[1:]
+    if "_QMLBOOK_COMPLETE" in os.environ:
+        # Words that are being typed need no check, and pydantic, with which typer checks values,
+        # takes longer to load than all the rest.
+        as_typed: Any = SimpleNamespace(coerce=lambda value, param, ctx: value)
+        core.build_runtime_param = lambda descriptor: as_typed
     sys.exit(exit_status(lambda: app(_join_pairs(words)), "qmlbook", *words))
 
 
