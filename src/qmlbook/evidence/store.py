@@ -88,7 +88,8 @@ def _finite(name: str, value: Any) -> float:
 
 
 def _file_name(value: str) -> str:
-    if not value or value.startswith(".") or not value.isprintable() or "/" in value or "\\" in value:
+    plain = value.isprintable() and not {"/", "\\"}.intersection(value)
+    if not value or value.startswith(".") or not plain:
         raise ValueError("names no file")
     return value
 
