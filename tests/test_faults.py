@@ -361,6 +361,30 @@ def test_a_command_that_is_terminated_takes_its_kernels_along(tmp_path):
     assert not any(map(alive, running))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_says_what_was_interrupted_and_a_second_one_ends_it_at_once(
+    tmp_path, number
+):
+    Project(tmp_path).chapters(tiny=hanging(tmp_path))
+    process = start(tmp_path, "chapters")
+    running = [int(word) for word in wait_for(tmp_path / "started").read_text().split()]
+    process.send_signal(number)
+    said = [process.stdout.readline(), process.stdout.readline()]
+    assert said[1] == (
+        "Interrupted while tiny ran; finished chapters are kept, the same command goes on.\n"
+    )
+    assert process.poll() is None  # it waits for a kernel that does not listen
+    process.send_signal(number)
+    leave(process, 128 + number)
+    for _ in range(300):  # a kernel ends when it misses who started it
+        if not any(map(alive, running)):
+            break
+        time.sleep(0.1)
+    assert not any(map(alive, running))
+    assert not list((tmp_path / "_build").rglob("*.ipynb"))
+
+
 # Sends itself a signal when the old book has made room and the new one is not yet in its place.
 BETWEEN = """
 import os, pathlib, signal
