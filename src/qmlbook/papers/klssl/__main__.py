@@ -14,13 +14,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ... import data
 from ...base.command import exit_status
 from ...base.errors import UsageError, require_least
 from . import experiments, models, released, training
 from .config import ROLES, Config
-from .runs import run
+from .runs import evaluate
 
 PROGRAM = "python -m qmlbook.papers.klssl"
 
@@ -83,6 +84,12 @@ def _images_here(dataset: str, classes: tuple[int, int], split: str) -> int | No
     return getattr(held, split) // len(data.class_names(dataset)) * len(classes)
 
 
+def moved(split: training.Split, device: str) -> training.Split:
+    """Return a split whose tensors are on a device, where training then computes."""
+    tensors = {name: value for name, value in vars(split).items() if isinstance(value, Tensor)}
+    return replace(split, **{name: value.to(device) for name, value in tensors.items()})
+
+
 def main(words: Sequence[str]) -> int:
     """Run the command; return its exit status."""
     return exit_status(lambda: report(parse(words)), PROGRAM, *words)
@@ -109,7 +116,9 @@ def report(arguments: argparse.Namespace) -> None:
             "" if n is None else f" (fewer than there are: `qmlbook data fetch {config.dataset}`)"
         )
         print(f"{role} {len(split)} {arguments.data} images, {split.provenance.split} split{fewer}")
-    result = run(config, seed)
+    made = training.train(config, seed, moved(trained_on, arguments.device))
+    made.model.cpu()
+    result = evaluate(made, trained_on, evaluated_on, seed)
     print(f"lowest mean loss of an epoch: {result['loss']:.4f}")
     for k, name in ((1, "accuracy"), (2, "accuracy_k2"), (5, "accuracy_k5"), (10, "accuracy_k10")):
         print(f"accuracy, k = {k:2}: {result[name]:.4f}")

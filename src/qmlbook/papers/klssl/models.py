@@ -44,7 +44,7 @@ class Encoder(nn.Module):
 
         Both are linear in the image, so a frozen filter absorbs the crop that a batch shares.
         """
-        kernels = torch.zeros(FEATURES, SIDE, SIDE, dtype=torch.float64)
+        kernels = rows.new_zeros(FEATURES, SIDE, SIDE)
         for index, kernel in enumerate(kernels):
             top, left = (STRIDE * offset for offset in divmod(index, 2))
             kernel[top : top + KERNEL, left : left + KERNEL] = self.conv.weight[0, 0].detach()
@@ -221,7 +221,7 @@ def effective_phases(w_1: Tensor, w_2: Tensor, w_3: Tensor) -> Tensor:
     Returns:
         (4,) phases phi_0..phi_3 for even n; for odd n (5,): phi_0, phi_3, alpha, beta, gamma.
     """
-    even, odd, every = _layer_sums(len(w_1))
+    even, odd, every = (mask.to(w_1) for mask in _layer_sums(len(w_1)))
     if len(w_1) % 2 == 0:
         return torch.stack(
             [

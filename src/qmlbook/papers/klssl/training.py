@@ -134,8 +134,9 @@ def train(config: Config, seed: int, split: Split) -> Trained:
     """Train a network as the configuration says; without epochs, only set its batch norm.
 
     Keeps the weights of the epoch with the lowest mean training loss (train.py lines 83-85).
+    Computes where the split's tensors are.
     """
-    model = build(config, seed)
+    model = build(config, seed).to(split.images.device)
     if config.epochs == 0:
         settle(model, split)
         return Trained(model, [], 0.0)
@@ -202,7 +203,8 @@ class Views:
         images = self.images[index]
         crops = draw_crops(rng, 1 if self.shared else len(index), models.SIDE)
         if self.shared and self.responses is not None:
-            matrix = self.encoder.filter_matrix(*crops.matrices())
+            matrices = (matrix.to(images) for matrix in crops.matrices())
+            matrix = self.encoder.filter_matrix(*matrices)
             responses = images.flatten(1) @ matrix + self.encoder.conv.bias.detach()
             return self.encoder.normalise(responses)
         return self.encoder(crops(images))
