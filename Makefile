@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no
 PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: book test test-all contracts determinism bench evidence readme clean lock
+.PHONY: book test test-all contracts determinism bench shootout evidence readme clean lock
 
 # Runs the chapters that changed, builds the pages, says where they are.
 book: $(READY)
@@ -25,11 +25,6 @@ book: $(READY)
 test: contracts
 	@echo "== library"
 	@$(PYTEST) -m "not slow and not nightly"
-	@echo "== reference vectors"
-	@$(BIN)/qmlbook vectors tests/vectors/*.json
-	@echo "== stored runs, made again"
-	@set -e; for paper in $(notdir $(wildcard data/results/*)); do \
-	  $(BIN)/qmlbook sweep --verify $$paper --profile quick --cheapest --sample 6; done
 	@echo "== book"
 	@$(BIN)/qmlbook build
 	@echo "== chapters, compared with their references"
@@ -69,6 +64,11 @@ determinism: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m pytest -q benchmarks --benchmark-only
 
+# Our device beside a dozen other programs, an environment for each; goes on where it stopped.
+# `make shootout SHOOTOUT="--home FOLDER"` keeps environments and results elsewhere.
+shootout: $(READY)
+	@$(BIN)/python benchmarks/shootout/run.py --record data/benchmarks/shootout.json $(SHOOTOUT)
+
 # All full-profile sweeps; what is stored is not run again, and an interruption loses nothing.
 evidence: $(READY)
 	@set -e; for paper in $$($(BIN)/python -c \
@@ -77,8 +77,8 @@ evidence: $(READY)
 
 # The README's table of papers, from the records.
 readme: $(READY)
-	@$(BIN)/python -c "import pathlib; from qmlbook.evidence import report; \
-	  page = pathlib.Path('README.md'); page.write_text(report.with_papers_table(page.read_text()))"
+	@$(BIN)/python -c "import pathlib; from qmlbook.book import verdict_pages; \
+	  page = pathlib.Path('README.md'); page.write_text(verdict_pages.with_papers_table(page.read_text()))"
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks

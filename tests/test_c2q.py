@@ -10,12 +10,13 @@ import torch
 from qmlbook.base import paths
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.base.rng import stream
-from qmlbook.papers import count_parameters
 from qmlbook.papers.c2q import __main__ as command
-from qmlbook.papers.c2q import circuits, experiment, models, training, weights
+from qmlbook.papers.c2q import checks, circuits, experiments, models, runs, training, weights
+from qmlbook.papers.c2q.config import QUANTUM_HEADS, WIDTHS, Properties, Recipe
+from qmlbook.papers.shared.weights import count_parameters
 
 TINY = replace(
-    experiment.QUICK, n_train=200, n_test=100, source_images=320, steps=60, ansatz=4, pooling="zx"
+    experiments.QUICK, n_train=200, n_test=100, source_images=320, steps=60, ansatz=4, pooling="zx"
 )
 
 
@@ -59,18 +60,18 @@ def test_classical_heads_have_the_released_sizes(kind, size):
     assert head(torch.randn(3, 256, dtype=torch.float64)).shape == (3, 2)
 
 
-@pytest.mark.parametrize("size", experiment.LINEAR)
+@pytest.mark.parametrize("size", experiments.LINEAR)
 def test_linear_heads_have_as_many_parameters_as_a_quantum_head(size):
     head = models.Linear(stream(0, "test"), size)
     assert count_parameters(head) == size
-    assert size in {circuits.count_params(*head) for head in experiment.HEADS.values()}
+    assert size in {circuits.count_params(*head) for head in QUANTUM_HEADS.values()}
     x = torch.randn(7, 256, dtype=torch.float64)
     assert torch.allclose(head(2 * x) - head(x), head(x) - head(0 * x))  # affine
 
 
 def test_every_quantum_head_has_a_linear_one_of_its_size():
-    sizes = {circuits.count_params(*head) for head in experiment.HEADS.values()}
-    assert sizes == set(experiment.LINEAR)
+    sizes = {circuits.count_params(*head) for head in QUANTUM_HEADS.values()}
+    assert sizes == set(experiments.LINEAR)
 
 
 def test_projections_keep_lengths_on_average():
@@ -84,17 +85,17 @@ def test_projections_keep_lengths_on_average():
     [
         (lambda: models.classical("3d", stream(0, "t")), "kind .*3d.*1d, 2d, dense"),
         (lambda: models.Linear(stream(0, "t"), 1), "parameters must be 2 or more"),
-        (lambda: replace(experiment.PUBLISHED, pair=(1, 7)), "pair"),
-        (lambda: replace(experiment.PUBLISHED, head="3d"), "head .*3d"),
-        (lambda: replace(experiment.PUBLISHED, ansatz=12), "ansatz.*12"),
-        (lambda: replace(experiment.PUBLISHED, pooling="max"), "pooling .*max"),
-        (lambda: replace(experiment.PUBLISHED, encoding="basis"), "encoding .*basis"),
-        (lambda: replace(experiment.PUBLISHED, features="random"), "features .*random"),
-        (lambda: replace(experiment.PUBLISHED, optimiser="sgd"), "optimiser .*sgd"),
-        (lambda: replace(experiment.PUBLISHED, encoding="angle", head="1d"), "angle.*'1d'"),
-        (lambda: replace(experiment.PUBLISHED, encoding="angle", features="pixels"), "pixels"),
+        (lambda: replace(experiments.PUBLISHED, pair=(1, 7)), "pair"),
+        (lambda: replace(experiments.PUBLISHED, head="3d"), "head .*3d"),
+        (lambda: replace(experiments.PUBLISHED, ansatz=12), "ansatz.*12"),
+        (lambda: replace(experiments.PUBLISHED, pooling="max"), "pooling .*max"),
+        (lambda: replace(experiments.PUBLISHED, encoding="basis"), "encoding .*basis"),
+        (lambda: replace(experiments.PUBLISHED, features="random"), "features .*random"),
+        (lambda: replace(experiments.PUBLISHED, optimiser="sgd"), "optimiser .*sgd"),
+        (lambda: replace(experiments.PUBLISHED, encoding="angle", head="1d"), "angle.*'1d'"),
+        (lambda: replace(experiments.PUBLISHED, encoding="angle", features="pixels"), "pixels"),
         (
-            lambda: replace(experiment.PUBLISHED, batch_size=0),
+            lambda: replace(experiments.PUBLISHED, batch_size=0),
             "batch_size must be 1 or more, not 0",
         ),
     ],
@@ -129,7 +130,7 @@ def test_all_sorts_of_features_fit_the_encodings():
     for changes in ({}, {"features": "untrained"}, {"features": "pixels"}, {"encoding": "angle"}):
         config = replace(TINY, **changes)
         split = training.features(config, 0)
-        assert split.train.values.shape == (200, models.WIDTHS[config.encoding])
+        assert split.train.values.shape == (200, WIDTHS[config.encoding])
         assert len(split.test) == 100
 
 
@@ -144,9 +145,9 @@ def test_seeds_have_source_networks_of_their_own_unless_one_is_named():
 # --- quantum heads ---
 
 
-@pytest.mark.parametrize("head", list(experiment.HEADS.values()))
+@pytest.mark.parametrize("head", list(QUANTUM_HEADS.values()))
 def test_a_head_is_a_quadratic_form(head):
-    assert experiment.is_quadratic_form(*head, seed=1, images=5)
+    assert checks.is_quadratic_form(*head, seed=1, images=5)
 
 
 def test_the_form_gives_both_probabilities():
@@ -162,7 +163,7 @@ def test_the_form_gives_both_probabilities():
 
 
 def test_poolings_agree_at_zero():
-    assert experiment.poolings_agree(seed=5, images=8)
+    assert checks.poolings_agree(seed=5, images=8)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_poolings_agree_at_zero():
     [(1, "zx", 5), (1, "general", 14), (4, "zx", 17), (7, "general", 29), (11, "none", 24)],
 )
 def test_effective_parameters(ansatz, pooling, effective):
-    assert experiment.effective_parameters(ansatz, pooling, seed=2) == effective
+    assert checks.effective_parameters(ansatz, pooling, seed=2) == effective
 
 
 def test_convolution_one_with_zero_pooling_reads_one_bit():
@@ -237,7 +238,7 @@ def test_untrained_heads_keep_the_initial_angles_of_their_seed():
 
 
 def test_batches_of_classical_heads_cover_the_first_images_once():
-    config = replace(experiment.CLASSICAL, head="1d", first=150, batch_size=50, steps=3)
+    config = replace(experiments.CLASSICAL, head="1d", first=150, batch_size=50, steps=3)
     seen = torch.cat(list(training._classical_batches(config, 0, 400)))
     assert sorted(seen.tolist()) == list(range(150))
     longer = list(training._classical_batches(replace(config, steps=5), 0, 120))
@@ -254,7 +255,7 @@ def test_sources_learn_and_are_the_same_every_time():
 
 
 def test_a_run_has_the_promised_metric():
-    result = experiment.run(replace(TINY, features="pixels", steps=5), 0)
+    result = runs.run(replace(TINY, features="pixels", steps=5), 0)
     assert list(result) == ["accuracy"]
     assert 0 <= result["accuracy"] <= 100
 
@@ -263,14 +264,14 @@ def test_a_run_has_the_promised_metric():
 
 
 def test_the_grid_is_the_charts():
-    variants = experiment.EXPERIMENTS["grid"].variants["full"]
+    variants = experiments.EXPERIMENTS["grid"].variants["full"]
     assert len(variants) == 22 * 3 * 2
-    assert len(experiment.EXPERIMENTS["angle"].variants["full"]) == 18
+    assert len(experiments.EXPERIMENTS["angle"].variants["full"]) == 18
     config = variants["11-trivial-8v9-nesterov"]
     assert (config.ansatz, config.pooling, config.pair) == (11, "none", (8, 9))
     assert config.optimiser == "nesterov"
     steps = {
-        name: {c.stepsize for c in experiment.EXPERIMENTS[name].variants["full"].values()}
+        name: {c.stepsize for c in experiments.EXPERIMENTS[name].variants["full"].values()}
         for name in ("grid", "classical", "equal-step", "small-step")
     }
     assert steps == {
@@ -291,7 +292,7 @@ def test_stored_networks_are_the_ones_that_were_trained():
         assert line == f"{digest}  {name}\n"
     assert files == sorted(f"source-{w}-{s}.safetensors" for w in (256, 8) for s in range(10))
     for width in (256, 8):
-        made = training.source(training.Recipe(width), 3)
+        made = training.source(Recipe(width), 3)
         assert training.source_accuracy(made, 1000) > 85
 
 
@@ -338,8 +339,8 @@ def test_the_command_leaves_stored_networks_alone_and_downloads_nothing(
 
 
 def test_properties_hold_as_recorded():
-    found = experiment.run_properties(experiment.Properties(images=3, inputs=80), seed=0)
+    found = runs.run_properties(Properties(images=3, inputs=80), seed=0)
     assert found["quadratic_form"] == found["poolings_agree"] == found["fewer_effective"] == 1
-    sizes = [circuits.count_params(*head) for head in experiment.HEADS.values()]
+    sizes = [circuits.count_params(*head) for head in QUANTUM_HEADS.values()]
     assert np.all(np.array(found["effective"]) < sizes)
     assert found["checked"] == 22

@@ -233,10 +233,16 @@ atexit.register(lambda: print([name for name in {heavy!r} if name in sys.modules
 from qmlbook.cli import main
 main()
 """
-    for words in (["--help"], ["--version"], ["sweep", "--help"], ["data", "--help"]):
-        command = [sys.executable, "-c", code, *words]
+    for words in ("--help", "--version"):
+        command = [sys.executable, "-c", code, words]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stderr == "[]\n", words
+    env = {**os.environ, "_QMLBOOK_COMPLETE": "complete_bash"}
+    env |= {"COMP_WORDS": "qmlbook records k", "COMP_CWORD": "2"}
+    code = code.replace("from qmlbook.cli", "sys.argv = ['qmlbook']; from qmlbook.cli")
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("klssl\n", "[]\n")
 
 
 @pytest.mark.parametrize("command", ["report", "records", "pdf"])
@@ -261,7 +267,7 @@ def test_a_report_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
     to = tmp_path / "file" / "report.txt"
     status, out, error = call(monkeypatch, capsys, "report", "qssl", "--to", to)
     assert (status, out) == (1, "")
-    assert error == f"Error: --to {to}: the file cannot be written (Not a directory).\n"
+    assert error == f"Error: --to {to}: the file cannot be written (File exists).\n"
 
 
 def test_a_dash_is_standard_output_and_a_link_stays(monkeypatch, capsys, tmp_path):

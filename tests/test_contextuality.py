@@ -19,30 +19,32 @@ from qmlbook.papers.contextuality import (
     checks,
     circuits,
     counting,
-    experiment,
+    experiments,
     models,
     noise,
+    runs,
     sequences,
     square,
     tableau,
     task,
     training,
 )
+from qmlbook.papers.contextuality.config import Config, Gradients, Noise
 from qmlbook.papers.contextuality.sequences import Questions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZES = [(2, 2), (3, 2), (4, 2), (5, 2), (3, 3), (4, 3), (4, 4)]
-TINY = replace(experiment.NETWORK, width=8, steps=3, batch_size=16, test=40, dtype="float64")
+TINY = replace(experiments.NETWORK, width=8, steps=3, batch_size=16, test=40, dtype="float64")
 # Of every kind, small.
 EVERY = {
-    "hrnn": experiment.Config(steps=3, batch_size=16, test=40),
+    "hrnn": Config(steps=3, batch_size=16, test=40),
     "gru": TINY,
     "lstm": replace(TINY, model="lstm"),
     "transformer": replace(TINY, model="transformer"),
     "binary": replace(TINY, model="binary"),
-    "half": experiment.Config(model="half", test=40),
-    "table": experiment.Config(model="table", test=40),
+    "half": Config(model="half", test=40),
+    "table": Config(model="table", test=40),
 }
 
 
@@ -473,7 +475,7 @@ def test_a_fixed_table_is_never_impossible_on_whole_blocks_of_three():
 
 
 def test_the_k_hrnn_learns():
-    found = experiment.run(experiment.EXPERIMENTS["hrnn"].variants["quick"]["n3k2"], 3)
+    found = runs.run(experiments.EXPERIMENTS["hrnn"].variants["quick"]["n3k2"], 3)
     assert found["kl"] < 1e-3
     assert found["learned"] == 1
     assert found["away"] == 0
@@ -487,14 +489,14 @@ def test_the_k_hrnn_learns():
 def test_classical_models_learn_something(model):
     config = replace(TINY, model=model, width=16, steps=60, batch_size=64, test=300)
     config = replace(config, learning_rate=0.01)
-    found = experiment.run(config, 1)
+    found = runs.run(config, 1)
     assert found["gain"] > 0.1
     assert found["curve"][-1] < found["curve"][0]
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_runs_repeat(name):
-    assert experiment.run(EVERY[name], 5) == experiment.run(EVERY[name], 5)
+    assert runs.run(EVERY[name], 5) == runs.run(EVERY[name], 5)
 
 
 def test_variants_share_their_sequences():
@@ -538,18 +540,18 @@ def test_training_that_breaks_down_is_named(monkeypatch):
 )
 def test_bad_configurations_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
-        experiment.Config(**changes)
+        Config(**changes)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: checks.Gradients(links="some"), "links 'some'"),
-        (lambda: checks.Gradients(sizes=(3,)), "sizes must be"),
-        (lambda: checks.Gradients(draws=0), "draws must be"),
-        (lambda: noise.Noise(strength=2.0), "strength must lie"),
-        (lambda: noise.Noise(shots=0), "shots must be"),
-        (lambda: noise.Noise(n=1), "k must lie"),
+        (lambda: Gradients(links="some"), "links 'some'"),
+        (lambda: Gradients(sizes=(3,)), "sizes must be"),
+        (lambda: Gradients(draws=0), "draws must be"),
+        (lambda: Noise(strength=2.0), "strength must lie"),
+        (lambda: Noise(shots=0), "shots must be"),
+        (lambda: Noise(n=1), "k must lie"),
     ],
 )
 def test_other_bad_configurations_are_refused(make, message):
@@ -575,7 +577,7 @@ METRICS = {
 
 @pytest.mark.parametrize("name", METRICS)
 def test_quick_runs_give_the_metrics_that_claims_need(name):
-    made = experiment.EXPERIMENTS[name]
+    made = experiments.EXPERIMENTS[name]
     variant, config = next(iter(made.variants["quick"].items()))
     if hasattr(config, "steps"):
         config = replace(config, steps=5)
@@ -612,13 +614,13 @@ def test_the_header_of_the_claims_is_what_is_offered():
 
 @pytest.mark.parametrize("profile", papers.PROFILES)
 def test_presets_are_variants_of_their_profile(profile):
-    presets = experiment.PRESETS[profile]
+    presets = experiments.PRESETS[profile]
     assert list(presets) == ["hrnn", "gru4", "gru16", "gru64"]
-    assert presets["hrnn"] == experiment.EXPERIMENTS["hrnn"].variants[profile]["n3k2"]
+    assert presets["hrnn"] == experiments.EXPERIMENTS["hrnn"].variants[profile]["n3k2"]
 
 
 def test_the_published_figure_agrees_with_the_claims():
-    table = experiment.published()["spanish_english"]
+    table = experiments.published()["spanish_english"]
     assert {len(column) for column in table.values()} == {12}
     claims = {claim.id: claim for claim in load_claims("contextuality")}
     for name in ("CRNN", "Gaussian", "GRU", "ORNN"):
@@ -634,7 +636,7 @@ def test_the_published_figure_agrees_with_the_claims():
 
 def decided(name):
     """Return what the run of a property gives."""
-    made = experiment.EXPERIMENTS["properties"]
+    made = experiments.EXPERIMENTS["properties"]
     return made.run(made.variants["full"][name], 0)
 
 
@@ -674,8 +676,8 @@ def test_the_search_finds_impossible_answers_where_there_are_some(monkeypatch):
 
 
 def test_gradients_shrink_with_qubits():
-    quick = experiment.EXPERIMENTS["gradients"].variants["quick"]
-    found = {name: checks.run_gradients(config, 1) for name, config in quick.items()}
+    quick = experiments.EXPERIMENTS["gradients"].variants["quick"]
+    found = {name: runs.run_gradients(config, 1) for name, config in quick.items()}
     # At n = 4 both kinds of links are equally dense: the same draws, the same gradients.
     assert found["sparse"]["squares"][1] == found["dense"]["squares"][1]
     assert found["dense"]["slope"] < -0.1
@@ -738,7 +740,7 @@ def test_covers():
 
 
 def test_noise_leaks():
-    found = [noise.run_noise(noise.Noise(strength=p, sequences=12, shots=25), 1)
+    found = [runs.run_noise(Noise(strength=p, sequences=12, shots=25), 1)
              for p in (0.0, 0.03, 0.5)]  # fmt: skip
     assert found[0] == {"validity": 1.0, "leak": 0.0}
     assert 0.02 < found[1]["leak"] < 0.3

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from qmlbook.base.rng import stream
-from qmlbook.papers.klssl import circuits, experiment, models, training
+from qmlbook.papers.klssl import checks, circuits, experiments, models, runs, training
 from qmlbook.papers.shared.crops import draw_crops
 
-TINY = replace(experiment.QUICK_PUBLISHED, n_train=128, n_eval=200, batch_size=32, epochs=2)
+TINY = replace(experiments.QUICK_PUBLISHED, n_train=128, n_eval=200, batch_size=32, epochs=2)
 
 
 def angles(seed, *shape):
@@ -190,7 +190,7 @@ def test_only_what_the_released_code_trains_receives_a_gradient():
 
 def test_mended_networks_train_everything():
     config = replace(
-        experiment.QUICK_CORRECTED, n_train=64, n_eval=64, epochs=1, classifier="classical"
+        experiments.QUICK_CORRECTED, n_train=64, n_eval=64, epochs=1, classifier="classical"
     )
     split, _ = training.splits(config)
     before = {k: v.clone() for k, v in training.build(config, 0).named_parameters()}
@@ -210,8 +210,8 @@ def test_training_gate_by_gate_gives_the_same_numbers():
 
 
 def test_a_run_is_a_function_of_its_seed():
-    assert experiment.run(TINY, 3) == experiment.run(TINY, 3)
-    assert experiment.run(TINY, 3) != experiment.run(TINY, 4)
+    assert runs.run(TINY, 3) == runs.run(TINY, 3)
+    assert runs.run(TINY, 3) != runs.run(TINY, 4)
 
 
 def test_paired_runs_start_from_the_same_weights():
@@ -253,37 +253,37 @@ def test_strata_keep_the_shares():
 def test_matched_accuracy_is_decided_on_the_training_split():
     trained_on, evaluated_on = training.splits(TINY)
     trained = training.train(replace(TINY, epochs=0), 0, trained_on)
-    metrics = experiment.evaluate(trained, trained_on, evaluated_on, 0)
+    metrics = runs.evaluate(trained, trained_on, evaluated_on, 0)
     flipped = replace(trained_on, labels=1 - trained_on.labels)
-    other = experiment.evaluate(trained, flipped, evaluated_on, 0)
+    other = runs.evaluate(trained, flipped, evaluated_on, 0)
     assert other["matched"] == pytest.approx(1 - metrics["matched"])
 
 
 def test_untrained_draws_agree_with_untrained_networks():
     trained_on, evaluated_on = training.splits(TINY)
-    draws = experiment.untrained_accuracies(trained_on, evaluated_on, 300, 0)
-    networks = [experiment.run(replace(TINY, epochs=0), s)["accuracy"] for s in range(150)]
+    draws = checks.untrained_accuracies(trained_on, evaluated_on, 300, 0)
+    networks = [runs.run(replace(TINY, epochs=0), s)["accuracy"] for s in range(150)]
     assert draws.mean() == pytest.approx(np.mean(networks), abs=0.05)
     assert draws.std() == pytest.approx(np.std(networks), rel=0.25)
 
 
 def test_small_published_runs_behave_as_the_full_ones_do():
-    small = experiment.QUICK_PUBLISHED
-    classical = [experiment.run(replace(small, classifier="classical"), s) for s in range(5)]
+    small = experiments.QUICK_PUBLISHED
+    classical = [runs.run(replace(small, classifier="classical"), s) for s in range(5)]
     assert sum(run["minority"] < 0.01 for run in classical) >= 4
-    quantum = [experiment.run(small, s)["accuracy"] for s in range(10)]
+    quantum = [runs.run(small, s)["accuracy"] for s in range(10)]
     assert np.mean(quantum) == pytest.approx(0.5, abs=0.12)
     assert 0.03 < np.std(quantum) < 0.2
 
 
 def test_the_mended_loss_teaches_both_heads():
     for classifier in ("quantum", "classical"):
-        config = replace(experiment.QUICK_CORRECTED, classifier=classifier)
-        assert np.median([experiment.run(config, s)["matched"] for s in range(5)]) > 0.65
+        config = replace(experiments.QUICK_CORRECTED, classifier=classifier)
+        assert np.median([runs.run(config, s)["matched"] for s in range(5)]) > 0.65
 
 
 def test_quick_presets_keep_the_weight_of_the_negative_term():
-    batch, n = experiment.SMALL["batch_size"], experiment.SMALL["n_train"]
+    batch, n = experiments.SMALL["batch_size"], experiments.SMALL["n_train"]
     assert batch / (n - batch) == pytest.approx(512 / (2115 - 512), abs=0.02)
 
 
@@ -297,6 +297,6 @@ def test_shrinking_is_pillows_bilinear_with_rounding():
 
 
 def test_published_runs_are_those_behind_the_claims():
-    found = experiment.published_runs()
+    found = experiments.published_runs()
     assert {len(five) for cells in found.values() for five in cells.values()} == {5}
     assert max(max(five) for five in found["mnist"].values()) == 0.664

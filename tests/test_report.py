@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -471,17 +470,3 @@ def test_summary_counts_every_outcome(full):
     # what needs q2 and another variant is incomplete; q2 alone was not run
     counts = report.count(full.verdicts())
     assert (counts["incomplete"], counts["not yet run"]) == (6, 2)
-
-
-def test_the_table_of_papers_in_the_readme_is_fresh():
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    assert report.with_papers_table(readme) == readme, "run `make readme`"
-
-
-def test_the_table_of_papers_links_only_papers_that_have_a_chapter():
-    table = report.papers_table()
-    assert '<a href="klssl.html">' in table
-    toc = (Path(__file__).parents[1] / "_toc.yml").read_text(encoding="utf-8")
-    for name in papers.names():
-        assert (f"{name}.html" in table) == (f"book/{name}\n" in toc), name
-    assert len(table.splitlines()) == 2 + len(papers.names())

@@ -4,11 +4,20 @@ import json
 
 import pytest
 
+from qmlbook import papers
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.evidence.store import Store
 from qmlbook.evidence.sweep import sweep
 from qmlbook.evidence.verify import verify
 from qmlbook.papers.klssl import training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", papers.names())
+def test_stored_runs_are_made_again(paper):
+    """The cheapest quick runs of the book's own records, from as many experiments as possible."""
+    result = verify(paper, profile="quick", cheapest=True, sample=6)
+    assert result.good, str(result)
 
 
 @pytest.fixture

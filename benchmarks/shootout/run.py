@@ -89,9 +89,12 @@ def stored(folder, batch):
 
 def errors(answer, truth):
     """Return the largest errors of values and gradients, and relative to the largest entry."""
-    with np.load(answer) as given, np.load(truth) as right:
-        largest = {name: float(np.abs(given[name] - right[name]).max()) for name in right.files}
-        scale = {name: float(np.abs(right[name]).max()) for name in right.files}
+    with np.load(answer) as given, np.load(truth) as stored:
+        right = dict(stored)
+        if given["values"].ndim == 1:  # a program that gives the loss of each sample alone
+            right["values"] = (right["values"] ** 2).sum(1)
+        largest = {name: float(np.abs(given[name] - right[name]).max()) for name in right}
+        scale = {name: float(np.abs(right[name]).max()) for name in right}
     return largest, {name: largest[name] / scale[name] for name in largest}
 
 
@@ -397,11 +400,15 @@ def main(arguments=None):
         core = max(os.sched_getaffinity(0))
     shootout = Shootout(options.manifest, options.home.resolve(), options.seconds, core)
     if unknown := set(options.programs) - shootout.programs.keys():
-        parser.error(f"{', '.join(unknown)}: not known; choose from: {', '.join(shootout.programs)}")
+        parser.error(
+            f"{', '.join(unknown)}: not known; choose from: {', '.join(shootout.programs)}"
+        )
     if options.install_only:
         for name in options.programs or shootout.programs:
             try:
-                print(f"{name:18} {install(name, shootout.programs[name], shootout.home)}", flush=True)
+                print(
+                    f"{name:18} {install(name, shootout.programs[name], shootout.home)}", flush=True
+                )
             except Failure as reason:
                 print(f"{name:18} {reason}", flush=True)
         return

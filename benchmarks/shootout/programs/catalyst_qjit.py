@@ -1,4 +1,7 @@
-"""PennyLane Catalyst: the whole step compiled by qjit, lightning.qubit with adjoint gradients."""
+"""PennyLane Catalyst: the whole step compiled by qjit, lightning.qubit with adjoint gradients.
+
+Returns the loss of each sample in place of its values, for that is what `value_and_grad` gives.
+"""
 
 import catalyst
 import jax.numpy as jnp
@@ -20,13 +23,11 @@ def compiled(x, w):
     def loss(x, w):
         return (jnp.stack(ring(x, w)) ** 2).sum()
 
-    def one(x, w):
-        return jnp.stack(ring(x, w)), catalyst.grad(loss, argnums=(0, 1))(x, w)
-
     @qml.qjit
     def whole(x, w):
-        values, (in_x, in_w) = catalyst.vmap(one, in_axes=(0, None))(x, w)
-        return values, in_x, in_w.sum(0)
+        one = catalyst.value_and_grad(loss, argnums=(0, 1))
+        losses, (in_x, in_w) = catalyst.vmap(one, in_axes=(0, None))(x, w)
+        return losses, in_x, in_w.sum(0)
 
     x, w = jnp.asarray(x), jnp.asarray(w)
     return lambda: whole(x, w)

@@ -28,3 +28,16 @@ def expectations(x, w):
         return circuit.expectation().reshape(len(x), 8)
 
     return torch_step(ring, x, w)
+
+
+def probabilities(x, w):
+    circuit = model(x)
+    circuit.to(torch.from_numpy(x).dtype)
+
+    def ring(x, w):
+        state = circuit(data=torch.cat([x, w.reshape(1, -1).expand(len(x), -1)], 1))
+        p = state.reshape(len(x), *(2,) * 8).abs().square()
+        sums = [p.sum([axis + 1 for axis in range(8) if axis != i]) for i in range(8)]
+        return torch.stack([each[:, 0] - each[:, 1] for each in sums], -1)
+
+    return torch_step(ring, x, w)

@@ -1,4 +1,4 @@
-"""FlagQuantum: a Circuit with a batch, its state, and the probabilities of the state."""
+"""FlagQuantum: a Circuit with a batch; its expectation_z, or sums of its probabilities."""
 
 import flagquantum as fq
 import torch
@@ -6,7 +6,8 @@ from training import torch_step
 
 
 def circuit(x, w):
-    c = fq.Circuit(8, bsz=len(x))
+    dtype = torch.complex64 if x.dtype == torch.float32 else torch.complex128
+    c = fq.Circuit(8, bsz=len(x), dtype=dtype)
     for i in range(8):
         c = c.rx(i, x[:, i])
     for layer in range(2):
@@ -15,6 +16,10 @@ def circuit(x, w):
         for i in range(8):
             c = c.crx(i, (i + 1) % 8, w[layer, 1, i])
     return c
+
+
+def expectations(x, w):
+    return torch_step(lambda x, w: circuit(x, w).expectation_z(), x, w)
 
 
 def probabilities(x, w):

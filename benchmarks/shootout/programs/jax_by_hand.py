@@ -5,28 +5,30 @@ import jax.numpy as jnp
 from training import jax_step
 
 
-def rotate(state, t, wire, *, real):
-    """Turn one axis by RY (real) or RX: cos(t/2) s - factor sin(t/2) (the other half of s)."""
+def halves(state, wire):
+    return [jax.lax.index_in_dim(state, k, wire, keepdims=False) for k in (0, 1)]
+
+
+def rotate(state, t, wire, factor):
+    """Turn one axis by RY (factor 1) or RX (factor i)."""
     c, s = jnp.cos(t / 2), jnp.sin(t / 2)
-    zero, one = jnp.take(state, 0, wire), jnp.take(state, 1, wire)
-    if real:
-        return jnp.stack([c * zero - s * one, s * zero + c * one], wire)
-    return jnp.stack([c * zero - 1j * s * one, c * one - 1j * s * zero], wire)
+    zero, one = halves(state, wire)
+    back = -factor if factor == 1 else factor
+    return jnp.stack([c * zero - factor * s * one, c * one - back * s * zero], wire)
 
 
 def controlled(state, t, control, target):
-    off, on = jnp.take(state, 0, control), jnp.take(state, 1, control)
-    turned = rotate(on, t, target - (target > control), real=False)
-    return jnp.stack([off, turned], control)
+    off, on = halves(state, control)
+    return jnp.stack([off, rotate(on, t, target - (target > control), 1j)], control)
 
 
 def ring(x, w):
     state = jnp.zeros((2,) * 8, jnp.result_type(x, jnp.complex64)).at[(0,) * 8].set(1)
     for i in range(8):
-        state = rotate(state, x[i], i, real=False)
+        state = rotate(state, x[i], i, 1j)
     for layer in range(2):
         for i in range(8):
-            state = rotate(state, w[layer, 0, i], i, real=True)
+            state = rotate(state, w[layer, 0, i], i, 1)
         for i in range(8):
             state = controlled(state, w[layer, 1, i], i, (i + 1) % 8)
     p = state.real**2 + state.imag**2

@@ -1,4 +1,4 @@
-"""pyqtorch: named parameters; `expectation` of eight observables, or `run` and probabilities."""
+"""pyqtorch: named parameters; `run` once, then eight observables or the probabilities."""
 
 import pyqtorch as pyq
 import torch
@@ -18,7 +18,9 @@ def model(dtype):
 def named(x, w):
     values = {f"x{i}": x[:, i] for i in range(8)}
     for layer in range(2):
-        values |= {f"{kind}{layer}{i}": w[layer, k, i] for k, kind in enumerate("yc") for i in range(8)}
+        values |= {
+            f"{kind}{layer}{i}": w[layer, k, i] for k, kind in enumerate("yc") for i in range(8)
+        }
     return values
 
 
@@ -28,8 +30,8 @@ def expectations(x, w):
     readouts = [pyq.Observable(pyq.Z(i)).to(dtype=dtype) for i in range(8)]
 
     def ring(x, w):
-        start = pyq.zero_state(8, batch_size=size, dtype=dtype)
-        return pyq.expectation(circuit, start, named(x, w), readouts)
+        state = pyq.run(circuit, pyq.zero_state(8, batch_size=size, dtype=dtype), named(x, w))
+        return torch.stack([each.expectation(state) for each in readouts], -1)
 
     return torch_step(ring, x, w)
 

@@ -1,6 +1,5 @@
 """TorchQuantum-NG: functional gates on a QuantumDevice, all Z measured."""
 
-import torch
 import torchquantum as tq
 import torchquantum.functional as tqf
 from training import torch_step

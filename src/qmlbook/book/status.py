@@ -23,9 +23,10 @@ from .. import papers
 from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError
 from ..evidence.claims import load
-from ..evidence.report import markdown_table, reading_order
+from ..evidence.report import markdown_table
 from ..evidence.store import Record, Store
 from . import chapters, execute
+from .verdict_pages import reading_order
 
 #: Packages whose versions decide what a reader gets.
 PACKAGES = (
@@ -254,7 +255,7 @@ def _stored(records: list[Record]) -> list[str]:
     made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     devices = sorted({record.device for record in records})
     versions = [
-        f"{package} {', '.join(sorted({record.versions[package] for record in records}))}"
+        f"{package} {', '.join(sorted({r.versions.get(package, '?') for r in records}))}"
         for package in ("python", "torch", "pennylane", "numpy")
     ]
     return [f"{len(records):,}", f"{hours:.1f}", made, ", ".join(devices), "; ".join(versions)]

@@ -20,9 +20,6 @@ from ...base.errors import UsageError, choose
 from ...statevector import compile_qnode, observable_matrix
 from .circuits import WIRES, qcnn
 
-CLASSICAL = ("1d", "2d", "dense")
-WIDTHS = {"amplitude": 2**WIRES, "angle": WIRES}  # features that an encoding takes
-
 
 class Source(nn.Module):
     """The network that is trained on Fashion-MNIST; what lies before the last two layers is kept.

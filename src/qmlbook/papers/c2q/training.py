@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,24 +20,10 @@ from ... import data
 from ...base.rng import stream
 from . import losses, models, weights
 from .circuits import count_params
+from .config import Config, Recipe
 from .descent import Adam, Nesterov, minimise
 
-if TYPE_CHECKING:
-    from .experiment import Config
-
 RULES = {"adam": Adam, "nesterov": Nesterov}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a source network is made; the defaults are the released ones."""
-
-    width: int = 256  # 256 features for amplitudes, 8 for angles
-    epochs: int = 5  # 0: the initial weights
-    n_train: int | None = None  # Fashion-MNIST images; None: all 60,000
-    averaging: float = 0.01  # of a batch in the running statistics [Keras: momentum 0.99]
-    dtype: str = "float32"  # of the training; weights are then kept in half precision
-    batch_size: int = 32  # [Keras' default]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations, permutations, product
 from math import comb
 
@@ -11,7 +10,6 @@ import numpy as np
 import pennylane as qml
 import torch
 
-from ...base.errors import UsageError, require_known, require_least
 from ...base.rng import stream
 from . import (
     circuits,
@@ -24,6 +22,7 @@ from . import (
     task,
     training,
 )
+from .config import Gradients
 from .sequences import Questions
 from .task import IMPOSSIBLE, Token
 
@@ -37,37 +36,6 @@ GREEDY = 0.7  # share of greedy steps
 
 
 # --- gradients ---
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """Random tokens, random angles, one for every vertex and set; k = 2."""
-
-    links: str = "sparse"  # or dense
-    sizes: tuple[int, ...] = tuple(range(3, 11))  # n
-    blocks: int = 2  # of n independent tokens
-    batch_size: int = 64
-    draws: int = 16  # of angles
-
-    def __post_init__(self) -> None:
-        """Refuse what nothing here understands."""
-        object.__setattr__(self, "sizes", tuple(self.sizes))
-        require_known(self, links=("sparse", "dense"))
-        require_least(self, blocks=1, batch_size=1, draws=1)
-        if len(self.sizes) < 2 or min(self.sizes) < 2:
-            raise UsageError(f"sizes must be two or more numbers from 2 on, not {self.sizes}.")
-
-
-def run_gradients(config: Gradients, seed: int) -> dict[str, float | list[float]]:
-    """Measure the gradient of the mean log-loss of an answer, at random angles.
-
-    Returns:
-        ``slope``, of a line through log10 of the mean squared gradient, per added qubit, and the
-        series ``squares`` of these means over ``qubits``.
-    """
-    squares = [squared_gradient(config, n, seed) for n in config.sizes]
-    slope = float(np.polyfit(config.sizes, np.log10(squares), 1)[0])
-    return {"slope": slope, "squares": squares, "qubits": list(config.sizes)}
 
 
 def squared_gradient(config: Gradients, n: int, seed: int) -> float:

@@ -8,7 +8,7 @@ answers before t. Its own answers are drawn by `learning.answers`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,20 +17,13 @@ from torch.nn import functional as F
 
 from ...base.errors import UsageError
 from ...base.rng import stream
-from .. import count_parameters as count_parameters
+from ..shared.weights import count_parameters as count_parameters
+from .config import ATTENTION_HEADS, STARTS, Config
 from .sequences import Questions, all_ones, outside
 
-if TYPE_CHECKING:
-    from .experiment import Config
-
-SIZED = ("gru", "lstm", "transformer", "binary")  # have a width
-MEMORYLESS = ("half", "plus", "table")
-MODELS = ("hrnn", *SIZED, *MEMORYLESS)
-STARTS = {"uniform": (0.0, 2 * np.pi), "near": (np.pi / 2, 3 * np.pi / 2)}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 LEAST = {True: 1e-6, False: 1e-12}  # probabilities are not let below, in training or not
 HIDDEN = 64  # units of the classical networks' heads
-HEADS = 4  # of attention
 
 
 def build(config: Config, seed: int) -> nn.Module:
@@ -173,7 +166,7 @@ class Transformer(nn.Module):
         self.embedding = nn.Linear(inputs + 2, width)
         self.position = nn.Parameter(torch.randn(length, width) * width**-0.5)
         layer = nn.TransformerEncoderLayer(
-            width, HEADS, 4 * width, dropout=0.0, batch_first=True, norm_first=True
+            width, ATTENTION_HEADS, 4 * width, dropout=0.0, batch_first=True, norm_first=True
         )
         self.core = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.head = _head(width + inputs + 2)

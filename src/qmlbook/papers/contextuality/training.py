@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from torch.nn import functional as F
 from ...base.errors import QmlbookError
 from ...base.rng import stream
 from . import models, sequences
+from .config import Config
 from .sequences import Answers, Questions
-
-if TYPE_CHECKING:
-    from .experiment import Config
 
 FORCED = 1e-5  # an outcome of smaller probability counts as impossible, the other as forced
 LEARNED = 1e-3  # bits a sequence

@@ -18,7 +18,9 @@ import torch
 from ... import data
 from ...base.command import exit_status
 from ...base.errors import UsageError, require_least
-from . import experiment, models, released, training
+from . import experiments, models, released, training
+from .config import ROLES, Config
+from .runs import run
 
 PROGRAM = "python -m qmlbook.papers.klssl"
 
@@ -32,7 +34,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = released.parser(PROGRAM, "cpu", "Train one network of the KL-SSL paper, evaluate it.")
     parser.add_argument(
         "--split",
-        choices=tuple(training.ROLES),
+        choices=tuple(ROLES),
         default="released",
         help="train on the split that the scripts name, or as in the recorded run (%(default)s)",
     )
@@ -55,11 +57,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def configure(arguments: argparse.Namespace) -> experiment.Config:
+def configure(arguments: argparse.Namespace) -> Config:
     """Return the configuration of a run; fewer images where the whole set is not here."""
     dataset, classes = data.canonical(arguments.data), (arguments.c1, arguments.c2)
-    template = experiment.CORRECTED if arguments.loss == "corrected" else experiment.PUBLISHED
-    trained_on, evaluated_on = training.ROLES[arguments.split]
+    template = experiments.CORRECTED if arguments.loss == "corrected" else experiments.PUBLISHED
+    trained_on, evaluated_on = ROLES[arguments.split]
     return replace(
         template,
         dataset=dataset,
@@ -107,7 +109,7 @@ def report(arguments: argparse.Namespace) -> None:
             "" if n is None else f" (fewer than there are: `qmlbook data fetch {config.dataset}`)"
         )
         print(f"{role} {len(split)} {arguments.data} images, {split.provenance.split} split{fewer}")
-    result = experiment.run(config, seed)
+    result = run(config, seed)
     print(f"lowest mean loss of an epoch: {result['loss']:.4f}")
     for k, name in ((1, "accuracy"), (2, "accuracy_k2"), (5, "accuracy_k5"), (10, "accuracy_k10")):
         print(f"accuracy, k = {k:2}: {result[name]:.4f}")

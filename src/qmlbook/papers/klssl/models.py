@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base.errors import choose
+from .config import LOSSES
 
 SIDE, KERNEL, STRIDE, FEATURES = 14, 7, 5, 4
 XAVIER = (6 / (2 * KERNEL**2)) ** 0.5  # bound of the quantum model's filter weights
-LOSSES = ("published", "loop_fixed", "sign_fixed", "corrected")
 
 
 class Encoder(nn.Module):

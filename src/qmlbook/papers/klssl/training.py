@@ -1,7 +1,7 @@
 """The memory-bank training loop and its evaluation (namhai03/QSSL: train.py, eval.py, SSL.py).
 
 One loop serves the released procedure with all its peculiarities and the corrected one; what
-differs is named in `qmlbook.papers.klssl.experiment.Config`.
+differs is named in `qmlbook.papers.klssl.config.Config`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,11 +21,7 @@ from ... import data
 from ...base.rng import stream
 from ..shared.crops import draw_crops
 from . import models
-
-if TYPE_CHECKING:
-    from .experiment import Config
-
-ROLES = {"released": ("train", "test"), "executed": ("test", "train")}  # (trained on, evaluated on)
+from .config import ROLES, Config
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from ... import backends
 from ...base import files
 from ...base.command import exit_status
 from ...base.errors import QmlbookError, UsageError, require_least
-from . import experiment, hardware, weights
+from . import experiments, hardware, networks
+from .config import Hardware
 
 HEADER = """\
 # The classical network that did best on held-out training images, of four. Written by
@@ -33,14 +34,14 @@ def tune() -> str:
     """
     from ...evidence.store import Store
 
-    chosen = experiment.best(Store().records("qssl"))
+    chosen = experiments.best(Store().records("qssl"))
     if chosen is None:
         raise QmlbookError(
             "not all tuning runs are stored; make them with `qmlbook sweep qssl --profile full "
             "--experiment tuning`."
         )
     text = f"{HEADER}classical-tuned: {chosen}\n"
-    files.write(experiment.TUNED, text.encode())
+    files.write(experiments.TUNED, text.encode())
     return f"classical-tuned: {chosen}"
 
 
@@ -48,9 +49,9 @@ def store(arguments: argparse.Namespace) -> None:
     """Store the networks of the hardware experiment."""
     require_least(arguments, seeds=1)
     for seed in range(arguments.seeds):
-        for name in experiment.STORED:
-            found = experiment.network_after_training(name, "cifar10", seed)
-            print(weights.save(found, weights.folder(), name, seed).name, flush=True)
+        for name in networks.STORED:
+            found = networks.network_after_training(name, "cifar10", seed)
+            print(networks.save(found, networks.folder(), name, seed).name, flush=True)
 
 
 def send(arguments: argparse.Namespace) -> None:
@@ -64,10 +65,10 @@ def send(arguments: argparse.Namespace) -> None:
         backends.on(hardware.circuit(), backend, **options)  # no account: say so at once
     elif arguments.job:
         raise UsageError("job belongs to a machine: name it with --machine.")
-    found = experiment.network_after_training("ring", "cifar10", arguments.seed)
+    found = networks.network_after_training("ring", "cifar10", arguments.seed)
     answers = hardware.run(found, backend, images=arguments.images, job=arguments.job, **options)
-    settings = experiment.Hardware(images=arguments.images)
-    exact = experiment.exact_features(found, settings)[: arguments.images]
+    settings = Hardware(images=arguments.images)
+    exact = networks.exact_features(found, settings)[: arguments.images]
     where = arguments.machine or "Aer with the noise of ibmq_paris"
     print(f"{len(answers.labels)} images, {arguments.shots} shots each, on {where}")
     print(f"accuracy {answers.accuracy:.2f} %, exact {hardware.answers(found, exact).accuracy:.2f}")

@@ -11,7 +11,6 @@ from ...base.rng import stream
 from . import circuits, models
 
 LAYERS = {"ring": 2, "all-to-all": 3}  # as reported
-WIDTHS = range(2, 9)
 EXACT, VISIBLE = 1e-10, 1e-3  # largest error of a rule that is right, smallest of one that is not
 
 

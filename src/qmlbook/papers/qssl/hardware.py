@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ... import backends
 from . import circuits
+from .networks import Encoded
 from .training import Probe
-from .weights import Encoded
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pennylane as qml
@@ -20,13 +19,10 @@ from torch.nn import functional as F
 
 from ...base.rng import stream
 from ...statevector import compile_qnode
-from .. import count_parameters as count_parameters
+from ..shared.weights import count_parameters as count_parameters
 from . import circuits
+from .config import Config
 
-if TYPE_CHECKING:
-    from .experiment import Config
-
-NETWORKS = (*circuits.ANSATZE, "classical", "identity", "cosine")
 BENDS = {"leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh}
 DTYPES = {"float32": "complex64", "float64": "complex128"}  # of numbers -> of amplitudes
 ROWS = 512  # circuits side by side, few enough for their states to stay in the caches

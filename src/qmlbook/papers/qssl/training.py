@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,17 +18,14 @@ from torch.nn import functional as F
 
 from ... import data
 from ...base.rng import stream
-from ..shared.crops import colour_view, draw_warps
 from . import losses, models
-
-if TYPE_CHECKING:
-    from .experiment import Config
+from .config import Config
+from .views import colour_view, draw_warps
 
 # Per channel, as released (train_simclr.py 252).
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 CHUNK = 500  # images encoded at once
 DIGITS_TRAIN = 600  # of the 901 digits 0 to 4 that travel with scikit-learn; 301 to test
-PROBES = ("adam", "logistic")
 
 
 # --- images ---

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ...base.rng import stream
-from .. import Experiment, by_name
+from ..shared.grids import Experiment, by_name
 from .circuits import model
 
 
