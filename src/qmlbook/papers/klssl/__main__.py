@@ -60,10 +60,10 @@ def configure(arguments: argparse.Namespace) -> Config:
 
 def _images_here(dataset: str, classes: tuple[int, int], split: str) -> int | None:
     """Return ``None`` if the whole split is here, else the number of images that are."""
-    (found,) = data.status([dataset])
-    if found.whole or found.source is None:
+    (images,) = data.status([dataset])
+    if images.whole or images.source is None:
         return None  # where nothing is here, loading says what to do
-    return getattr(found, split) // len(data.class_names(dataset)) * len(classes)
+    return getattr(images, split) // len(data.class_names(dataset)) * len(classes)
 
 
 def main(words: Sequence[str]) -> int:
@@ -78,20 +78,21 @@ def report(arguments: argparse.Namespace) -> None:
     if seed is None:
         seed = int(np.random.default_rng().integers(200))
     config = configure(arguments)
-    trained_on, evaluated_on = training.splits(config)
     total, trained = models.published_sizes(config.classifier, config.nlayers)
+    moving = f", {trained} of them trained" if config.frozen else ""
     print(
         f"{config.classifier} classifier, n = {config.nlayers}, seed {seed}, {total} parameters"
-        + (f", {trained} of them trained" if config.frozen else "")
+        + moving
     )
-    for role, split, n in (
-        ("trained on", trained_on, config.n_train),
-        ("evaluated on", evaluated_on, config.n_eval),
+    for split, name, n, used in zip(
+        training.splits(config),
+        ROLES[config.split],
+        (config.n_train, config.n_eval),
+        ("trained", "evaluated"),
+        strict=True,
     ):
-        fewer = (
-            "" if n is None else f" (fewer than there are: `qmlbook data fetch {config.dataset}`)"
-        )
-        print(f"{role} {len(split)} {arguments.data} images, {split.provenance.split} split{fewer}")
+        fewer = f" (fewer than there are: `qmlbook data fetch {config.dataset}`)" if n else ""
+        print(f"{used} on {len(split)} {arguments.data} images, {name} split{fewer}")
     result = run(config, seed)
     print(f"lowest mean loss of an epoch: {result['loss']:.4f}")
     for k, name in ((1, "accuracy"), (2, "accuracy_k2"), (5, "accuracy_k5"), (10, "accuracy_k10")):

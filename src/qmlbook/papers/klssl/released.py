@@ -1,6 +1,7 @@
 """The released command line's rules for its arguments (namhai03/QSSL, code/demo.py; README)."""
 
 import argparse
+from typing import NoReturn
 
 from ...base.errors import UsageError
 
@@ -10,7 +11,7 @@ DATASETS = ("MNIST", "FashionMNIST", "KMNIST")
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises instead of ending the process."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """Raise UsageError with the parser's own message."""
         raise UsageError(message)
 
