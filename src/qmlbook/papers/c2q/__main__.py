@@ -14,7 +14,8 @@ import torch
 
 from ...base.errors import exit_status, require_least
 from ...base.rng import stream
-from . import models, training, weights
+from ..shared import weights
+from . import models, training
 from .config import WIDTHS, Recipe
 
 
@@ -42,9 +43,10 @@ def make_all(arguments: argparse.Namespace) -> None:
 def make(width: int, seed: int, again: bool) -> None:
     """Train and store one network, and say how good it is."""
     recipe, word = Recipe(width), "stored"
-    if again or weights.load(width, seed) is None:
+    folder, name = weights.stored("c2q"), training.source_name(width)
+    if again or weights.load(folder, name, seed) is None:
         network = models.Source(stream(seed, "source", width, "init"), width, recipe.averaging)
-        weights.save(training.train_source(network, recipe, seed), width, seed)
+        weights.save(training.train_source(network, recipe, seed), folder, name, seed)
         word = "trained"
     accuracy = training.source_accuracy(training.source(recipe, seed))
     print(f"width {width}, seed {seed}: {word}, test accuracy {accuracy:.2f} %", flush=True)
