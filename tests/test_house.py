@@ -51,6 +51,8 @@ def test_every_paper_has_the_furniture_of_the_page():
     furniture = [file.strip("`") for file, _ in rows("furniture")]
     assert furniture[0] == "claims.yml"
     for paper in papers.names():
+        if not (ROOT / "book" / f"api_{paper}.md").is_file():
+            continue  # a reader's own, which may be small
         for file in furniture:
             # A paper where nothing holds without training has nothing to check.
             there = (PACKAGE / "papers" / paper / file).is_file()

@@ -77,7 +77,7 @@ def test_the_example_is_a_folder_and_a_chapter():
     room = "src/qmlbook/papers/fourier/"
     assert {name for name in files if not name.startswith(room)} == {"book/fourier.md"}
     assert f"{room}claims.yml" in files
-    assert f"{room}experiment.py" in files
+    assert f"{room}experiments.py" in files
 
 
 @pytest.mark.slow

@@ -119,11 +119,11 @@ def dictionary() -> dict[str, list[Entry]]:
     as_in_claim = {**_attributes(Claim), "claim": _attributes(Claim)["id"]}
     told |= {name: as_in_claim[name] for name, text in told.items() if "`Claim`" in text}
     kept = [item for item in fields(Verdict) if item.name not in FOR_PEOPLE]
-    about, of_record, of_verdict = _attributes(Record), _types(Record), _types(Verdict)
+    about, kinds = _attributes(Record), get_type_hints(Record) | get_type_hints(Verdict)
     return {
-        "records": [Entry(f.name, of_record[f.name], about[f.name]) for f in fields(Record)],
+        "records": [Entry(f.name, _type(kinds[f.name]), about[f.name]) for f in fields(Record)],
         "records.csv": [Entry(name, *rest) for name, rest in NUMBER.items()],
-        "verdicts": [Entry(f.name, of_verdict[f.name], told[f.name]) for f in kept],
+        "verdicts": [Entry(f.name, _type(kinds[f.name]), told[f.name]) for f in kept],
         "verdicts.csv": [Entry(name, *rest) for name, rest in OURS.items()],
     }
 
@@ -151,13 +151,8 @@ def _attributes(documented: type) -> dict[str, str]:
     return meanings
 
 
-def _types(documented: type) -> dict[str, str]:
-    """Return name -> type, in words for people who read JSON or CSV."""
-    return {name: _type(hint) for name, hint in get_type_hints(documented).items()}
-
-
 def _type(hint: Any) -> str:
-    """Return an annotation in words."""
+    """Return an annotation in words for people who read JSON or CSV."""
     kinds = get_args(hint) if isinstance(hint, UnionType) else [hint]
     kinds = [type(get_args(kind)[0]) if get_origin(kind) is Literal else kind for kind in kinds]
     return " or ".join(TYPES[get_origin(kind) or kind] for kind in kinds)

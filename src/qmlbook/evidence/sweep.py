@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from .. import papers
 from ..base.errors import UsageError, choose, counted
 from .cells import Cell, Run
-from .store import Key, Record, Store, clean_metrics, code_version, config_key, versions
+from .planned import planned
+from .store import Key, Record, Store, clean_metrics, code_version, versions
 
 SHOWN = 5  # errors that a summary spells out
 THREADS_NAMED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -150,7 +151,7 @@ def plan(
         raise choose("profile", profile, papers.PROFILES)
     if seeds is not None and seeds < 1:
         raise UsageError(f"seeds is {seeds} and must be 1 or more.")
-    known = papers.experiments(paper)
+    known = planned(paper)
     chosen = [experiment] if isinstance(experiment, str) else list(experiment or known)
     for name in chosen:
         if name not in known:
@@ -159,11 +160,10 @@ def plan(
             raise choose(f"experiment {name} of {paper}: device", device, known[name].devices)
     stored = {record.key: record.status for record in (store or Store()).records(paper)}
     jobs = []
-    for item in (known[name] for name in chosen):
-        keys = {name: config_key(config) for name, config in item.variants.get(profile, {}).items()}
-        for seed in range(seeds or item.seeds.get(profile, 0)):
-            for variant, key in keys.items():
-                job = Job(paper, item.name, item.version, variant, profile, key, seed, device)
+    for name in chosen:
+        for seed in range(seeds or known[name].seeds.get(profile, 0)):
+            for variant, key in known[name].variants.get(profile, {}).items():
+                job = Job(paper, name, known[name].version, variant, profile, key, seed, device)
                 jobs.append(replace(job, status=stored.get(job.key, "missing")))
     return sorted(jobs, key=lambda job: job.seed)  # stable: experiments and variants keep order
 

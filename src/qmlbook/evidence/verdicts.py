@@ -22,7 +22,8 @@ from ..base.rng import stream
 from . import stats
 from .cells import Cell
 from .claims import Claim, load_claims
-from .store import Record, Store, config_key
+from .planned import Planned, planned
+from .store import Record, Store
 
 NOT_YET_RUN = "not yet run"
 INCOMPLETE = "incomplete"
@@ -37,6 +38,7 @@ OUTCOMES = (
 )
 PROFILE = "full"
 FOR_PEOPLE = ("note", "details")
+Experiments = Mapping[str, rooms.Experiment] | Mapping[str, Planned]
 
 
 @dataclass(frozen=True)
@@ -131,16 +133,16 @@ def load_runs(paper: str, *, store: Store | None = None) -> Runs:
     Raises:
         UsageError: the paper is not known.
     """
-    return sort_runs(rooms.experiments(paper), (store or Store()).records(paper))
+    return sort_runs(planned(paper), (store or Store()).records(paper))
 
 
-def sort_runs(experiments: Mapping[str, rooms.Experiment], records: Iterable[Record]) -> Runs:
+def sort_runs(experiments: Mapping[str, Planned], records: Iterable[Record]) -> Runs:
     """Return which of a paper's records may decide its claims."""
     runs = Runs()
     keys = {
-        Cell(name, variant): config_key(config)
+        Cell(name, variant): key
         for name, experiment in experiments.items()
-        for variant, config in experiment.variants.get(PROFILE, {}).items()
+        for variant, key in experiment.variants.get(PROFILE, {}).items()
     }
     for record in records:
         experiment = experiments.get(record.experiment)
@@ -179,7 +181,7 @@ def verdicts(
         raise UsageError(f"claims {shown(str(claims))} are about one paper: name it, and no other.")
     judged, store = [], store or Store()
     for paper in names:
-        experiments = rooms.experiments(paper)
+        experiments = planned(paper)
         runs = sort_runs(experiments, store.records(paper))
         judged += [judge(claim, experiments, runs) for claim in load_claims(paper, claims)]
     return judged
@@ -194,13 +196,13 @@ def notes(papers: Sequence[str] | None = None, *, store: Store | None = None) ->
     told, store = [], store or Store()
     for paper in rooms.validate(list(papers or [])):
         told += store.problems(paper)
-        outdated = sort_runs(rooms.experiments(paper), store.records(paper)).outdated
+        outdated = sort_runs(planned(paper), store.records(paper)).outdated
         for name, number in sorted(outdated.items()):
             told.append(f"{paper}/{name}: {_outdated(number)}.")
     return told
 
 
-def judge(claim: Claim, experiments: Mapping[str, rooms.Experiment], runs: Runs) -> Verdict:
+def judge(claim: Claim, experiments: Experiments, runs: Runs) -> Verdict:
     """Decide one claim from the usable runs of its paper; errors as `verdicts`."""
     cells = _Cells.of(claim)
     if claim.experiment:
@@ -355,9 +357,7 @@ def _values(claim: Claim, runs: Runs, cells: Sequence[Cell]) -> np.ndarray:
     return values
 
 
-def _check_cells(
-    claim: Claim, cells: Iterable[Cell], experiments: Mapping[str, rooms.Experiment]
-) -> None:
+def _check_cells(claim: Claim, cells: Iterable[Cell], experiments: Experiments) -> None:
     """Refuse a cell that a paper with experiments does not have; a paper may still have none."""
     where = f"claim {claim.id} of {claim.paper}"
     for cell in cells if experiments else ():
@@ -386,9 +386,7 @@ def _outdated(number: int) -> str:
     return _are(number, "record", of=" of other versions of the experiment")
 
 
-def _command(
-    claim: Claim, used: set[str], experiments: Mapping[str, rooms.Experiment]
-) -> str | None:
+def _command(claim: Claim, used: set[str], experiments: Experiments) -> str | None:
     """Return what makes the runs of a claim that may ask for more seeds than are planned."""
     if claim.experiment is None:
         return None
