@@ -16,7 +16,8 @@ from ... import data
 from ...base.command import exit_status
 from ...base.errors import require_least
 from ...base.rng import stream
-from . import models, training, weights
+from ..shared import weights
+from . import models, training
 from .config import WIDTHS, Recipe
 
 
@@ -45,9 +46,10 @@ def make_all(arguments: argparse.Namespace) -> None:
 def make(width: int, seed: int, again: bool) -> None:
     """Train and store one network, and say how good it is."""
     recipe, word = Recipe(width), "stored"
-    if again or weights.load(width, seed) is None:
+    folder, name = weights.stored("c2q"), training.source_name(width)
+    if again or weights.load(folder, name, seed) is None:
         network = models.Source(stream(seed, "source", width, "init"), width, recipe.averaging)
-        weights.save(training.train_source(network, recipe, seed), width, seed)
+        weights.save(training.train_source(network, recipe, seed), folder, name, seed)
         word = "trained"
     (held,) = data.status(["fashion_mnist"])
     images = None if held.whole else held.test  # a stored network asks for no download

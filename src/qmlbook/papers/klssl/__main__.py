@@ -14,11 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ... import data
 from ...base.command import exit_status
 from ...base.errors import UsageError, require_least
+from ..shared.splits import Split
 from . import experiments, models, released, training
 from .config import ROLES, Config
 from .runs import evaluate
@@ -78,16 +78,15 @@ def configure(arguments: argparse.Namespace) -> Config:
 
 def _images_here(dataset: str, classes: tuple[int, int], split: str) -> int | None:
     """Return ``None`` if the whole split is here, else the number of images that are."""
-    (held,) = data.status([dataset])
-    if held.whole or held.source is None:
+    (images,) = data.status([dataset])
+    if images.whole or images.source is None:
         return None  # where nothing is here, loading says what to do
-    return getattr(held, split) // len(data.class_names(dataset)) * len(classes)
+    return getattr(images, split) // len(data.class_names(dataset)) * len(classes)
 
 
-def moved(split: training.Split, device: str) -> training.Split:
+def moved(split: Split, device: str) -> Split:
     """Return a split whose tensors are on a device, where training then computes."""
-    tensors = {name: value for name, value in vars(split).items() if isinstance(value, Tensor)}
-    return replace(split, **{name: value.to(device) for name, value in tensors.items()})
+    return replace(split, inputs=split.inputs.to(device), labels=split.labels.to(device))
 
 
 def main(words: Sequence[str]) -> int:
@@ -102,20 +101,22 @@ def report(arguments: argparse.Namespace) -> None:
     if seed is None:
         seed = int(np.random.default_rng().integers(200))
     config = configure(arguments)
-    trained_on, evaluated_on = training.splits(config)
     total, trained = models.published_sizes(config.classifier, config.nlayers)
+    moving = f", {trained} of them trained" if config.frozen else ""
     print(
         f"{config.classifier} classifier, n = {config.nlayers}, seed {seed}, {total} parameters"
-        + (f", {trained} of them trained" if config.frozen else "")
+        + moving
     )
-    for role, split, n in (
-        ("trained on", trained_on, config.n_train),
-        ("evaluated on", evaluated_on, config.n_eval),
+    trained_on, evaluated_on = training.splits(config)
+    for split, name, n, used in zip(
+        (trained_on, evaluated_on),
+        ROLES[config.split],
+        (config.n_train, config.n_eval),
+        ("trained", "evaluated"),
+        strict=True,
     ):
-        fewer = (
-            "" if n is None else f" (fewer than there are: `qmlbook data fetch {config.dataset}`)"
-        )
-        print(f"{role} {len(split)} {arguments.data} images, {split.provenance.split} split{fewer}")
+        fewer = f" (fewer than there are: `qmlbook data fetch {config.dataset}`)" if n else ""
+        print(f"{used} on {len(split)} {arguments.data} images, {name} split{fewer}")
     made = training.train(config, seed, moved(trained_on, arguments.device))
     made.model.cpu()
     result = evaluate(made, trained_on, evaluated_on, seed)
