@@ -332,7 +332,10 @@ def tune(
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes of the local cluster.")] = 2,
 ) -> None:
-    """Make the missing trials of a paper's settings; write the best to its `tuned.yml`."""
+    """Write the settings of a paper that did best.
+
+    Trials that are missing are made first; the settings go to its tuned.yml.
+    """
     from .evidence import tuning as library
     from .evidence.cluster import Cluster
 

@@ -127,7 +127,7 @@ def train(config: Config, seed: int, split: Split) -> Trained:
     Keeps the weights of the epoch with the lowest mean training loss (train.py lines 83-85).
     Computes where the split's tensors are.
     """
-    model = build(config, seed).to(split.images.device)
+    model = build(config, seed).to(split.inputs.device)
     if config.epochs == 0:
         settle(model, split)
         return Trained(model, [], 0.0)
