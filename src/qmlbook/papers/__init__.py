@@ -56,7 +56,7 @@ def experiments(paper: str) -> dict[str, Experiment]:
     They are ``EXPERIMENTS`` of its ``experiments.py``, or what ``experiments()`` there returns,
     where settings are read from a file.
     """
-    room = module(paper, "experiments") or module(paper, "experiment")
+    room = module(paper, "experiments")
     if room is None:
         return {}
     return dict(room.experiments() if hasattr(room, "experiments") else room.EXPERIMENTS)

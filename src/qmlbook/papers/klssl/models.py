@@ -140,7 +140,7 @@ class ClassicalHead(Head):
         )
         self.last = nn.Linear(FEATURES, 2, dtype=torch.float64)
         for layer in (*self.hidden, self.last):
-            draw_uniform(rng, 0.5, layer)
+            draw_uniform(rng, 0.5, *layer.parameters())
 
     def prepare(self, features: Tensor) -> Tensor:
         """Apply the hidden maps."""

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import Module
 
 
 def assign(parameter: Tensor, values: np.ndarray) -> None:
@@ -12,7 +11,7 @@ def assign(parameter: Tensor, values: np.ndarray) -> None:
         parameter.copy_(torch.from_numpy(values))
 
 
-def draw_uniform(rng: np.random.Generator, bound: float, module: Module) -> None:
-    """Set a layer's own parameters, weights before biases, to values uniform in +-``bound``."""
-    for parameter in module.parameters(recurse=False):
+def draw_uniform(rng: np.random.Generator, bound: float, *parameters: Tensor) -> None:
+    """Set parameters, one after the other, to values uniform in +-``bound``."""
+    for parameter in parameters:
         assign(parameter, rng.uniform(-bound, bound, parameter.shape))
