@@ -8,7 +8,7 @@ are in neither. The result is checked against the recorded checksums.
 
 from qmlbook import data
 from qmlbook.base import paths
-from qmlbook.data.files import save_npz
+from qmlbook.data.readers import save_npz
 from qmlbook.data.sets import SETS, SPLITS
 
 

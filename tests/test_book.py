@@ -8,14 +8,13 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from qmlbook.book import chapters as contents
-from qmlbook.book import execute
+from qmlbook.book import chapters
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = contents.documents(ROOT)
-CHAPTERS = execute.names(ROOT)
+DOCUMENTS = chapters.documents(ROOT)
+CHAPTERS = chapters.names(ROOT)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +105,7 @@ def test_no_page_shows_an_error(pages):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapters_offer_the_executed_notebook_and_the_source(html, pages, name):
-    page = execute.sources(ROOT)[name].relative_to(ROOT).with_suffix(".html").as_posix()
+    page = chapters.sources(ROOT)[name].relative_to(ROOT).with_suffix(".html").as_posix()
     offered = [
         follow(page, tag["href"])[0]
         for tag in pages[page].select(".article-header-buttons a[href]")
@@ -121,7 +120,7 @@ def test_chapters_offer_the_executed_notebook_and_the_source(html, pages, name):
         if tag["href"].endswith(".md")
     ]
     assert len(sources) == 1
-    assert (html / sources[0]).read_bytes() == execute.sources(ROOT)[name].read_bytes()
+    assert (html / sources[0]).read_bytes() == chapters.sources(ROOT)[name].read_bytes()
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

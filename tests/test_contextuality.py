@@ -31,6 +31,8 @@ from qmlbook.papers.contextuality import (
 )
 from qmlbook.papers.contextuality.config import Config, Gradients, Noise
 from qmlbook.papers.contextuality.sequences import Questions
+from qmlbook.papers.shared.qnodes import qnode
+from qmlbook.papers.shared.weights import count_parameters
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -204,9 +206,9 @@ def turned(questions, n, k, seed=4):
 def test_the_cell_at_pi_is_the_exact_process(n, k):
     questions = asked("free", n, k, 30)
     exact = answered(questions)
-    odds = training.predicted(models.HRNN(n, k).eval(), questions, exact.y)
+    odds = training.log_odds(models.HRNN(n, k).eval(), questions, exact.y)
     assert torch.allclose(odds.sigmoid(), exact.p1, rtol=0, atol=1e-10)
-    assert models.count_parameters(models.HRNN(n, k)) == k * math.comb(n, k)
+    assert count_parameters(models.HRNN(n, k)) == k * math.comb(n, k)
 
 
 @pytest.mark.parametrize(("n", "k"), [(3, 2), (4, 3), (4, 4)])
@@ -230,16 +232,14 @@ def test_the_cell_is_the_circuit_at_any_angles(n, k):
     rows = torch.zeros(len(words), dtype=torch.int64)
     copies = Questions(n, k, questions.flip[rows], questions.link[rows])
     y = torch.tensor(words, dtype=torch.bool)
-    odds = training.predicted(model, copies, y)
+    odds = training.log_odds(model, copies, y)
     found = torch.where(y, odds, -odds).sigmoid().prod(1)
-    table = torch.zeros(model.places.shape, dtype=torch.float64)
-    table[model.places] = model.angles.detach()
+    table = torch.zeros(model.allowed.shape, dtype=torch.float64)
+    table[model.allowed] = model.angles.detach()
     tokens = questions.tokens(0)
     names = sequences.sets(n, k)
     angles = [table[t.i, [names.index(vertices) for vertices in t.link]] for t in tokens]
-    probabilities = circuits.qnode(circuits.translate)(
-        [(t.i, t.link) for t in tokens], n, angles=angles
-    )
+    probabilities = qnode(circuits.translate)([(t.i, t.link) for t in tokens], n, angles=angles)
     assert torch.allclose(found, probabilities, atol=1e-10)
 
 
@@ -283,15 +283,15 @@ def test_no_model_looks_ahead(name):
     model = models.build(EVERY[name], 3).eval()
     questions, other = asked("free", 3, 2, 12), asked("free", 3, 2, 12, seed=9)
     y = torch.from_numpy(stream(5, "y").integers(2, size=(12, 12)) == 1)
-    odds = training.predicted(model, questions, y)
+    odds = training.log_odds(model, questions, y)
     for step in range(12):
-        prefix = training.predicted(model, questions.until(step + 1), y[:, : step + 1])
+        prefix = training.log_odds(model, questions.until(step + 1), y[:, : step + 1])
         torch.testing.assert_close(prefix, odds[:, : step + 1], rtol=0, atol=1e-9)
         # Neither the answer to this question nor anything later counts.
         changed = torch.cat([y[:, :step], ~y[:, step:]], dim=1)
         flip = torch.cat([questions.flip[:, : step + 1], other.flip[:, step + 1 :]], dim=1)
         link = torch.cat([questions.link[:, : step + 1], other.link[:, step + 1 :]], dim=1)
-        found = training.predicted(model, Questions(3, 2, flip, link), changed)[:, step]
+        found = training.log_odds(model, Questions(3, 2, flip, link), changed)[:, step]
         torch.testing.assert_close(found, odds[:, step], rtol=0, atol=1e-9)
 
 
@@ -301,7 +301,7 @@ def test_trained_models_use_what_was_answered(name):
     y = answered(questions).y
     changed = y.clone()
     changed[:, 0] = ~y[:, 0]
-    odds = [training.predicted(model, questions, each) for each in (y, changed)]
+    odds = [training.log_odds(model, questions, each) for each in (y, changed)]
     assert (odds[0] - odds[1])[:, 1:].abs().max() > 1e-6
 
 
@@ -322,7 +322,7 @@ def test_features():
         3, 2, torch.eye(3, dtype=torch.bool)[None], torch.eye(3, dtype=torch.bool).flip(0)[None]
     )
     y = torch.tensor([[True, False, True]])
-    found = models.features(questions, y, torch.float64)[0].int().tolist()
+    found = models.inputs_of(questions, y, torch.float64)[0].int().tolist()
     assert found == [[1, 0, 0, 0, 0, 1, 0, 0], [0, 1, 0, 0, 1, 0, 0, 1], [0, 0, 1, 1, 0, 0, 1, 0]]
 
 
@@ -454,9 +454,9 @@ def test_errors_at_forced_answers_are_counted():
 
 def test_own_answers_are_fed_back():
     questions = asked("free", 3, 2, 300)
-    own = training.answers(Exact(), questions, stream(1, "own"))
+    own = training.own_answers(Exact(), questions, stream(1, "own"))
     assert training.validity(own, questions) == 1
-    likelier = training.answers(Exact(), questions, None)
+    likelier = training.own_answers(Exact(), questions, None)
     judged = sequences.judge(questions, likelier)
     assert judged.possible.all()
     assert not (likelier & (judged.p1 < 0.4)).any()
@@ -467,7 +467,7 @@ def test_a_fixed_table_is_never_impossible_on_whole_blocks_of_three():
     table = models.Memoryless("table")
     for n, kind, valid in ((3, "uniform", True), (3, "free", False), (4, "uniform", False)):
         questions = asked(kind, n, 2, 1000)
-        validity = training.validity(training.answers(table, questions, None), questions)
+        validity = training.validity(training.own_answers(table, questions, None), questions)
         assert (validity == 1) is valid
 
 
@@ -510,7 +510,7 @@ def test_variants_share_their_sequences():
 
 def test_training_that_breaks_down_is_named(monkeypatch):
     monkeypatch.setattr(training, "log_loss", lambda odds, y: odds.sum() * math.nan)
-    with pytest.raises(QmlbookError, match="not finite at step 0"):
+    with pytest.raises(QmlbookError, match="gradient is not finite"):
         training.train(TINY, 0)
 
 
@@ -755,7 +755,7 @@ def test_noisy_circuits_are_the_cells():
     assert sum(made.count_ops().values()) == 3 + cells + 3  # |+>^3 first, and resets are gates here
     assert made.num_qubits == 4
     # Shots follow the exact probabilities of whole strings.
-    y = noise.answers(3, [tokens], 0.0, 2000, seed=5)
+    y = noise.noisy_answers(3, [tokens], 0.0, 2000, seed=5)
     exact = task.outputs(3, tokens)
     words, counts = np.unique(
         ["".join("01"[bool(b)] for b in row) for row in y], return_counts=True

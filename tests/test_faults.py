@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,12 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from test_chapters import PARAMETERS, TINY, Project, chapter
+from small_project import PARAMETERS, TINY, Project, chapter
 
 from qmlbook import cli
-from qmlbook.base import files, paths
+from qmlbook.base import files, paths, threads
 from qmlbook.base.errors import QmlbookError, UsageError, WriteError, choose, shown
-from qmlbook.book import execute, parameters, programs, references
+from qmlbook.book import chapters, execute, parameters, references
 from qmlbook.data import readers
 from qmlbook.evidence import claims
 
@@ -60,10 +61,9 @@ def commands(root, *lines, wrap=(), **options):
     """Run command lines; return (status, output, error) of each."""
     done = subprocess.run(
         [*wrap, sys.executable, "-c", RUN, json.dumps([line.split() for line in lines])],
-        env=environment(root),
         capture_output=True,
         text=True,
-        **options,
+        **{"env": environment(root), **options},
     )
     assert done.returncode == 0, done.stderr
     return [tuple(one) for one in json.loads(done.stdout)]
@@ -155,7 +155,7 @@ def built(tmp_path_factory):
     assert (status, error) == (0, ""), out
     assert not half_written(project.root)
     reference = project.root / "tests" / "reference" / "tiny.ipynb"
-    references._write_reference(project.executed("tiny"), reference, project.root)
+    references.write(project.executed("tiny"), reference, project.root)
     return project.root
 
 
@@ -312,7 +312,7 @@ def test_the_kernel_of_a_chapter_that_hangs_is_gone_afterwards(tmp_path):
     assert not any(alive(int(process)) for process in (tmp_path / "started").read_text().split())
 
     # nbval, too: the chapter hangs where its reference says what it printed.
-    notebook = references.chapters.sources(tmp_path)["tiny"]
+    notebook = chapters.sources(tmp_path)["tiny"]
     import jupytext
 
     stored = jupytext.read(notebook)
@@ -324,7 +324,7 @@ def test_the_kernel_of_a_chapter_that_hangs_is_gone_afterwards(tmp_path):
     (folder := tmp_path / "tests" / "reference").mkdir(parents=True)
     nbformat.write(stored, folder / "tiny.ipynb")
     (tmp_path / "started").unlink()
-    assert not project.check(cell_timeout=3)
+    assert not project.check(cell_timeout=3, nbval=True)
     assert "code cell 2: Timeout of 3 seconds exceeded" in project.said[-1]
     assert not any(alive(int(process)) for process in (tmp_path / "started").read_text().split())
 
@@ -346,7 +346,8 @@ def leave(process, status):
     """Wait for the end of a command that was sent a signal; nobody wants a traceback of it."""
     out, error = process.communicate(timeout=300)
     assert process.returncode == status, out + error
-    assert "Traceback" not in error
+    if status > 0:
+        assert re.fullmatch(r"Interrupted: qmlbook \w+\. .* the same command goes on\.\n", error)
 
 
 @pytest.mark.slow
@@ -358,6 +359,30 @@ def test_a_command_that_is_terminated_takes_its_kernels_along(tmp_path):
     process.terminate()
     leave(process, 128 + signal.SIGTERM)
     assert not any(map(alive, running))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_says_what_was_interrupted_and_a_second_one_ends_it_at_once(
+    tmp_path, number
+):
+    Project(tmp_path).chapters(tiny=hanging(tmp_path))
+    process = start(tmp_path, "chapters")
+    running = [int(word) for word in wait_for(tmp_path / "started").read_text().split()]
+    process.send_signal(number)
+    said = [process.stdout.readline(), process.stdout.readline()]
+    assert said[1] == (
+        "Interrupted while tiny ran; finished chapters are kept, the same command goes on.\n"
+    )
+    assert process.poll() is None  # it waits for a kernel that does not listen
+    process.send_signal(number)
+    leave(process, 128 + number)
+    for _ in range(300):  # a kernel ends when it misses who started it
+        if not any(map(alive, running)):
+            break
+        time.sleep(0.1)
+    assert not any(map(alive, running))
+    assert not list((tmp_path / "_build").rglob("*.ipynb"))
 
 
 # Sends itself a signal when the old book has made room and the new one is not yet in its place.
@@ -428,7 +453,7 @@ def interrupt(folder, prelude=""):
     with (
         contextlib.suppress(KeyboardInterrupt),
         ThreadPoolExecutor(1) as pool,
-        programs.Programs() as side_by_side,
+        execute.Programs() as side_by_side,
     ):
         future = pool.submit(side_by_side.run, [sys.executable, "-c", code])
         wait_for(folder / "on")
@@ -444,7 +469,7 @@ def test_programs_are_stopped_together_and_none_is_started_afterwards(tmp_path):
 
 
 def test_a_program_that_does_not_listen_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "GRACE", 0.2)
+    monkeypatch.setattr(execute, "GRACE", 0.2)
     status, _ = interrupt(tmp_path, "signal.signal(signal.SIGINT, signal.SIG_IGN); ")
     assert status == -signal.SIGKILL
 
@@ -500,6 +525,32 @@ def test_weights_that_are_damaged(tmp_path):
             files.load_tensors(file)
 
 
+def test_what_may_not_be_read_is_not_called_damaged(project):
+    images = project.root / "images"
+    images.mkdir()
+    content = (ROOT / "data/images/mnist.npz").read_bytes()
+    lines = ["data list mnist", "data verify mnist"]
+    for closed in (images / "mnist.npz", images / "mnist.npz.sha256", images):
+        (images / "mnist.npz").write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        (images / "mnist.npz.sha256").write_text(f"{digest}  mnist.npz\n")
+        before = closed.stat().st_mode
+        closed.chmod(0)
+        try:
+            env = environment(project.root, QMLBOOK_DATA=str(images))
+            results = commands(project.root, *lines, env=env, preexec_fn=drop_privileges)
+        finally:
+            closed.chmod(before)
+        for line, (status, out, error) in zip(lines, results, strict=True):
+            said = out + error
+            assert "damaged" not in said, (closed, line)
+            assert len(error.splitlines()) <= 1, (closed, line)
+            if line != "data list mnist" or closed.suffix != ".sha256":  # which only verify reads
+                assert "cannot be read (Permission denied)" in said, (closed, line)
+            if line == "data verify mnist":
+                assert status == 1, closed
+
+
 def test_records_that_are_damaged_are_told_and_the_report_goes_on(monkeypatch, capsys, project):
     stored = project.root / "data" / "results" / "klssl" / "grid.jsonl"
     stored.parent.mkdir(parents=True)
@@ -529,8 +580,12 @@ def test_claims_that_are_damaged_are_one_sentence(monkeypatch, capsys, tmp_path,
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("_toc.yml", "root: [", "_toc.yml cannot be read as YAML"),
-        ("book/tiny.md", TINY.replace("kernelspec:", "kernelspec: ["), "The header of tiny.md"),
+        ("_toc.yml", "root: [", "_toc.yml, line 1: this cannot be read as YAML"),
+        (
+            "book/tiny.md",
+            TINY.replace("kernelspec:", "kernelspec: ["),
+            "tiny.md, line 8: this cannot be read as YAML",
+        ),
     ],
 )
 def test_a_project_that_is_damaged_is_one_sentence(
@@ -566,7 +621,7 @@ def test_papermill_may_stop_in_the_midst_of_a_notebook(project, monkeypatch):
         Path(command[4]).write_text('{"cells": [', "utf-8")
         return subprocess.CompletedProcess(command, 1, "", "OSError: [Errno 28] No space left")
 
-    monkeypatch.setattr(programs.Programs, "run", stops)
+    monkeypatch.setattr(execute.Programs, "run", stops)
     result = project.run()["tiny"]
     assert result.error == "papermill stopped: OSError: [Errno 28] No space left"
 
@@ -762,15 +817,17 @@ def test_hostile_parameters_are_refused_in_one_sentence(monkeypatch, capsys, pro
     ],
 )
 def test_values_are_taken_in_the_kind_a_chapter_declares(default, text, value):
-    (read,) = parameters.accept("tiny", {"it": text}, {"it": default}).values()
+    known = [parameters.Parameter("it", type(default).__name__, default, "")]
+    (read,) = parameters.accept("tiny", {"it": text}, known).values()
     assert (read, type(read)) == (value, type(value))
 
 
 def test_a_refused_value_is_shown_with_one_that_would_do():
+    known = [parameters.Parameter("scale", "float", 2.0, "")]
     with pytest.raises(
         UsageError, match=r"parameter scale of tiny takes a value such as 2\.0, not 'fast'\."
     ):
-        parameters.accept("tiny", {"scale": "fast"}, {"scale": 2.0})
+        parameters.accept("tiny", {"scale": "fast"}, known)
 
 
 @pytest.mark.slow
@@ -811,12 +868,12 @@ def test_what_is_shown_of_a_name_is_short_and_on_one_line():
     ],
 )
 def test_one_variable_names_the_threads_of_a_kernel(monkeypatch, project, tmp_path, given, wanted):
-    for name in execute.THREADS:
+    for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     env = execute.kernel_environment(project.root, tmp_path, embedded=True)
-    assert [env[name] for name in execute.THREADS] == wanted
+    assert [env[name] for name in threads.VARIABLES] == wanted
 
 
 @pytest.mark.slow
@@ -828,12 +885,12 @@ pathlib.Path({str(said)!r}).write_text(
     f"{{torch.get_num_threads()}} {{torch.backends.cpu.get_cpu_capability()}}")
 print("looked")"""
     project.chapters(tiny=chapter("Tiny", ("parameters", PARAMETERS), look))
-    for name in execute.THREADS:
+    for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     assert project.check(update=True)
     assert said.read_text().split()[0] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
-    assert project.check(), project.said
+    assert project.check(nbval=True), project.said
     assert said.read_text() == "2 DEFAULT"

@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from conftest import without_a_browser
+from conftest import reader, without_a_browser
 from pypdf import PdfReader
 from pypdf.generic import Destination
 
@@ -28,7 +28,7 @@ def call(*arguments, before=""):
     imports = "from qmlbook import cli; from qmlbook.book import execute, pdf"
     code = f"import sys; {imports}; {before or None}; cli.main()"
     words = [sys.executable, "-c", code, "pdf", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True)
+    return subprocess.run(words, env=reader(), capture_output=True, text=True)
 
 
 def test_without_a_browser_one_sentence_says_what_to_install(tmp_path):

@@ -70,7 +70,7 @@ def test_weights_are_drawn_from_the_stream_alone():
     one, other = (nn.Linear(5, 40, dtype=torch.float64) for _ in range(2))
     torch.set_rng_state(before)
     for layer in (one, other):
-        initial.draw_uniform(stream(0, "init"), 0.25, layer.weight, layer.bias)
+        initial.draw_uniform(stream(0, "init"), 0.25, layer)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(one.weight, other.weight)
     assert not torch.equal(one.weight[:, 0], one.bias)

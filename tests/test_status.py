@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_chapters import PARAMETERS, chapter
+from small_project import PARAMETERS, chapter
 
 from qmlbook.base.errors import QmlbookError, UsageError
-from qmlbook.book import execute, status
-from qmlbook.evidence import report
+from qmlbook.book import chapters, status, verdict_pages
 from qmlbook.evidence.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +52,7 @@ TIME = re.compile(
 )
 GLANCE = {
     name: text
-    for name, source in execute.sources(ROOT).items()
+    for name, source in chapters.sources(ROOT).items()
     if "**Time**" in (text := source.read_text("utf-8"))
 }
 
@@ -95,7 +94,7 @@ def test_the_evidence_is_added_up(tmp_path):
         at = f"{day}T12:00:00+00:00"
         store.add(replace(record, seed=seed, seconds=seconds, threads=2, started_at=at))
     found = dict(
-        zip(report.reading_order(), cells(status.evidence_table(store=store)), strict=True)
+        zip(verdict_pages.reading_order(), cells(status.evidence_table(store=store)), strict=True)
     )
     runs, hours, made, device, versions = found["klssl"][1:]
     assert (runs, hours, made) == ("2", "1.5", "2026-03-01 to 2026-03-04")
@@ -106,7 +105,7 @@ def test_the_evidence_is_added_up(tmp_path):
 
 @pytest.mark.parametrize("name", status.costs(ROOT))
 def test_what_a_chapter_says_it_takes_is_of_the_order_of_what_it_took(name):
-    text = execute.sources(ROOT)[name].read_text("utf-8")
+    text = chapters.sources(ROOT)[name].read_text("utf-8")
     cost = status.costs(ROOT)[name]["quick"]  # a chapter without it is shown as not measured
     assert cost.memory_mb > 50
     if "At a glance\n" in text:
@@ -130,20 +129,3 @@ def test_each_chapter_is_measured_by_itself(project):
     assert one.memory_mb > 400 > other.memory_mb > 20
     assert one.cpu_seconds > other.cpu_seconds > 0
     assert [line.split(":")[0] for line in project.said] == ["large", "small"]
-
-
-@pytest.mark.slow
-def test_a_page_is_stale_when_the_figures_beside_it_change(project):
-    def run():
-        return {r.name: r.status for r in execute.run(root=project.root, echo=project.said.append)}
-
-    project.chapters(
-        page=chapter("Page", ("parameters", PARAMETERS), "print(1)"),
-        other=chapter("Other", ("parameters", PARAMETERS), "print(1)"),
-    )
-    project.write("book/page.json", "{}")
-    run()
-    assert list(execute.executed(["page", "other"], project.root)) == ["page", "other"]
-    project.write("book/page.json", '{"new": 1}')
-    assert list(execute.executed(["page", "other"], project.root)) == ["other"]
-    assert run() == {"page": "executed", "other": "up to date"}

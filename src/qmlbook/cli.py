@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
+import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
 import typer
+from typer import core
 
 from . import __version__
 from . import papers as rooms
 from .base import files
+from .base.command import exit_status
 from .base.errors import (
     ListFormat,
     Profile,
@@ -19,13 +23,15 @@ from .base.errors import (
     RecordFormat,
     ReportFormat,
     UsageError,
-    exit_status,
+    WriteError,
+    shown,
 )
 
+# Help as plain text: what colours and frames it takes longer to load than all the rest.
 app = typer.Typer(
-    help="Run, check and build *Quantum Learning, Rerun*, and its evidence.",
+    help="Run, check and build 'Quantum Learning, Rerun', and its evidence.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="The image sets: where they are, fetch them, verify them.")
@@ -33,9 +39,24 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 
 
 def _chapter_names() -> list[str]:
-    from .book import execute as library
+    from .book.chapters import names
 
-    return library.names()
+    return names()
+
+
+def _file(name: str) -> Path:
+    """Return the path of a file to write; ``-`` is standard output."""
+    if not name or name.endswith(("/", os.sep)) or Path(name).is_dir():
+        what = "is a folder" if name else "is no name"
+        raise UsageError(f"--to {shown(name)} {what}; give the name of a file.")
+    return Path(name)
+
+
+def _folder(name: str) -> Path:
+    """Return the path of a folder to write."""
+    if name in ("", "-"):
+        raise UsageError(f"--to {shown(name)} is no folder; give the name of one.")
+    return Path(name)
 
 
 Chapters = Annotated[
@@ -47,7 +68,10 @@ Papers = Annotated[
     typer.Argument(help="Papers; all when none is named.", autocompletion=rooms.names),
 ]
 Sets = Annotated[list[str] | None, typer.Argument(help="Image sets; all when none is named.")]
-To = Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file, not here.")]
+To = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", parser=_file, help="Write to a file; - is standard output."),
+]
 Jobs = Annotated[int, typer.Option(min=1, help="Chapters executed at a time.")]
 Repository = Annotated[
     str | None,
@@ -61,7 +85,7 @@ Repository = Annotated[
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"qmlbook {__version__}")
+        print(f"qmlbook {__version__}")
         raise typer.Exit
 
 
@@ -92,21 +116,24 @@ def chapters(
     ] = False,
     format: Annotated[ListFormat, typer.Option(help="How --parameters lists them.")] = "table",
 ) -> None:
-    """Execute chapters with papermill, to `_build/executed/<profile>/`."""
-    from .book import execute as library
+    """Execute chapters.
+
+    Papermill writes the notebooks to _build/executed/PROFILE/; what is up to date is not run.
+    """
+    from .book import chapters as library
+    from .book import execute
     from .book.parameters import render
 
     if parameters:
-        typer.echo(render(library.parameters(names), format))
+        print(render(library.parameters(names), format))
         return
-    results = library.run(
+    results = execute.run(
         names,
         profile=profile,
         parameters=dict(_split(pair) for pair in parameter or ()),
         keep_going=keep_going,
         jobs=jobs,
         force=force,
-        echo=typer.echo,
     )
     raise typer.Exit(not all(result.ok for result in results))
 
@@ -117,12 +144,15 @@ def check(
     update: Annotated[
         bool, typer.Option("--update", help="Rewrite the references from a quick run.")
     ] = False,
+    nbval: Annotated[
+        bool, typer.Option("--nbval", help="Let nbval run the references, whatever was run before.")
+    ] = False,
     jobs: Jobs = 2,
 ) -> None:
-    """Re-run the stored references with nbval and compare every output."""
+    """Compare every output of a quick run with the stored references, as nbval does."""
     from .book import references
 
-    raise typer.Exit(not references.check(names, update=update, jobs=jobs))
+    raise typer.Exit(not references.check(names, update=update, nbval=nbval, jobs=jobs))
 
 
 @app.command()
@@ -130,7 +160,10 @@ def measure(
     names: Chapters = None,
     profile: Annotated[Profile, typer.Option(help="How much is run.")] = "quick",
 ) -> None:
-    """Execute chapters one by one and store how long they took and how much memory."""
+    """Store how much time and memory chapters take.
+
+    They are executed one by one.
+    """
     from .book import status
 
     status.measure(names, profile=profile)
@@ -144,39 +177,65 @@ def build(
     jobs: Jobs = 2,
     repository: Repository = None,
 ) -> None:
-    """Build the HTML book from the executed chapters; warnings are errors."""
+    """Build the pages of the book.
+
+    Chapters that are not up to date are executed before; warnings are errors.
+    """
     from .book.site import build as book
 
     page = book.build(open_browser=open_browser, jobs=jobs, repository=repository)
-    typer.echo(f"The book is at {page}")
+    print(f"The book is at {page}")
 
 
 @app.command()
 def pdf(
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where it goes; _build/book.pdf.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=_file,
+            help="Where it goes; _build/book.pdf. - is standard output.",
+        ),
     ] = None,
     jobs: Jobs = 2,
     repository: Repository = None,
 ) -> None:
-    """Print the whole book to one PDF; needs Chromium, Chrome or Edge."""
+    """Print the whole book to one PDF.
+
+    This needs Chromium, Chrome or Edge.
+    """
     from .book import pdf as printing
 
-    typer.echo(f"The PDF is at {printing.pdf(to, jobs=jobs, repository=repository)}")
+    if to is None or not _is_stdout(to):
+        print(f"The PDF is at {printing.pdf(to, jobs=jobs, repository=repository)}")
+        return
+
+    def echo(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "book.pdf")
+        printing.pdf(page, jobs=jobs, repository=repository, echo=echo)
+        sys.stdout.buffer.write(page.read_bytes())
 
 
 @app.command()
 def course(
     names: Chapters = None,
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to.")] = Path("course"),
+    to: Annotated[Path, typer.Option(metavar="FOLDER", parser=_folder, help="Where to.")] = Path(
+        "course"
+    ),
     force: Annotated[
         bool, typer.Option("--force", help="Replace files of an earlier course.")
     ] = False,
 ) -> None:
-    """Write notebooks for students and teachers, and slides, of chapters with exercises."""
+    """Write notebooks for a class, and slides.
+
+    For students and for teachers, of chapters with exercises.
+    """
     from .book import course as library
 
-    typer.echo(f"The course is in {library.write(names, to=to, force=force, echo=typer.echo)}")
+    print(f"The course is in {library.write(names, to=to, force=force)}")
 
 
 @app.command()
@@ -188,9 +247,7 @@ def sweep(
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only these experiments; all when none is named.")
     ] = None,
-    profile: Annotated[
-        Profile | None, typer.Option(help="How much is run: full; --verify takes both.")
-    ] = None,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "full",
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds per variant; the experiment's own number.")
     ] = None,
@@ -207,43 +264,62 @@ def sweep(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler to use instead.")
     ] = None,
-    tls_ca: Annotated[str | None, typer.Option(help="TLS: file of the authority.")] = None,
-    tls_cert: Annotated[str | None, typer.Option(help="TLS: file of the certificate.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="TLS: file of the key.")] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Make a sample of stored runs again and compare.")
-    ] = False,
-    sample: Annotated[int, typer.Option(min=1, help="How many runs --verify compares.")] = 5,
-    cheapest: Annotated[
-        bool, typer.Option("--cheapest", help="--verify takes the quickest runs, not random ones.")
-    ] = False,
 ) -> None:
-    """Run what is missing in the store of run records; safe to interrupt and start again."""
+    """Make the runs that are missing.
+
+    Their records are stored one by one: interrupt it as you like, the same command goes on.
+    """
     from .evidence import sweep as library
     from .evidence.cluster import Cluster
 
-    cluster = Cluster(scheduler, workers, memory, dashboard, tls_ca, tls_cert, tls_key)
     if device == "cuda" and scheduler is None:
         _require_cuda()
-    if verify:
-        from .evidence.verify import verify as again
-
-        runner = library.in_turn if scheduler is None else cluster
-        result = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
-        typer.echo(str(result))
-        raise typer.Exit(not result.good)
     summary = library.sweep(
         paper,
         experiment=experiment,
-        profile=profile or "full",
+        profile=profile,
         seeds=seeds,
         device=device,
         dry_run=dry_run,
         retry_failed=retry_failed,
-        runner=cluster,
+        runner=Cluster(scheduler, workers, memory, dashboard),
     )
-    typer.echo(str(summary))
+    print(str(summary))
     raise typer.Exit(130 if summary.interrupted else summary.failed)
+
+
+@app.command()
+def verify(
+    papers: Papers = None,
+    sample: Annotated[int, typer.Option(min=1, help="Runs of a paper that are compared.")] = 5,
+    profile: Annotated[
+        Profile | None, typer.Option(help="Only runs of this profile; both when none is named.")
+    ] = None,
+    cheapest: Annotated[
+        bool, typer.Option("--cheapest", help="The quickest runs of as many kinds as possible.")
+    ] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler to use.")
+    ] = None,
+) -> None:
+    """Make some stored runs again and compare.
+
+    Those whose images are not on this machine are named and replaced by others.
+    """
+    from .evidence import sweep as library
+    from .evidence.cluster import Cluster
+    from .evidence.store import Store
+    from .evidence.verify import verify as again
+
+    runner = Cluster(scheduler) if scheduler else library.in_turn
+    stored = papers or list(filter(Store().records, rooms.names()))
+    results = []
+    for paper in stored:
+        results.append(
+            again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
+        )
+        print(results[-1], flush=True)
+    raise typer.Exit(not all(result.good for result in results))
 
 
 @app.command()
@@ -261,9 +337,9 @@ def tune(
     from .evidence.cluster import Cluster
 
     summary, chosen = library.tune(paper, dry_run=dry_run, runner=Cluster(workers=workers))
-    typer.echo(str(summary))
+    print(summary)
     for name, settings in chosen.items():
-        typer.echo(f"{name}: {settings}")
+        print(f"{name}: {settings}")
     raise typer.Exit(130 if summary.interrupted else summary.failed)
 
 
@@ -294,7 +370,7 @@ def report(
     watched = format == "table" and to is None and sys.stdout.isatty()
     _put(library.render(verdicts(papers, claims=claims), format, color=watched), to)
     for note in notes(papers):
-        typer.echo(note, err=True)
+        print(note, file=sys.stderr)
 
 
 @app.command()
@@ -310,22 +386,30 @@ def records(
     from .evidence.store import Store
 
     store = Store()
-    found = export.records(papers, store=store)
-    _put(export.render(found, format), to)
+    _put(export.render(export.records(papers, store=store), format), to)
     for name in papers or rooms.names():
         for problem in store.problems(name):
-            typer.echo(problem, err=True)
+            print(problem, file=sys.stderr)
 
 
 def _put(text: str, to: Path | None) -> None:
     """Write text to a file, or show it."""
-    if to is None:
-        typer.echo(text, nl=False)
+    if to is None or _is_stdout(to):
+        print(text, end="")
         return
     try:
         files.write(to, text.encode())
-    except OSError as error:
+    except WriteError as error:
         raise QmlbookError(f"--to {to}: the file cannot be written ({error.strerror}).") from error
+
+
+def _is_stdout(file: Path) -> bool:
+    """Tell whether a file is where standard output goes, by whatever name."""
+    try:
+        same = os.path.samestat(file.stat(), os.fstat(sys.stdout.fileno()))
+    except OSError:  # no such file, or no output to compare with
+        same = False
+    return same or str(file) == "-"
 
 
 @app.command()
@@ -333,11 +417,14 @@ def vectors(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of vectors.")],
     format: Annotated[ListFormat, typer.Option(help="How it is written.")] = "table",
 ) -> None:
-    """Hold the library against reference vectors made with the papers' released code."""
+    """Hold the library against reference vectors.
+
+    They were made with the papers' released code.
+    """
     from .papers import vectors as library
 
     results = library.check_files(files)
-    typer.echo(library.render(results, format))
+    print(library.render(results, format))
     raise typer.Exit(not all(result.checked and result.passed for result in results))
 
 
@@ -346,30 +433,46 @@ def data_list(names: Sets = None) -> None:
     """Show which image sets are here, and from where."""
     from . import data
 
-    for found in data.status(names):
-        where = f"{found.source}, {'whole' if found.whole else 'sample'}" if found.source else "-"
-        counts = f"{found.train:6} + {found.test:5}" if found.source else " " * 14
-        place = found.problem or found.path or f"not here: qmlbook data fetch {found.name}"
-        typer.echo(f"{found.name:14} {where:18} {counts}  {found.licence.split(',')[0]:15} {place}")
+    for held in data.status(names):
+        where = f"{held.source}, {'whole' if held.whole else 'sample'}" if held.source else "-"
+        counts = f"{held.train:6} + {held.test:5}" if held.source else " " * 14
+        path = held.problem or held.path or f"not here: qmlbook data fetch {held.name}"
+        print(f"{held.name:14} {where:18} {counts}  {held.licence.split(',')[0]:15} {path}")
 
 
 @data_app.command()
 def fetch(names: Sets = None) -> None:
-    """Download whole image sets to the user's cache, with checksums."""
+    """Download whole image sets to your cache.
+
+    Their checksums are those of the published sets.
+    """
     from . import data
 
     for name in names or data.names():
-        typer.echo(f"{name}: {data.fetch(name)}")
+        print(f"{name}: {data.fetch(name)}")
 
 
-@data_app.command()
-def verify(names: Sets = None) -> None:
-    """Check every image file that can be found against its checksums."""
+@data_app.command("verify")
+def data_verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Image sets, or papers whose records are meant; all when none."),
+    ] = None,
+) -> None:
+    """Check every file of images and records.
+
+    Each is held against the checksum that was published or stored with it.
+    """
     from . import data
+    from .evidence.store import Check, Store
 
-    checks = data.verify(names)
+    papers = [name for name in names or rooms.names() if name in rooms.names()]
+    sets = [name for name in names or data.names() if name not in papers]
+    checks: list[data.Check | Check] = [*data.verify(sets)] if sets else []
+    for paper in papers:
+        checks += Store().check(paper)
     for check in checks:
-        typer.echo(f"{'ok     ' if check.ok else 'CORRUPT'} {check.path}  {check.message}")
+        print(f"{'ok     ' if check.ok else 'CORRUPT'} {check.path}  {check.message}")
     raise typer.Exit(not all(check.ok for check in checks))
 
 
@@ -392,25 +495,15 @@ def _split(pair: str) -> tuple[str, str]:
     return name, value
 
 
-def _leave(number: int, _: object) -> None:
-    sys.exit(128 + number)
-
-
 def main() -> None:
     """Run the command; errors become one sentence and an exit status."""
-    for name in ("SIGTERM", "SIGHUP"):  # leave in order, programs in hand included
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup stays in force
-            signal.signal(number, _leave)
-    try:
-        sys.exit(exit_status(lambda: app(_join_pairs(sys.argv[1:]))))
-    except OSError as error:  # a full disk, no permission: nobody needs a traceback for it
-        what = f"{error.filename}: {error.strerror}" if error.filename else error
-        typer.echo(f"Error: {what}.", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        sys.exit(130)
+    words = sys.argv[1:]
+    if "_QMLBOOK_COMPLETE" in os.environ:
+        # Words that are being typed need no check, and pydantic, with which typer checks values,
+        # takes longer to load than all the rest.
+        as_typed: Any = SimpleNamespace(coerce=lambda value, param, ctx: value)
+        core.build_runtime_param = lambda descriptor: as_typed
+    sys.exit(exit_status(lambda: app(_join_pairs(words)), "qmlbook", *words))
 
 
 if __name__ == "__main__":

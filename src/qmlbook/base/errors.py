@@ -1,7 +1,7 @@
 """Errors that are meant to be read by people, and what is chosen by a word: one list each."""
 
-import sys
-from collections.abc import Callable, Iterable
+import reprlib
+from collections.abc import Iterable
 from typing import Literal
 
 # How much of a paper is run.
@@ -26,13 +26,29 @@ class WriteError(QmlbookError, OSError):
     """Something cannot be written, a full disk for instance; also the error that Python raises."""
 
 
+# A value is never written out whole first: one that holds itself many times over would fill memory.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxother, _BRIEF.maxlong = 3, 80, 80
+
+
 def shown(given: object) -> str:
     """Return a value as a sentence shows it: quoted, on one line, and never long.
 
-    Of a long one the end is shown, too, where a path has its name.
+    Of a long text the end is shown, too, where a path has its name.
     """
-    text = ascii(given) if isinstance(given, str) and not given.isprintable() else repr(given)
+    if isinstance(given, str):
+        text = repr(given) if given.isprintable() else ascii(given)
+    else:
+        try:
+            text = " ".join(_BRIEF.repr(given).split())
+        except ValueError:  # a whole number with more digits than Python turns into text
+            text = f"a value of type {type(given).__name__}"
     return text if len(text) <= 80 else f"{text[:35]}...{text[-35:]} ({len(text)} characters)"
+
+
+def counted(number: int, thing: str, things: str = "") -> str:
+    """Return a number with its noun: ``1 run``, ``1,200 runs``."""
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def choose(argument: str, given: object, allowed: Iterable[object]) -> UsageError:
@@ -60,14 +76,4 @@ def require_least(settings: object, **least: float) -> None:
     """
     for name, bound in least.items():
         if (value := getattr(settings, name)) < bound:
-            raise UsageError(f"{name} must be {bound} or more, not {value}.")
-
-
-def exit_status(command: Callable[[], object]) -> int:
-    """Run a command; print what goes wrong as one sentence; return the exit status."""
-    try:
-        command()
-    except QmlbookError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+            raise UsageError(f"{name} must be {bound} or more, not {shown(value)}.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +30,8 @@ def sha256(content: bytes) -> str:
 
 
 @contextmanager
-def writing(place: Path | str) -> Iterator[None]:
-    """Turn what the system says when ``place`` cannot be written into one sentence.
+def writing(target: Path | str) -> Iterator[None]:
+    """Turn what the system says when ``target`` cannot be written into one sentence.
 
     Raises:
         WriteError: where the block raises an ``OSError``: no permission, a full disk.
@@ -42,7 +44,7 @@ def writing(place: Path | str) -> Iterator[None]:
         first = error.args[0][0] if isinstance(error, shutil.Error) else error.args
         reason = error.strerror or str(first[-1])
         problem = WriteError(
-            f"{place} cannot be written ({reason}); QMLBOOK_ROOT, QMLBOOK_CACHE and TMPDIR can "
+            f"{target} cannot be written ({reason}); QMLBOOK_ROOT, QMLBOOK_CACHE and TMPDIR can "
             "name another checkout, cache and temporary folder."
         )
         problem.strerror = reason  # for callers who know better what the reader can do
@@ -50,21 +52,50 @@ def writing(place: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
+def reading(file: Path | str) -> Iterator[None]:
+    """Turn what the system says when ``file`` cannot be read into one sentence.
+
+    Raises:
+        QmlbookError: where the block raises an ``OSError``: it is missing, or no one may read it.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise QmlbookError(f"{file} is missing.") from None
+    except OSError as error:
+        raise QmlbookError(f"{file} cannot be read ({error.strerror or error}).") from error
+
+
+def stored_checksum(path: Path) -> str | None:
+    """Return the digits in :func:`checksum_file`, ``None`` if there is no such file."""
+    try:
+        words = checksum_file(path).read_bytes().split()
+    except FileNotFoundError:
+        return None
+    return words[0].decode(errors="replace") if words else ""
+
+
+@contextmanager
+def locked(file: Path, *, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Let one process at a time into the block; others wait.
 
     Args:
         file: the lock, made if need be with its folder, and left there.
+        wait: called once before waiting for another process.
 
     Raises:
         WriteError: if the lock cannot be written.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     lock = FileLock(file)
     with writing(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            wait()
+            lock.acquire()
     try:
         yield
     finally:
@@ -86,7 +117,8 @@ def require_writable(folder: Path) -> None:
 def write(path: Path, content: bytes, *, checksum: bool = False) -> None:
     """Write a file at once: readers see the old file or the new one, nothing between.
 
-    The content is on the disk before it takes its name, and where that fails nothing is left.
+    The content is on the disk before it takes its name, and where that fails nothing is left. A
+    link stays and the file that it names is written; a device or a pipe is written to.
 
     Args:
         path: the file; its folder is made if need be.
@@ -94,46 +126,67 @@ def write(path: Path, content: bytes, *, checksum: bool = False) -> None:
         checksum: also write :func:`checksum_file`.
 
     Raises:
-        WriteError: if it cannot be written.
+        WriteError: if it cannot be written: a folder, a file that is protected, a full disk.
     """
-    contents = {path: content}
-    if checksum:
-        contents[checksum_file(path)] = f"{sha256(content)}  {path.name}\n".encode()
-    partial = {file: file.with_name(f".{file.name}.{os.getpid()}.part") for file in contents}
     with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for file, part in partial.items():
-                with part.open("wb") as stream:
-                    stream.write(contents[file])
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            if checksum:  # it must never stand beside a file it does not describe
-                checksum_file(path).unlink(missing_ok=True)
-            for file, part in partial.items():
-                part.replace(file)
-        finally:
-            for part in partial.values():
-                with suppress(OSError):
-                    part.unlink()
+        if path.exists() and not path.is_file():  # a device or a pipe; a folder cannot be opened
+            with open(os.open(path, os.O_WRONLY), "wb") as stream:
+                stream.write(content)
+            return
+        path = Path(os.path.realpath(path))
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        contents = {path: content}
+        if checksum:
+            contents[checksum_file(path)] = f"{sha256(content)}  {path.name}\n".encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(contents)
+
+
+def _replace(contents: Mapping[Path, bytes]) -> None:
+    """Give files of one folder their contents; the later ones describe the first.
+
+    Raises:
+        OSError: if one of them cannot be written, and then all are as before.
+    """
+    parts = {file: file.with_name(f".{secrets.token_hex(8)}.part") for file in contents}
+    try:
+        for file, part in parts.items():
+            if file.exists() and not os.access(file, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            with part.open("wb") as stream:
+                stream.write(contents[file])
+                stream.flush()
+                os.fsync(stream.fileno())
+            if file.exists():
+                shutil.copymode(file, part)
+        first, *describing = parts
+        for file in describing:  # they must never stand beside a file they do not describe
+            file.unlink(missing_ok=True)
+        for file in (first, *describing):
+            parts[file].replace(file)
+    finally:
+        for part in parts.values():
+            with suppress(OSError):
+                part.unlink()
 
 
 def load_tensors(file: Path) -> dict[str, Tensor] | None:
     """Return the tensors of a file by name, ``None`` if there is no such file.
 
     Raises:
-        QmlbookError: if the file is not the one that was stored.
+        QmlbookError: if the file cannot be read or is not the one that was stored.
     """
     from safetensors.torch import load as parse
 
-    if not file.is_file():
-        return None
-    content, beside = file.read_bytes(), checksum_file(file)
-    stored = beside.read_bytes().split()[:1] if beside.is_file() else []
-    if stored != [sha256(content).encode()]:
+    with reading(file):
+        if not file.is_file():
+            return None
+        content, stored = file.read_bytes(), stored_checksum(file)
+    if stored != sha256(content):
         raise QmlbookError(
-            f"{file} does not have the checksum in {beside.name} beside it: restore both, or "
-            "remove the file to train the network anew."
+            f"{file} does not have the checksum in {checksum_file(file).name} beside it: "
+            "restore both, or remove the file to train the network anew."
         )
     return parse(content)
 

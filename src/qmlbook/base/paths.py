@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import UsageError, shown
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -17,27 +17,44 @@ def project_root() -> Path:
     Raises:
         UsageError: if there is no checkout (the package alone was installed).
     """
-    if named := os.environ.get("QMLBOOK_ROOT"):
-        candidates = [Path(named).resolve()]
-    else:
-        here = Path.cwd().resolve()
-        candidates = [PACKAGE.parents[1], here, *here.parents]
+    here = Path.cwd().resolve()
+    candidates = [named] if (named := _named_root()) else [PACKAGE.parents[1], here, *here.parents]
     for folder in candidates:
-        if (folder / "_toc.yml").is_file() and (folder / "book").is_dir():
+        if _is_checkout(folder):
             return folder
-    where = f"QMLBOOK_ROOT={named!r}" if named else "here"
-    raise UsageError(
-        f"No checkout of the book {where} (a folder with _toc.yml and book/): "
-        "run this command inside a clone, or set QMLBOOK_ROOT to one."
-    )
+    raise _no_checkout()
 
 
 def data_root() -> Path:
-    """Return the folder with images, run records and the like: the checkout's, else the wheel's."""
-    if named := os.environ.get("QMLBOOK_ROOT"):
-        return Path(named).resolve() / "data"
+    """Return the folder with images, run records and the like: the checkout's, else the wheel's.
+
+    Raises:
+        UsageError: if ``QMLBOOK_ROOT`` names neither a checkout nor a folder that holds ``data/``.
+    """
+    if named := _named_root():
+        if not ((named / "data").is_dir() or _is_checkout(named)):
+            raise _no_checkout()
+        return named / "data"
     checkout = PACKAGE.parents[1] / "data"
     return checkout if (checkout / "images").is_dir() else PACKAGE / "_data"
+
+
+def _named_root() -> Path | None:
+    named = os.environ.get("QMLBOOK_ROOT")
+    return Path(named).expanduser().resolve() if named else None
+
+
+def _is_checkout(folder: Path) -> bool:
+    return (folder / "_toc.yml").is_file() and (folder / "book").is_dir()
+
+
+def _no_checkout() -> UsageError:
+    named = os.environ.get("QMLBOOK_ROOT")
+    where = f"QMLBOOK_ROOT={shown(named)}" if named else "here"
+    return UsageError(
+        f"No checkout of the book {where} (a folder with _toc.yml and book/): "
+        "run this command inside a clone, or set QMLBOOK_ROOT to one."
+    )
 
 
 def images_dir() -> Path:

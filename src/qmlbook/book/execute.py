@@ -1,48 +1,53 @@
-"""Chapters: from MyST source to executed notebook.
+"""Running chapters: from MyST source to executed notebook.
 
-A chapter is a MyST notebook that ``_toc.yml`` lists. It runs in a process and a kernel of its own,
-and the executed notebook is stamped with what it was made from, so that no page ever shows the
-output of other code or other data. :mod:`qmlbook.book.references` compares such notebooks with
-stored ones, :mod:`qmlbook.book.site.build` makes pages of them.
+A chapter runs in a process and a kernel of its own, and the executed notebook is stamped with what
+it was made from (:mod:`qmlbook.book.stamps`). :mod:`qmlbook.book.references` compares such
+notebooks with stored ones, :mod:`qmlbook.book.site.build` makes pages of them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from ..base import files, paths
+from ..base import files, paths, threads
 from ..base.errors import QmlbookError, UsageError, choose
 from ..papers import PROFILES
-from . import chapters as contents
-from . import notebooks
-from .parameters import Parameter, accept, declared
-from .programs import Programs
+from . import chapters, kernel, notebooks, stamps
+from .parameters import accept, declared
+from .stamps import View
 
 if TYPE_CHECKING:
-    import subprocess
-
     from nbformat import NotebookNode
 
 #: Cells with this tag may write to standard error; any other cell that does fails its chapter.
 ALLOW_STDERR = "allow-stderr"
+#: Cells with this tag may raise; pages show the error.
+ALLOW_ERROR = "raises-exception"
+#: What papermill puts before a cell that raised.
+_MARKER = "papermill-error-cell-tag"
 #: Seconds one cell may take, by profile.
 CELL_TIMEOUT = {"quick": 600.0, "full": 6 * 3600.0}
-#: How the libraries of a kernel are told their number of threads; the others follow the first.
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+#: What is said where a process gets no more memory, threads or address space.
+_NO_MEMORY = re.compile(
+    "MemoryError|failed to map segment|[Cc]annot allocate memory|can't start new thread"
+    "|Kernel died before replying|Resource temporarily unavailable"
+)
+#: Seconds a program has to end by itself, its kernel included, before it is killed.
+GRACE = 15
 
 
 @dataclass(frozen=True)
@@ -86,64 +91,70 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-# --- which chapters there are -------------------------------------------------------------------
+# --- programs -----------------------------------------------------------------------------------
 
 
-def sources(root: Path | None = None) -> dict[str, Path]:
-    """Return the chapters in reading order: name (file stem) -> MyST notebook.
+class Programs:
+    """Programs started by threads; if the ``with`` block is left by an error, they are stopped.
 
-    Plain pages of the book, whose header names no kernel, are not chapters.
+    Each has a session of its own, so that Ctrl-C in a terminal reaches only this process, which
+    passes it on once: a second one would keep a program from shutting down its kernel.
     """
-    root = root or paths.project_root()
-    found: dict[str, Path] = {}
-    for document in contents.documents(root):
-        path = root / f"{document}.md"
-        text = path.read_text("utf-8") if path.is_file() else ""
-        header = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-        said = header and contents.from_yaml(header[1], f"The header of {path.name}")
-        if "kernelspec" in (said or ()):
-            if path.stem in found:
-                raise QmlbookError(f"_toc.yml lists two chapters called {path.stem!r}; rename one.")
-            found[path.stem] = path
-    return found
 
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._over = False
 
-def names(root: Path | None = None) -> list[str]:
-    """Return the names of the chapters in reading order."""
-    return list(sources(root))
+    def run(self, command: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end, as :func:`subprocess.run` does, and keep what it says.
 
+        Args:
+            command: the program and its arguments.
+            **options: of :class:`subprocess.Popen`, ``env`` and ``cwd`` for instance.
 
-def select(selected: Iterable[str] | None, root: Path) -> dict[str, Path]:
-    """Return the selected chapters with their sources; all of them when none is named.
+        Raises:
+            QmlbookError: if the programs were stopped before this one began.
+        """
+        with self._lock:
+            if self._over:
+                raise QmlbookError("The command was interrupted.")
+            process = subprocess.Popen(
+                list(map(str, command)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                **options,
+            )
+            self._running.add(process)
+        said = process.communicate()
+        with self._lock:
+            self._running.remove(process)
+        return subprocess.CompletedProcess(process.args, process.returncode, *said)
 
-    Raises:
-        UsageError: names the first unknown chapter and lists the known ones.
-    """
-    known = sources(root)
-    wanted = list(dict.fromkeys(selected or known))
-    for name in wanted:
-        if name not in known:
-            raise choose("chapter", name, known or ["(_toc.yml lists no chapter)"])
-    return {name: known[name] for name in wanted}
+    def __enter__(self) -> Programs:
+        """Return itself."""
+        return self
 
-
-def parameters(
-    selected: Iterable[str] | None = None, *, root: Path | None = None
-) -> dict[str, list[Parameter]]:
-    """Return the parameters of chapters, in the order in which they are declared.
-
-    Args:
-        selected: chapters; none for all.
-        root: the checkout; by default :func:`qmlbook.base.paths.project_root`.
-
-    Raises:
-        UsageError: for an unknown chapter.
-        QmlbookError: for a chapter that does not declare its parameters properly.
-    """
-    import jupytext
-
-    chosen = select(selected, root or paths.project_root())
-    return {name: declared(jupytext.read(source), source) for name, source in chosen.items()}
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop what still runs if an error ended the block; at a second interruption, kill it."""
+        if kind is None:
+            return
+        with self._lock:
+            self._over = True
+            running = list(self._running)
+        try:
+            for process in running:
+                process.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGINT)
+            end = time.monotonic() + GRACE
+            with suppress(subprocess.TimeoutExpired):
+                for process in running:
+                    process.wait(max(0.0, end - time.monotonic()))
+        finally:
+            for process in running:
+                process.kill()
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -164,10 +175,10 @@ def run(
 ) -> list[Result]:
     """Execute chapters and store them as ``_build/executed/<profile>/<name>.ipynb``.
 
-    A chapter whose stored notebook was made from the same source, library, data, lock, profile
-    and parameters is up to date and not run again. Where a parameter has another value than the
-    chapter declares, a cell with that value follows the ``parameters`` cell; a quick run with the
-    declared values therefore shows the chapter as it was written.
+    A chapter whose stored notebook is fresh (:mod:`qmlbook.book.stamps`) is up to date and not run
+    again. Where a parameter has another value than the chapter declares, a cell with that value
+    follows the ``parameters`` cell; a quick run with the declared values therefore shows the
+    chapter as it was written.
 
     Args:
         selected: chapters; none for all.
@@ -191,97 +202,181 @@ def run(
         UsageError: for an unknown chapter, profile or parameter, or ``jobs`` below 1.
         QmlbookError: for a chapter that does not declare its parameters properly.
     """
-    import jupytext
-
     root = root or paths.project_root()
-    chapters = select(selected, root)
     if profile not in PROFILES:
         raise choose("profile", profile, PROFILES)
-    if jobs < 1:
-        raise UsageError(f"jobs must be 1 or more, not {jobs}.")
-    before = {name: _written(source) for name, source in chapters.items()}
-    written = {name: jupytext.read(source) for name, source in chapters.items()}
-    defaults = {
-        name: {each.name: each.default for each in declared(written[name], source)}
-        for name, source in chapters.items()
-    }
-    given = {name: accept(name, parameters or {}, defaults[name]) for name in chapters}
-    cell_timeout = cell_timeout or CELL_TIMEOUT[profile]
-    # Runs on the reader's own data and runs that hide them must not replace each other.
-    own_data = _own_data()
-    folder = root / "_build" / "executed" / ("embedded" if embedded and own_data else profile)
-    common = _common_digest(root, "" if embedded else own_data)
-    stopped = threading.Event()
-
-    def one(name: str) -> Result:
-        source, target = chapters[name], folder / f"{name}.ipynb"
-        values = {**given[name], "profile": profile}
-        changed = {key: value for key, value in values.items() if value != defaults[name][key]}
-        fingerprint = _digest(common.encode(), before[name])
-        stamp = {"profile": profile, "parameters": changed, "fingerprint": fingerprint}
-        if not force and _stamp(target) == stamp:
-            return Result(name, "up to date", path=target)
-        if stopped.is_set():
-            return Result(name, "not run")
-        files.require_writable(folder)
-        echo(f"{name}: running")
-        start = time.perf_counter()
-        executed, process = _papermill(
-            written[name], source, changed, root, embedded, cell_timeout, programs
-        )
-        seconds = time.perf_counter() - start
-        if failure := _failure(executed, process, cell_timeout):
-            target.unlink(missing_ok=True)  # no old output passes for that of a chapter that fails
-            if not keep_going:
-                stopped.set()
-            return Result(name, "failed", seconds, None, *failure)
-        notebooks.write(notebooks.scrub(executed, root, stamp), target)
-        return Result(name, "executed", seconds, target)
-
+    require_jobs(jobs)
+    orders = _orders(selected, profile, parameters or {}, root)
     with ThreadPoolExecutor(jobs) as pool, Programs() as programs:
-        futures = [pool.submit(one, name) for name in chapters]
+        series = _Series(
+            root, profile, embedded, cell_timeout or CELL_TIMEOUT[profile], programs, echo
+        )
+        futures = [pool.submit(series.make, order, force, keep_going) for order in orders]
         try:
             for future in as_completed(futures):
                 echo(str(future.result()))
+        except (KeyboardInterrupt, SystemExit):
+            series.stopped.set()
+            begun = f" while {', '.join(series.running)} ran" if series.running else ""
+            echo(f"Interrupted{begun}; finished chapters are kept, the same command goes on.")
+            raise
         finally:
-            stopped.set()  # after an interruption nothing new is started
+            series.stopped.set()  # after an error nothing new is started
     return [future.result() for future in futures]
 
 
+def require_jobs(jobs: int) -> None:
+    """Refuse a number of chapters at a time that is not 1 or more, with ``UsageError``."""
+    if jobs < 1:
+        raise UsageError(f"jobs must be 1 or more, not {jobs}.")
+
+
+def executed(selected: Iterable[str], root: Path) -> dict[str, Path]:
+    """Return the quick runs of chapters, by name, but for those that were not run as they stand.
+
+    Args:
+        selected: chapters.
+        root: the checkout.
+    """
+    view, folder = View(root, embedded=False), _folder(root, "quick")
+    stored = {name: folder / f"{name}.ipynb" for name in chapters.select(selected, root)}
+    return {
+        name: file
+        for name, file in stored.items()
+        if view.is_fresh(stamps.stamp_of(file), "quick", {})
+    }
+
+
+def _folder(root: Path, name: str) -> Path:
+    return root / "_build" / "executed" / name
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A chapter to be run: its source as file, as bytes and as notebook, and parameters to set."""
+
+    name: str
+    source: Path
+    content: bytes
+    notebook: NotebookNode
+    changed: Mapping[str, Any]
+
+
+def _orders(
+    selected: Iterable[str] | None, profile: str, given: Mapping[str, Any], root: Path
+) -> list[_Order]:
+    """Return what is to be run, everything that a reader gave checked."""
+    orders = []
+    for name, source in chapters.select(selected, root).items():
+        content, notebook = source.read_bytes(), chapters.read(source)
+        known = declared(notebook, source)
+        values = {**accept(name, given, known), "profile": profile}
+        defaults = {each.name: each.default for each in known}
+        changed = {key: value for key, value in values.items() if value != defaults[key]}
+        orders.append(_Order(name, source, content, notebook, changed))
+    return orders
+
+
+class _Series:
+    """Chapters that are run by one command, each by :meth:`make` in a thread.
+
+    Attributes:
+        running: names of the chapters that run now.
+        stopped: set when nothing new may begin.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        profile: str,
+        embedded: bool,
+        cell_timeout: float,
+        programs: Programs,
+        echo: Callable[[str], object],
+    ):
+        self._root, self._profile, self._embedded = root, profile, embedded
+        self._cell_timeout, self._programs, self._echo = cell_timeout, programs, echo
+        self._view = View(root, embedded=embedded)
+        # Runs on the reader's own data and runs that hide them must not replace each other. Where
+        # a run saw none of the reader's data it serves as one that hides them.
+        apart = embedded and stamps.has_own_data()
+        self._folders = [_folder(root, name) for name in (["embedded"] * apart + [profile])]
+        self.running: dict[str, None] = {}
+        self.stopped = threading.Event()
+
+    def make(self, order: _Order, force: bool, keep_going: bool) -> Result:
+        """Run a chapter unless it is up to date, and store its notebook if it is good."""
+        for folder in () if force else self._folders:
+            stored = folder / f"{order.name}.ipynb"
+            if self._view.is_fresh(stamps.stamp_of(stored), self._profile, order.changed):
+                return Result(order.name, "up to date", path=stored)
+        if self.stopped.is_set():
+            return Result(order.name, "not run")
+        target = self._folders[0] / f"{order.name}.ipynb"
+        files.require_writable(target.parent)
+        self._echo(f"{order.name}: running")
+        self.running[order.name] = None
+        start = time.perf_counter()
+        result = self._run(order, target)
+        seconds = time.perf_counter() - start
+        del self.running[order.name]
+        if result:
+            target.unlink(missing_ok=True)  # no old output passes for that of a chapter that fails
+            if not keep_going:
+                self.stopped.set()
+            return Result(order.name, "failed", seconds, None, *result)
+        return Result(order.name, "executed", seconds, target)
+
+    def _run(self, order: _Order, target: Path) -> tuple[int | None, str, str] | None:
+        """Run a chapter and store its notebook; return what went wrong, as :func:`_failure`."""
+        with tempfile.TemporaryDirectory(prefix="qmlbook-") as folder:
+            scratch = Path(folder)
+            with files.writing(scratch):
+                env = kernel_environment(
+                    self._root, scratch, embedded=self._embedded, notes=scratch / "notes"
+                )
+            notebook, process = _papermill(order, env, scratch, self._cell_timeout, self._programs)
+            if failure := _failure(notebook, process, self._cell_timeout):
+                return failure
+            stamp = {
+                "profile": self._profile,
+                "parameters": dict(order.changed),
+                "looks": stamps.looks(scratch / "notes", order.source, order.content, self._root),
+            }
+        notebooks.write(notebooks.scrub(notebook, self._root, stamp), target)
+        return None
+
+
 def _papermill(
-    notebook: NotebookNode,
-    source: Path,
-    changed: Mapping[str, Any],
-    root: Path,
-    embedded: bool,
-    cell_timeout: float,
-    programs: Programs,
+    order: _Order, env: Mapping[str, str], scratch: Path, cell_timeout: float, programs: Programs
 ) -> tuple[NotebookNode, subprocess.CompletedProcess[str]]:
     """Execute a notebook in the folder of its source, in a process of its own.
 
     (papermill changes the working directory of its process, which threads would share.)
     """
     import nbformat
+    import yaml
 
-    with tempfile.TemporaryDirectory(prefix="qmlbook-") as scratch:
-        raw, done, values = (Path(scratch, name) for name in ("raw.ipynb", "done.ipynb", "p.yml"))
-        with files.writing(scratch):
-            nbformat.write(notebook, raw)
-            values.write_text(yaml.safe_dump(dict(changed)), "utf-8")
-            env = kernel_environment(root, Path(scratch), embedded=embedded)
-        options = ["--parameters_file", values, "--cwd", source.parent, "--kernel", "python3"]
-        options += ["--execution-timeout", f"{cell_timeout:.0f}", "--no-progress-bar"]
-        process = programs.run(
-            [sys.executable, "-m", "papermill", raw, done, *options, "--log-level", "ERROR"],
-            env=env,
-        )
-        try:
-            return nbformat.read(done, as_version=4), process
-        except (OSError, ValueError):  # papermill stopped before it wrote, or in the midst of it
-            return notebook, process
+    raw, done, values = (scratch / name for name in ("raw.ipynb", "done.ipynb", "values.yml"))
+    with files.writing(scratch):
+        nbformat.write(order.notebook, raw)
+        values.write_text(yaml.safe_dump(dict(order.changed)), "utf-8")
+    options = ["--parameters_file", values, "--cwd", order.source.parent, "--kernel", "python3"]
+    options += ["--execution-timeout", f"{cell_timeout:.0f}", "--no-progress-bar"]
+    process = programs.run(
+        [sys.executable, "-m", "papermill", raw, done, *options, "--log-level", "ERROR"], env=env
+    )
+    try:
+        notebook = nbformat.read(done, as_version=4)
+    except (OSError, ValueError):  # papermill stopped before it wrote, or in the midst of it
+        return order.notebook, process
+    notebook.cells = [cell for cell in notebook.cells if _MARKER not in notebooks.tags(cell)]
+    return notebook, process
 
 
-def kernel_environment(root: Path, scratch: Path, *, embedded: bool) -> dict[str, str]:
+def kernel_environment(
+    root: Path, scratch: Path, *, embedded: bool, notes: Path | None = None
+) -> dict[str, str]:
     """Return the environment in which the code of a chapter runs.
 
     The kernel ``python3`` is this very interpreter whatever kernels are installed, the library is
@@ -291,17 +386,13 @@ def kernel_environment(root: Path, scratch: Path, *, embedded: bool) -> dict[str
         root: the checkout.
         scratch: a folder that lives as long as the kernel.
         embedded: see only the data in the repository.
+        notes: a file in which the kernel notes what it looks at.
     """
-    spec = scratch / "kernels" / "python3" / "kernel.json"
-    spec.parent.mkdir(parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    kernel = {"argv": argv, "display_name": "Python 3", "language": "python"}
-    spec.write_text(json.dumps(kernel), "utf-8")
-    # One thread unless the user asked for more, because chapters run two at a time.
-    env = dict.fromkeys(THREADS, os.environ.get(THREADS[0], "1")) | os.environ
-    env["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(_library(root).parent), env.get("PYTHONPATH")])
-    )
+    # One thread unless the user asked for more; the other variables follow the first.
+    env = dict.fromkeys(threads.VARIABLES, os.environ.get(threads.VARIABLES[0], "1")) | os.environ
+    library = stamps.library(root)
+    search = [str(library.parent), env.get("PYTHONPATH")]
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, search))
     env["QMLBOOK_ROOT"] = str(root)
     env["JUPYTER_PATH"] = env["IPYTHONDIR"] = str(scratch)
     env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # keeps the debugger from remarking on itself
@@ -312,28 +403,30 @@ def kernel_environment(root: Path, scratch: Path, *, embedded: bool) -> dict[str
         env["QMLBOOK_CACHE"] = str(scratch / "cache")
     for name in {"QMLBOOK_DATA", "QMLBOOK_CACHE"} & env.keys():  # kernels start in other folders
         env[name] = str(Path(env[name]).expanduser().absolute())
+    program, own = ["-m", "ipykernel_launcher"], {}
+    if notes:
+        watched = View(root, embedded=embedded).folders
+        watched |= {stamps.CACHE: Path(env["QMLBOOK_CACHE"])} if embedded else {}
+        program = [kernel.__file__]
+        own = {kernel.NOTES: str(notes)}
+        own[kernel.WATCHED] = json.dumps({name: str(path) for name, path in watched.items()})
+    spec = scratch / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "argv": [sys.executable, *program, "-f", "{connection_file}"],
+        "display_name": "Python 3",
+        "language": "python",
+        "env": own,
+    }
+    spec.write_text(json.dumps(content), "utf-8")
     return env
 
 
-def _own_data() -> str:
-    """Return the reader's data that could answer in place of the repository's; empty if none."""
-    from ..data import cache_dir
-
-    cached = sorted(path.name for path in cache_dir().glob("[!.]*"))
-    return "\n".join([os.environ.get("QMLBOOK_DATA", ""), *cached]).strip()
-
-
-def _library(root: Path) -> Path:
-    """Return the package that chapters of a checkout import: its own, else the running one."""
-    own = root / "src" / "qmlbook"
-    return own if own.is_dir() else paths.PACKAGE
-
-
 def _failure(
-    executed: NotebookNode, process: subprocess.CompletedProcess[str], cell_timeout: float
+    notebook: NotebookNode, process: subprocess.CompletedProcess[str], cell_timeout: float
 ) -> tuple[int | None, str, str] | None:
     """Return number of the code cell, one-line error and traceback; ``None`` if all is well."""
-    cells = notebooks.code_cells(executed)
+    cells = notebooks.code_cells(notebook)
     begun = [
         number for number, cell in cells if cell.metadata.get("papermill", {}).get("start_time")
     ]
@@ -343,70 +436,30 @@ def _failure(
     if "DeadKernelError" in process.stderr:
         return last, "the kernel died", ""
     for number, cell in cells:
-        for output in cell.outputs:
-            if output.output_type == "error":
-                lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback)).splitlines()
-                error = f"{output.ename}: {output.evalue}".splitlines()[0]
-                return number, error, "\n".join(lines[-15:])
-            if output.get("name") == "stderr" and ALLOW_STDERR not in notebooks.tags(cell):
-                lines = output.text.strip().splitlines()
-                return number, "the cell wrote to standard error", "\n".join(lines[-15:])
-        if not cell.execution_count and not process.returncode:  # a cell tagged skip-execution
-            return number, "the cell was not executed", ""
-    if process.returncode:
+        if wrong := _wrong(cell):
+            return number, *wrong
+    unfinished = [number for number, cell in cells if not cell.execution_count]
+    if unfinished and not process.returncode:  # a cell tagged skip-execution
+        return unfinished[0], "the cell was not executed", ""
+    expected = any(ALLOW_ERROR in notebooks.tags(cell) for _, cell in cells)
+    if process.returncode and (unfinished or not expected):  # papermill knows nothing of the tag
         said = process.stderr.strip().splitlines() or ["it said nothing"]
+        if _NO_MEMORY.search(said[-1]):
+            said[-1] += " (has this machine, or a limit set on it, too little memory?)"
         return last, f"papermill stopped: {said[-1]}", ""
     return None
 
 
-def executed(selected: Iterable[str], root: Path) -> dict[str, Path]:
-    """Return the quick runs of chapters, by name, but for those that were not run as they stand.
-
-    Args:
-        selected: chapters.
-        root: the checkout.
-    """
-    folder, common = root / "_build" / "executed" / "quick", _common_digest(root, _own_data())
-    fresh = {}
-    for name, source in select(selected, root).items():
-        target = folder / f"{name}.ipynb"
-        fingerprint = _digest(common.encode(), _written(source))
-        if _stamp(target) == {"profile": "quick", "parameters": {}, "fingerprint": fingerprint}:
-            fresh[name] = target
-    return fresh
-
-
-# --- staleness ----------------------------------------------------------------------------------
-
-
-def _stamp(target: Path) -> Any:
-    """Return what an executed notebook was made from; ``None`` if there is no readable one."""
-    try:
-        return json.loads(target.read_text("utf-8"))["metadata"].get("qmlbook")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
-
-
-def _written(source: Path) -> bytes:
-    """Return a chapter as written, with the figures in the JSON file of its name, if it has one."""
-    files = (source, source.with_suffix(".json"))
-    return b"".join(file.read_bytes() for file in files if file.is_file())
-
-
-def _common_digest(root: Path, own_data: str) -> str:
-    """Return the digest of what all chapters depend on: library, data, lock, reader's data."""
-    library = _library(root)
-    files = {f"src/{path.relative_to(library).as_posix()}": path for path in library.rglob("*")}
-    files |= {path.relative_to(root).as_posix(): path for path in (root / "data").rglob("*")}
-    files["requirements.lock"] = root / "requirements.lock"
-    parts = [own_data]
-    for name, path in sorted(files.items()):
-        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
-        if path.is_file() and not hidden:
-            parts += [name, hashlib.sha256(path.read_bytes()).hexdigest()]
-    return _digest(*(part.encode() for part in parts))
-
-
-def _digest(*parts: bytes) -> str:
-    """Return the SHA-256 of parts, each hashed by itself so that only equal lists agree."""
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+def _wrong(cell: NotebookNode) -> tuple[str, str] | None:
+    """Return one-line error and traceback of a cell whose outputs no page may show."""
+    for output in cell.outputs:
+        if output.output_type == "error" and ALLOW_ERROR not in notebooks.tags(cell):
+            lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback)).splitlines()
+            error = f"{output.ename}: {output.evalue}"
+            if short := _NO_MEMORY.search(error):
+                return f"this machine, or a limit set on it, has too little memory ({short[0]})", ""
+            return error.splitlines()[0], "\n".join(lines[-15:])
+        if output.get("name") == "stderr" and ALLOW_STDERR not in notebooks.tags(cell):
+            lines = output.text.strip().splitlines()
+            return "the cell wrote to standard error", "\n".join(lines[-15:])
+    return None

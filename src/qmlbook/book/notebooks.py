@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 Words = list[tuple[str, str]]
+# Around a place, so that only whole names in a path are replaced; "]" ends a word put there before.
+_BEGINS, _ENDS = r"(?<![\w.\-\]])", r"(?![\w\-+~@]|\.+[\w\-])"
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -46,17 +48,20 @@ def local_words(root: Path) -> Words:
     Args:
         root: the checkout.
     """
-    places = {
-        root: "[project]",
-        Path(sys.prefix): "[python]",
-        Path(tempfile.gettempdir()): "[temporary]",
-        Path.home(): "[home]",
-    }
+    places: dict[str, str] = {}
+    for path, word in (
+        (root, "[project]"),
+        (Path(sys.prefix), "[python]"),
+        (Path(tempfile.gettempdir()), "[temporary]"),
+        (Path.home(), "[home]"),
+    ):
+        for spelling in (path, path.resolve()):
+            if len(spelling.parts) > 1:  # a home at "/" is no place in particular
+                places.setdefault(str(spelling), word)
     return [
-        *(
-            (rf"(?<![\w.\-]){re.escape(str(place))}(?![\w\-])", word)
-            for place, word in places.items()
-            if len(place.parts) > 1  # a home at "/" is no place in particular
+        *(  # one place may lie in another: the innermost first
+            (f"{_BEGINS}{re.escape(place)}{_ENDS}", places[place])
+            for place in sorted(places, key=len, reverse=True)
         ),
         (r"ipykernel_\d+", "ipykernel_PID"),
         (r"\b0x[0-9A-Fa-f]{9,16}\b", "0xADDRESS"),
@@ -75,6 +80,9 @@ def replace_everywhere(outputs: Iterable[NotebookNode], words: Words) -> None:
     for output in outputs:
         if output.output_type == "stream":
             output.text = replace(output.text, words)
+        if output.output_type == "error":
+            output.evalue = replace(output.evalue, words)
+            output.traceback = [replace(line, words) for line in output.traceback]
         for kind, value in output.get("data", {}).items():
             if isinstance(value, str) and not bitmap(kind):
                 output.data[kind] = replace(value, words)

@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-import yaml
-
 from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError
-from . import chapters as contents
-from . import execute
+from . import chapters, execute
 from .site import build
 
 if TYPE_CHECKING:
@@ -158,9 +155,9 @@ def document(html: Path, root: Path) -> str:
 
     pages = {
         name: BeautifulSoup((html / f"{name}.html").read_text("utf-8"), "html.parser")
-        for name in contents.documents(root)
+        for name in chapters.documents(root)
     }
-    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    config = chapters.from_yaml(chapters.read_text(root / "_config.yml"), "_config.yml")
     about = metadata("qmlbook")
     articles, sheets = [], []
     for number, (name, page) in enumerate(pages.items()):
@@ -226,14 +223,14 @@ def _title(section: Tag) -> str:
 
 def _contents(page: BeautifulSoup, articles: list[Tag]) -> Iterator[str]:
     """Yield the lines of the table of contents, with the parts that a page's sidebar shows."""
-    found = {article["id"]: article for article in articles}
-    first = next(iter(found))
+    by_name = {article["id"]: article for article in articles}
+    first = next(iter(by_name))
     for tag in page.select("nav.bd-links :is(p.caption, a.reference.internal)"):
         if tag.name == "p":
             yield f'<p class="part">{escape(tag.get_text(strip=True))}</p>'
             continue
         name = unquote(_inside(first, tag["href"]).partition("#")[0]).removesuffix(".html")
-        article = found[name]
+        article = by_name[name]
         yield _ENTRY.format(kind="chapter", target=name, title=escape(_title(article)))
         for section in article.select("section:has(> h2)"):
             title = escape(_title(section))
@@ -267,8 +264,8 @@ def _print(program: Browser, html: Path, text: str) -> bytes:
     options = {"prefer_css_page_size": True, "print_background": True}
     draft = PdfReader(BytesIO(page.pdf(**options)))
     places = {
-        unquote(name.lstrip("/")): draft.get_destination_page_number(place) + 1
-        for name, place in draft.named_destinations.items()
+        unquote(name.lstrip("/")): draft.get_destination_page_number(goal) + 1
+        for name, goal in draft.named_destinations.items()
     }
     page.evaluate(
         """places => document.querySelectorAll("[data-page]").forEach(

@@ -6,21 +6,26 @@ import io
 import json
 import math
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from warnings import catch_warnings
 
 import numpy as np
 import platformdirs
 
 from ..base import paths
-from ..base.errors import QmlbookError, UsageError
-from ..base.files import checksum_file, write
+from ..base.errors import QmlbookError, UsageError, shown
+from ..base.files import checksum_file, reading, write
 from .sets import SETS, SPLITS
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images, labels
+# Takes files, a split, and the number of bytes that no file may unpack to more of.
+Reader = Callable[[tuple[Path, ...], str, int], Arrays]
+SLACK = 1 << 16  # bytes of headers beside the pixels of a set
 
 
 @dataclass(frozen=True)
@@ -31,18 +36,18 @@ class Layout:
     split: str
     source: str  # "folder", "cache", "embedded" or "download"
     files: tuple[Path, ...]
-    reader: Callable[[tuple[Path, ...], str], Arrays]
-    loose: bool  # idx files whose name and place do not say which set they belong to
+    reader: Reader
+    loose: bool  # idx files whose name and folder do not say which set they belong to
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Copy:
     """One split of one set, read from files and known by its checksums."""
 
     layout: Layout
     images: np.ndarray  # uint8, read-only use
     labels: np.ndarray  # uint8
-    per_class: Mapping[str, int] | None
+    per_class: Mapping[str, int] | None  # of a sample: how many images each class has, by split
 
     @property
     def whole(self) -> bool:
@@ -51,7 +56,7 @@ class Found:
 
     def holds(self, quota: Mapping[int, int]) -> bool:
         """Tell whether the first so many images of each class are all here."""
-        return self.whole or max(quota.values()) <= self.per_class[self.layout.split]
+        return self.per_class is None or max(quota.values()) <= self.per_class[self.layout.split]
 
 
 def cache_dir() -> Path:
@@ -62,46 +67,49 @@ def cache_dir() -> Path:
 
 
 def roots() -> Iterator[tuple[str, Path]]:
-    """Yield the places where images may be, in the order in which they are asked.
+    """Yield the sources of images and their folders, in the order in which they are asked.
 
     Raises:
         UsageError: if ``QMLBOOK_DATA`` names no folder.
     """
     if named := os.environ.get("QMLBOOK_DATA"):
         folder = Path(named).expanduser()
-        if not folder.is_dir():
-            raise UsageError(f"QMLBOOK_DATA names {named!r}, which is not a folder.")
+        with reading(folder):
+            if not folder.is_dir():
+                raise UsageError(f"QMLBOOK_DATA names {shown(named)}, which is not a folder.")
         yield "folder", folder
     yield "cache", cache_dir()
     yield "embedded", paths.images_dir()
 
 
 def search(
-    name: str, split: str, places: Iterable[tuple[str, Path]] | None = None
-) -> Iterator[Found]:
-    """Yield every copy of a split in ``places`` (default: :func:`roots`), checked.
+    name: str, split: str, folders: Iterable[tuple[str, Path]] | None = None
+) -> Iterator[Copy]:
+    """Yield every copy of a split in ``folders`` (default: :func:`roots`), checked.
 
     Raises:
         QmlbookError: at a file that is damaged, incomplete or of another set.
     """
-    for source, root in roots() if places is None else places:
+    for source, root in roots() if folders is None else folders:
         for layout in layouts(name, split, source, root):
-            if found := read(layout):
-                yield found
+            if copy := read(layout):
+                yield copy
 
 
 def layouts(name: str, split: str, source: str, root: Path) -> Iterator[Layout]:
     """Yield the layouts that are present below ``root``, at least in part, best first."""
     for folder, wanted, reader in _known_layouts(name, split):
         pairs = [(root / folder / file, root / folder / f"{file}.gz") for file in wanted]
-        files = tuple(packed if packed.is_file() and not plain.is_file() else plain
-                      for plain, packed in pairs)  # fmt: skip
-        if any(file.is_file() for file in files):
+        with reading(root):
+            files = tuple(packed if packed.is_file() and not plain.is_file() else plain
+                          for plain, packed in pairs)  # fmt: skip
+            present = any(file.is_file() for file in files)
+        if present:
             loose = reader is _read_idx and folder == "."
             yield Layout(name, split, source, files, reader, loose)
 
 
-def _known_layouts(name: str, split: str) -> Iterator[tuple[str, list[str], Callable]]:
+def _known_layouts(name: str, split: str) -> Iterator[tuple[str, list[str], Reader]]:
     """Yield, best first, the ways to store a split: sub-folder, file names, reader."""
     yield ".", [f"{name}.npz"], _read_npz
     if name == "cifar10":
@@ -118,7 +126,21 @@ def _known_layouts(name: str, split: str) -> Iterator[tuple[str, list[str], Call
             yield folder, idx, _read_idx
 
 
-def read(layout: Layout) -> Found | None:
+def other_version(name: str, folders: Iterable[tuple[str, Path]]) -> str:
+    """Return a sentence about a version of CIFAR-10 that is here and not read; or nothing."""
+    if name == "cifar10":
+        for _, root in folders:
+            for other in ("cifar-10-batches-py", "cifar-10-python.tar.gz", "data_batch_1"):
+                if (root / other).exists():
+                    return (
+                        f"{root / other} is the Python version, whose pickles are never loaded: "
+                        "the binary version would do (cifar-10-binary.tar.gz, from the same page, "
+                        "unpacked beside it)."
+                    )
+    return ""
+
+
+def read(layout: Layout) -> Copy | None:
     """Return the images in a layout, known by their checksums; None if loose and another set's.
 
     Raises:
@@ -126,14 +148,16 @@ def read(layout: Layout) -> Found | None:
     """
     files, split, known = layout.files, layout.split, SETS[layout.name]
     this = f"{known.title} {split}"
-    for file in files:
-        if not file.is_file():
-            raise QmlbookError(f"{file} is missing beside the other files of {this}.")
-    stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-    images, labels, digests = _read(files, layout.reader, split, known.shape, stamps)
+    with reading(files[0].parent):
+        for file in files:
+            if not file.is_file():
+                raise QmlbookError(f"{file} is missing beside the other files of {this}.")
+        stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    most = max(map(sum, known.counts.values())) * math.prod(known.shape) + SLACK
+    images, labels, digests = _read(files, layout.reader, split, known.shape, most, stamps)
     for edition in known.editions:
         if digests == getattr(edition, split):
-            return Found(layout, images, labels, edition.per_class)
+            return Copy(layout, images, labels, edition.per_class)
     if other := _whose(digests):
         if layout.loose:
             return None
@@ -160,10 +184,15 @@ def _whose(digests: tuple[str, str]) -> str | None:
 
 @lru_cache(maxsize=4)
 def _read(
-    files: tuple[Path, ...], reader: Callable, split: str, shape: tuple[int, ...], stamps: object
+    files: tuple[Path, ...],
+    reader: Reader,
+    split: str,
+    shape: tuple[int, ...],
+    most: int,
+    stamps: object,
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, str]]:
     """Return images, labels and their checksums; once a process while the files' stamps last."""
-    images, labels = reader(files, split)
+    images, labels = reader(files, split, most)
     with _reading(files[0]):
         if images.dtype != np.uint8 or labels.dtype != np.uint8:
             raise ValueError(f"arrays of {images.dtype} and {labels.dtype} where uint8 is meant")
@@ -182,6 +211,9 @@ def _reading(file: Path) -> Iterator[None]:
     """Turn whatever a damaged file makes a parser raise into one sentence that names the file."""
     try:
         yield
+    except PermissionError:
+        with reading(file):
+            raise
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise QmlbookError(
@@ -189,48 +221,76 @@ def _reading(file: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_npz(files: tuple[Path, ...], split: str) -> Arrays:
+def _require_small(size: int, most: int) -> None:
+    """Refuse what would unpack to more than a set can be, before it costs memory.
+
+    Raises:
+        ValueError: with a few words that say so.
+    """
+    if size > most:
+        raise ValueError(f"it unpacks to more than the {most:,} bytes that this set can be")
+
+
+def _read_npz(files: tuple[Path, ...], split: str, most: int) -> Arrays:
+    names = f"x_{split}", f"y_{split}"
     # Opened here, because np.load leaves the file open when the archive is damaged.
     with _reading(files[0]), open(files[0], "rb") as stream:
-        bundle = np.load(stream, allow_pickle=False)
-        return bundle[f"x_{split}"], bundle[f"y_{split}"]
+        with zipfile.ZipFile(stream) as archive:
+            _require_small(sum(archive.getinfo(f"{name}.npy").file_size for name in names), most)
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as bundle:
+            return bundle[names[0]], bundle[names[1]]
 
 
-def _read_idx(files: tuple[Path, ...], split: str) -> Arrays:
+def _read_idx(files: tuple[Path, ...], split: str, most: int) -> Arrays:
     arrays = []
     for file in files:
         with _reading(file):
-            arrays.append(parse_idx(_content(file)))
+            arrays.append(parse_idx(_content(file, most)))
     return arrays[0], arrays[1]
 
 
-def _read_batches(files: tuple[Path, ...], split: str) -> Arrays:
+def _read_batches(files: tuple[Path, ...], split: str, most: int) -> Arrays:
     """Read the binary batches of CIFAR-10: records of a label and three colour planes."""
     records = []
     for file in files:
         with _reading(file):
-            records.append(np.frombuffer(_content(file), np.uint8).reshape(-1, 1 + 3 * 32 * 32))
+            content = np.frombuffer(_content(file, most), np.uint8)
+            records.append(content.reshape(-1, 1 + 3 * 32 * 32))
     table = np.concatenate(records)
     return table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), table[:, 0]
 
 
-def _read_sheets(files: tuple[Path, ...], split: str) -> Arrays:
+def _read_sheets(files: tuple[Path, ...], split: str, most: int) -> Arrays:
     """Read CIFAR-10 from PNG sheets (one image a row of 1,024 pixels) and a JSON list of labels."""
     from PIL import Image
 
     sheets = []
     for file in files[:-1]:
-        with _reading(file), Image.open(file) as sheet:
+        with (
+            _reading(file),
+            catch_warnings(action="error"),
+            Image.open(file, formats=["PNG"]) as sheet,
+        ):
+            _require_small(sheet.width * sheet.height * len(sheet.getbands()), most)
             sheets.append(np.asarray(sheet).reshape(-1, 32, 32, 3))
     with _reading(files[-1]):
-        labels = np.array(json.loads(files[-1].read_bytes()), np.uint8)
+        labels = np.array(json.loads(_content(files[-1], most)), np.uint8)
     return np.concatenate(sheets), labels
 
 
-def _content(file: Path) -> bytes:
-    """Return the bytes of a file, unpacked if they are gzipped, whatever the file is called."""
-    content = file.read_bytes()
-    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+def _content(file: Path, most: int) -> bytes:
+    """Return the bytes of a file, unpacked if they are gzipped, whatever the file is called.
+
+    Raises:
+        ValueError: if there are more than ``most``; no more are read.
+    """
+    with open(file, "rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        content = (gzip.GzipFile(fileobj=stream) if packed else stream).read(most + 1)
+    _require_small(len(content), most)
+    return content
 
 
 def parse_idx(content: bytes) -> np.ndarray:
@@ -257,7 +317,7 @@ def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         QmlbookError: if it cannot be written.
     """
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
+    np.savez_compressed(content, allow_pickle=False, **arrays)
     write(path, content.getvalue(), checksum=True)
 
 
@@ -267,9 +327,10 @@ def check_container(file: Path) -> None:
     Raises:
         QmlbookError: if they do not agree.
     """
-    if not (digest := checksum_file(file)).is_file():
-        return
+    digest = checksum_file(file)
     with _reading(digest):
+        if not digest.is_file():
+            return
         expected = digest.read_text(encoding="utf-8").split()[0]
     if expected != file_sha256(file):
         raise QmlbookError(f"{file} is not the file that {digest.name} describes; replace both.")
@@ -277,7 +338,7 @@ def check_container(file: Path) -> None:
 
 def sha256(array: np.ndarray) -> str:
     """Return the SHA-256 of an array's bytes in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def file_sha256(file: Path) -> str:

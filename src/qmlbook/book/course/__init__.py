@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ...base import files, paths
-from ...base.errors import QmlbookError, UsageError, choose
-from .. import execute
+from ...base.errors import QmlbookError, UsageError
+from .. import chapters, execute
 from . import assignments, slides
 from .myst import Book, Chapter
 
@@ -81,21 +81,14 @@ def select(selected: Iterable[str] | None, root: Path) -> list[str]:
     Raises:
         UsageError: names the first that is no chapter with exercises and lists those that are.
     """
-    sources = execute.sources(root).items()
-    known = [name for name, path in sources if "{exercise-start}" in path.read_text("utf-8")]
-    wanted = list(dict.fromkeys(selected or known))
-    for name in wanted:
-        if name not in known:
-            raise choose("chapter with exercises", name, known)
-    return wanted
+    asked = {"kind": "chapter with exercises", "holding": "{exercise-start}"}
+    return list(chapters.select(selected, root, **asked))
 
 
 def read(name: str, root: Path, book: Book | None = None) -> Chapter:
     """Return a chapter as it is written, translated."""
-    import jupytext
-
-    source = execute.sources(root)[name]
-    return Chapter(name, jupytext.read(source), book or Book.read(root))
+    source = chapters.sources(root)[name]
+    return Chapter(name, chapters.read(source), book or Book.read(root))
 
 
 def _chapter(chapter: Chapter, executed: Path | None) -> tuple[dict[str, bytes], str]:

@@ -56,7 +56,8 @@ def instructor(chapter: Chapter) -> NotebookNode:
     """Return the teacher's notebook of a chapter: every solution in its place, and marked.
 
     Raises:
-        QmlbookError: if a self-check could not fail, or asks for a name the exercise keeps secret.
+        QmlbookError: if a self-check could not fail, asks for a name the exercise keeps secret, or
+            fails without a word.
     """
     from nbformat.v4 import new_markdown_cell, new_notebook
 
@@ -171,7 +172,12 @@ def _graded(
     grade: bool = False,
 ) -> NotebookNode:
     """Return a cell with nbgrader's settings, version 3 of their schema."""
-    settings = {"grade": grade, "locked": locked, "solution": solution, "task": False}
+    settings: dict[str, object] = {
+        "grade": grade,
+        "locked": locked,
+        "solution": solution,
+        "task": False,
+    }
     settings |= {"grade_id": grade_id, "schema_version": 3, **({"points": POINTS} if grade else {})}
     cell.metadata["nbgrader"] = settings
     return cell
@@ -181,10 +187,11 @@ def _graded(
 
 
 def _require_sound_checks(exercise: Exercise, chapter: Chapter) -> None:
-    """Refuse a self-check that an empty answer would pass, or whose names nobody can know.
+    """Refuse a self-check that an empty answer would pass, or that a student cannot understand.
 
     A check fails without an answer if it reads a name that nothing but the solution gives a
-    value; a student can pass it if the exercise says how to call it.
+    value; a student can pass it if the exercise says how to call it, and learns from it if it
+    says what was expected of that name.
     """
     ours = _bound(_answer(exercise))
     others = [item for item in chapter.items if not isinstance(item, Exercise)]
@@ -198,6 +205,18 @@ def _require_sound_checks(exercise: Exercise, chapter: Chapter) -> None:
             raise QmlbookError(
                 f"{chapter.name}: a self-check of {exercise.label} would pass for an empty answer; "
                 "it must read a name that only the solution assigns."
+            )
+        code = list(ast.walk(ast.parse(check.source)))
+        mute = any(isinstance(node, ast.Assert) and node.msg is None for node in code)
+        said = " ".join(
+            node.value
+            for node in code
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+        if mute or not wanted & set(re.findall(r"\w+", said)):
+            raise QmlbookError(
+                f"{chapter.name}: every assert in a self-check of {exercise.label} needs a message "
+                f"that says what was expected of {' or '.join(sorted(wanted))}."
             )
         if secret := sorted(wanted - asked):
             raise QmlbookError(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...base.errors import QmlbookError
 from .. import chapters, notebooks
@@ -24,10 +24,11 @@ _TARGET = re.compile(r"^\([\w-]+\)=\n?", re.MULTILINE)
 #: In running text: a role, a link inside the book, or a formula or code, which stay as they are.
 _INLINE = re.compile(
     r"\{(?P<role>[\w:]+)\}`(?P<target>[^`]+)`"
-    r"|\[(?P<words>[^\[\]]*)\]\((?![a-z]+:)(?P<place>[^()\s]+)\)"
+    r"|\[(?P<words>[^\[\]]*)\]\((?![a-z]+:)(?P<label>[^()\s]+)\)"
     r"|\$\$.*?\$\$|\$[^$]+\$|`[^`]+`",
     re.DOTALL,
 )
+_MARKS = ("exercise-start", "exercise-end", "solution-start", "solution-end")
 _OPTIONS = re.compile(r"((?::[\w-]+:[^\n]*\n?)*)\s*(.*)", re.DOTALL)
 
 
@@ -38,6 +39,13 @@ class Directive(NamedTuple):
     argument: str
     options: dict[str, str]
     body: str
+
+
+class Text(NamedTuple):
+    """Markdown between directives; a block of code is taken verbatim."""
+
+    source: str
+    verbatim: bool
 
 
 @dataclass
@@ -69,11 +77,11 @@ class Book:
         """Read the pages and ``references.bib`` of a checkout."""
         from pybtex.database import parse_file
 
-        pages = [root / f"{name}.md" for name in chapters.documents(root)]
-        titles = {
-            page.stem: re.search(r"^# (.+)$", page.read_text("utf-8"), re.MULTILINE)[1]
-            for page in pages
-        }
+        titles = {}
+        for page in (root / f"{name}.md" for name in chapters.documents(root)):
+            if not (heading := re.search(r"^# (.+)$", chapters.read_text(page), re.MULTILINE)):
+                raise QmlbookError(f"{page.name} has no title, a line that begins with '# '.")
+            titles[page.stem] = heading[1]
         return cls(titles, parse_file(root / "book" / "references.bib"))
 
     def cite(self, key: str, textual: bool) -> str:
@@ -116,8 +124,8 @@ class Chapter:
         self.title = book.titles[name]
         self.cited: dict[str, None] = {}
         text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-        math = [found for found, _ in segments(text) if isinstance(found, Directive)]
-        labels = (part.options.get("label") for part in math if part.name == "math")
+        parts = [part for part in segments(text) if isinstance(part, Directive)]
+        labels = (part.options.get("label", "") for part in parts if part.name == "math")
         self._equations = {label: n for n, label in enumerate(filter(None, labels), 1)}
         settings = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
         names = (figure["name"] for figure in settings if "name" in figure)
@@ -131,56 +139,53 @@ class Chapter:
 
     def plain(self, text: str) -> str:
         """Return MyST text without structure (no exercises) as plain Markdown."""
-        parts = []
-        for part, verbatim in segments(text):
-            if isinstance(part, Directive):
-                parts.append(self._directive(part))
-            else:
-                parts.append(part if verbatim else self._inline(part))
-        return "\n\n".join(part.strip("\n") for part in parts if part.strip())
+        parts = [self._plain(part) for part in segments(text)]
+        return "\n\n".join(part for part in parts if part.strip())
+
+    def _plain(self, part: Directive | Text) -> str:
+        if isinstance(part, Directive):
+            return self._directive(part)
+        return (part.source if part.verbatim else self._inline(part.source)).strip("\n")
 
     def _items(self, notebook: NotebookNode) -> Iterator[NotebookNode | Exercise]:
         """Yield the items, with the solutions put into their exercises."""
-        from nbformat.v4 import new_markdown_cell
-
         exercises: dict[str, Exercise] = {}
-        asking, solving = None, None
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                if "remove-cell" not in notebooks.tags(cell):
-                    code = self._code(cell)
-                    if solving:
-                        solving.solution.append(code)
-                    else:
-                        yield code
-                continue
-            for part, verbatim in segments(cell.source):
-                kind = part.name if isinstance(part, Directive) else ""
-                if kind == "exercise-start":
-                    label = part.options["label"]
+        asking: Exercise | None = None
+        solving: Exercise | None = None
+        for piece in (piece for cell in notebook.cells for piece in self._pieces(cell)):
+            if isinstance(piece, Directive):
+                if piece.name == "exercise-start":
+                    label = piece.options["label"]
                     asking = exercises[label] = Exercise(label, len(exercises) + 1)
-                elif kind == "exercise-end":
+                elif piece.name == "exercise-end" and asking:
                     yield asking
                     asking = None
-                elif kind == "solution-start":
-                    if part.argument not in exercises:
-                        raise self._error(f"a solution of {part.argument!r}, which is no exercise")
-                    solving = exercises[part.argument]
-                elif kind == "solution-end":
-                    solving = None
+                elif piece.name == "solution-start":
+                    if piece.argument not in exercises:
+                        raise self._error(f"a solution of {piece.argument!r}, which is no exercise")
+                    solving = exercises[piece.argument]
                 else:
-                    text = self._directive(part) if kind else part
-                    text = (text if kind or verbatim else self._inline(text)).strip("\n")
-                    if not text.strip():
-                        continue
-                    if asking:
-                        asking.question = f"{asking.question}\n\n{text}".strip()
-                    else:
-                        prose = new_markdown_cell(text)
-                        if solving:
-                            solving.solution.append(prose)
-                        else:
-                            yield prose
+                    solving = None
+            elif asking:
+                asking.question = f"{asking.question}\n\n{piece.source}".strip()
+            elif solving:
+                solving.solution.append(piece)
+            else:
+                yield piece
+
+    def _pieces(self, cell: NotebookNode) -> Iterator[NotebookNode | Directive]:
+        """Yield what a cell consists of: code, prose in plain Markdown, and marks of exercises."""
+        from nbformat.v4 import new_markdown_cell
+
+        if cell.cell_type == "code":
+            if "remove-cell" not in notebooks.tags(cell):
+                yield self._code(cell)
+            return
+        for part in segments(cell.source):
+            if isinstance(part, Directive) and part.name in _MARKS:
+                yield part
+            elif (text := self._plain(part)).strip():
+                yield new_markdown_cell(text)
 
     def _code(self, cell: NotebookNode) -> NotebookNode:
         """Return a code cell with the settings that notebooks and slides use."""
@@ -200,7 +205,7 @@ class Chapter:
     def _directive(self, part: Directive) -> str:
         """Return a directive as plain Markdown."""
         if part.name == "math":
-            number = self._equations.get(part.options.get("label"))
+            number = self._equations.get(part.options.get("label", ""))
             tag = f"\n\\tag{{{number}}}" if number else ""
             return f"$$\n{part.body.strip()}{tag}\n$$"
         if part.name == "admonition":
@@ -210,16 +215,16 @@ class Chapter:
 
     def _inline(self, text: str) -> str:
         """Return running text with roles, targets and links inside the book replaced."""
-        if found := re.search(r"^:{3,}.*", text, re.MULTILINE):
-            raise self._error(f"{found[0]!r}")
+        if fence := re.search(r"^:{3,}.*", text, re.MULTILINE):
+            raise self._error(f"{fence[0]!r}")
         return _INLINE.sub(self._reference, _TARGET.sub("", text))
 
     def _reference(self, match: re.Match[str]) -> str:
         """Return what a role or a link says, and anything else as it is."""
         if role := match["role"]:
             said = self._role(role, match["target"])
-        elif place := match["place"]:
-            number = self._figures.get(place)
+        elif label := match["label"]:
+            number = self._figures.get(label)
             said = match["words"] or (f"Figure {number}" if number else "")
         else:
             said = match[0]
@@ -251,30 +256,31 @@ class Chapter:
 
 def _joined(items: Iterable[NotebookNode | Exercise]) -> list[NotebookNode | Exercise]:
     """Return items with Markdown cells that follow each other made one."""
-    joined: list[NotebookNode | Exercise] = []
+    joined: list[Any] = []
     for item in items:
         pair = (*joined[-1:], item)
         if len(pair) == 2 and all(getattr(cell, "cell_type", "") == "markdown" for cell in pair):
-            joined[-1].source += f"\n\n{item.source}"
+            joined[-1].source += f"\n\n{pair[1].source}"
         else:
             joined.append(item)
     return joined
 
 
-def segments(text: str) -> Iterator[tuple[Directive | str, bool]]:
-    """Yield Markdown in pieces: directives, and text, each with whether it is a block of code."""
+def segments(text: str) -> Iterator[Directive | Text]:
+    """Yield Markdown in pieces: directives, and what is between them."""
     from markdown_it import MarkdownIt
 
     lines, at = text.splitlines(keepends=True), 0
     for token in MarkdownIt().parse(text):
-        if token.type == "fence" and token.level == 0:
+        if token.type == "fence" and token.level == 0 and token.map:
             start, end = token.map
-            yield "".join(lines[at:start]), False
-            if found := re.match(r"\{([\w:-]+)\}\s*(.*)", token.info):
-                options, body = _OPTIONS.fullmatch(token.content).groups()
-                pairs = dict(re.findall(r"^:([\w-]+):[ ]*(.*)$", options, re.MULTILINE))
-                yield Directive(found[1], found[2].strip(), pairs, body), False
+            yield Text("".join(lines[at:start]), verbatim=False)
+            if (named := re.match(r"\{([\w:-]+)\}\s*(.*)", token.info)) and (
+                content := _OPTIONS.fullmatch(token.content)
+            ):
+                pairs = dict(re.findall(r"^:([\w-]+):[ ]*(.*)$", content[1], re.MULTILINE))
+                yield Directive(named[1], named[2].strip(), pairs, content[2])
             else:
-                yield "".join(lines[start:end]), True
+                yield Text("".join(lines[start:end]), verbatim=True)
             at = end
-    yield "".join(lines[at:]), False
+    yield Text("".join(lines[at:]), verbatim=False)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +51,7 @@ def use_style() -> None:
             "grid.alpha": 0.3,
             "image.cmap": "gray_r",
             "legend.frameon": False,
-            "axes.prop_cycle": mpl.cycler(color=[QUANTUM, CLASSICAL, "#009E73", "#CC79A7"]),
+            "axes.prop_cycle": cycler(color=[QUANTUM, CLASSICAL, "#009E73", "#CC79A7"]),
         }
     )
 
@@ -84,14 +85,14 @@ def strip(
     ``colours`` maps group names to colours; a group is otherwise coloured by the first word of
     its name that the palette knows.
     """
-    for place, (name, runs) in enumerate(groups.items()):
+    for position, (name, runs) in enumerate(groups.items()):
         runs = np.asarray(runs, dtype=float)
         if not runs.size:  # nothing has been run yet: an empty column says so
             continue
         colour = (colours or {}).get(name) or _colour_of(name)
         offsets = _spread(runs) * width
-        ax.plot(place + offsets, runs, "o", ms=4, mew=0, alpha=alpha, color=colour)
-        ax.plot([place - width, place + width], [runs.mean()] * 2, color=colour, lw=2)
+        ax.plot(position + offsets, runs, "o", ms=4, mew=0, alpha=alpha, color=colour)
+        ax.plot([position - width, position + width], [runs.mean()] * 2, color=colour, lw=2)
     ax.set_xticks(range(len(groups)), list(groups))
     ax.grid(False, axis="x")
 
@@ -109,14 +110,16 @@ def lanes(
     A dot is a run, a bar the mean, a black diamond the published value of that group. A row stays
     empty while nothing has been run. Colours as in :func:`strip`.
     """
-    for place, (name, runs) in enumerate(groups.items()):
+    for position, (name, runs) in enumerate(groups.items()):
         runs = np.asarray(runs, dtype=float)
         colour = (colours or {}).get(name) or _colour_of(name)
         if runs.size:
-            ax.plot(runs, place + 0.25 * _spread(runs), "o", ms=4, mew=0, alpha=alpha, color=colour)
-            ax.plot([runs.mean()] * 2, [place - 0.35, place + 0.35], color=colour, lw=2)
-        if name in (published or {}):
-            ax.plot(published[name], place, "D", ms=6, color=PUBLISHED)
+            ax.plot(
+                runs, position + 0.25 * _spread(runs), "o", ms=4, mew=0, alpha=alpha, color=colour
+            )
+            ax.plot([runs.mean()] * 2, [position - 0.35, position + 0.35], color=colour, lw=2)
+        if published and name in published:
+            ax.plot(published[name], position, "D", ms=6, color=PUBLISHED)
     ax.set_yticks(range(len(groups)), list(groups))
     ax.set_ylim(len(groups) - 0.5, -0.5)  # the first row on top
     ax.grid(False, axis="y")

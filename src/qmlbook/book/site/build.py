@@ -16,8 +16,8 @@ of the book (``.github/workflows/book.yml`` does).
 from __future__ import annotations
 
 import errno
-import hashlib
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -27,13 +27,13 @@ import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ...base import files, paths
 from ...base.errors import QmlbookError, UsageError
-from .. import execute, notebooks
+from .. import chapters, execute, notebooks
 from . import sphinx_pages
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def build(
                 f"The book was not built, because these chapters failed: {', '.join(bad)}."
             )
         with files.writing(folder):
-            executed = {result.name: result.path for result in results}
+            executed = {result.name: result.path for result in results if result.path}
             _stage(root, site, executed, repository, address)
             _write_twins(root, repository)
             fingerprint = _fingerprint(site, version)
@@ -120,8 +120,8 @@ def _require_jupyter_book() -> str:
         version = ""
     if version.split(".")[0] == "1":
         return version
-    found = f"Jupyter Book {version} is installed" if version else "Jupyter Book is not installed"
-    raise QmlbookError(f"{found}, but the book needs version 1: pip install 'jupyter-book<2'.")
+    state = f"Jupyter Book {version} is installed" if version else "Jupyter Book is not installed"
+    raise QmlbookError(f"{state}, but the book needs version 1: pip install 'jupyter-book<2'.")
 
 
 def _recover(folder: Path) -> None:
@@ -135,13 +135,13 @@ def _recover(folder: Path) -> None:
 
 def _github(address: str) -> str:
     """Return the address of a GitHub repository without what may follow it."""
-    found = re.fullmatch(r"(https://github\.com/[\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
-    if not found:
+    repository = re.fullmatch(r"(https://github\.com/[\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
+    if not repository:
         raise UsageError(
             f"repository {address!r} must be https://github.com/OWNER/NAME: "
             "Colab opens notebooks from GitHub alone."
         )
-    return found[1]
+    return repository[1]
 
 
 def _address() -> str:
@@ -160,7 +160,7 @@ def _stage(
     address: str,
 ) -> None:
     """Write the folder the site is built from: pages, executed notebooks, a config of its own."""
-    sources = execute.sources(root)
+    sources = chapters.sources(root)
 
     def unwanted(folder: str, entries: list[str]) -> list[str]:
         return [
@@ -176,7 +176,7 @@ def _stage(
     shutil.copytree(root / "book", site / "book", ignore=unwanted)
     for name, source in sources.items():
         page = source.relative_to(root)
-        shutil.copyfile(executed[name], site / page.with_suffix(".ipynb"))
+        _stage_notebook(executed[name], site / page.with_suffix(".ipynb"))
         offered = site / sphinx_pages.EXTRA / sphinx_pages.DOWNLOADS / page
         offered.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, offered)
@@ -185,13 +185,31 @@ def _stage(
             example, site / "tests" / "sixth", ignore=shutil.ignore_patterns("__pycache__")
         )
     shutil.copyfile(root / "_toc.yml", site / "_toc.yml")
-    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    config = _config(root, repository, address)
+    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+
+
+def _stage_notebook(executed: Path, target: Path) -> None:
+    """Write an executed notebook as readers get it: without what it looked at."""
+    import nbformat
+
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("qmlbook", None)
+    notebooks.write(notebook, target)
+
+
+def _config(root: Path, repository: str | None, address: str) -> dict[str, Any]:
+    """Return the settings of Jupyter Book for the staged site."""
+    config = chapters.from_yaml(chapters.read_text(root / "_config.yml"), "_config.yml")
+    try:
+        settings = config["sphinx"]["config"]
+        settings["extensions"] = [*settings["extensions"], sphinx_pages.__name__]
+    except (LookupError, TypeError):
+        raise QmlbookError("_config.yml: sphinx, config, extensions must be a list.") from None
+    settings["html_extra_path"] = [sphinx_pages.EXTRA]
     # The notebooks are executed already; the patterns that keep notebooks out of a plain build
     # of the sources would keep them out here.
     config |= {"execute": {"execute_notebooks": "off"}, "exclude_patterns": []}
-    settings = config["sphinx"]["config"]
-    settings["extensions"] = [*settings["extensions"], sphinx_pages.__name__]
-    settings["html_extra_path"] = [sphinx_pages.EXTRA]
     if repository:
         config["repository"] = {"url": repository, "branch": TWINS, "path_to_book": TWINS}
         config["launch_buttons"] = {
@@ -201,24 +219,25 @@ def _stage(
         }
     if address:
         settings |= dict.fromkeys(("html_baseurl", "ogp_site_url"), address)
-    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+    return config
 
 
 def _write_twins(root: Path, repository: str | None) -> None:
     """Write the notebooks that Colab and Binder open; without a repository there are none."""
     folder = root / "_build" / TWINS
     shutil.rmtree(folder, ignore_errors=True)
-    for source in execute.sources(root).values() if repository else ():
+    if not repository:
+        return
+    for source in chapters.sources(root).values():
         file = folder / source.relative_to(root).with_suffix(".ipynb")
         notebooks.write(_twin(source, root, repository), file)
 
 
 def _twin(source: Path, root: Path, repository: str) -> NotebookNode:
     """Return a chapter without outputs whose first cell installs the library if it is missing."""
-    import jupytext
     from nbformat import v4
 
-    twin = jupytext.read(source)
+    twin = chapters.read(source)
     twin.cells.insert(0, v4.new_code_cell(_INSTALL.format(repository=repository).rstrip()))
     notebooks.scrub(twin, root, {})
     return twin
@@ -226,12 +245,11 @@ def _twin(source: Path, root: Path, repository: str) -> NotebookNode:
 
 def _fingerprint(site: Path, version: str) -> str:
     """Return the digest of a staged site and of the programs that build it."""
-    whole = hashlib.sha256(version.encode() + Path(sphinx_pages.__file__).read_bytes())
-    for path in sorted(site.rglob("*")):
-        if path.is_file():
-            whole.update(f"\n{path.relative_to(site).as_posix()} ".encode())
-            whole.update(hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()
+    staged = {path.relative_to(site).as_posix(): path for path in site.rglob("*")}
+    parts = {name: path.read_bytes() for name, path in staged.items() if path.is_file()}
+    parts |= {"": version.encode(), sphinx_pages.__name__: Path(sphinx_pages.__file__).read_bytes()}
+    digests = {name: files.sha256(content) for name, content in sorted(parts.items())}
+    return files.sha256(json.dumps(digests).encode())
 
 
 def _is_current(html: Path, fingerprint: str) -> bool:

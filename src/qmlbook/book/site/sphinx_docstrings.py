@@ -19,7 +19,9 @@ def escaped(line: str) -> str:
     return "".join(parts)
 
 
-def _process(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+def _process(
+    app: Any, what: str, name: str, documented: Any, options: Any, lines: list[str]
+) -> None:
     lines[:] = [escaped(line) for line in lines]
 
 

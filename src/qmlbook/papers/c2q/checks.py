@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pennylane as qml
 import torch
+from pennylane.measurements import StateMP
 from torch import Tensor
 
 from ...base.rng import stream
 from . import models
 from .circuits import MEASURED, WIRES, count_params, network
-from .config import POOLINGS
+from .config import CHARTED_POOLINGS
 
 
 def _drawn(seed: int, *names: str | int, size: tuple[int, ...] | int) -> Tensor:
@@ -24,7 +25,7 @@ def is_quadratic_form(ansatz: int, pooling: str, seed: int, images: int) -> bool
     params = _drawn(seed, ansatz, pooling, size=count_params(ansatz, pooling))
 
     @qml.qnode(qml.device("default.qubit", wires=WIRES))
-    def columns(basis):
+    def columns(basis: Tensor) -> StateMP:
         qml.StatePrep(basis, wires=range(WIRES))
         network(params, ansatz, pooling)
         return qml.state()
@@ -48,11 +49,11 @@ def poolings_agree(seed: int, images: int, ansatz: int = 10) -> bool:
     """Return whether all poolings are the same circuit when their parameters are zero."""
     convolution = _drawn(seed, "poolings", size=count_params(ansatz, "none"))
     x = _drawn(seed, "images", size=(images, 2**WIRES))
-    found = []
-    for pooling in POOLINGS.values():
+    outputs = []
+    for pooling in CHARTED_POOLINGS.values():
         zeros = torch.zeros(count_params(ansatz, pooling) - len(convolution), dtype=x.dtype)
-        found.append(models.quantum(ansatz, pooling)(x, torch.cat([convolution, zeros])))
-    return all(bool((other - found[0]).abs().max() < 1e-10) for other in found[1:])
+        outputs.append(models.quantum(ansatz, pooling)(x, torch.cat([convolution, zeros])))
+    return all(bool((other - outputs[0]).abs().max() < 1e-10) for other in outputs[1:])
 
 
 def effective_parameters(ansatz: int, pooling: str, seed: int = 0, inputs: int = 150) -> int:

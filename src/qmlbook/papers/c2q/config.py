@@ -14,9 +14,9 @@ from .circuits import ENCODINGS, WIRES, block_sizes
 
 PAIRS = {"0v1": (0, 1), "2v3": (2, 3), "8v9": (8, 9)}
 # The heads of the charts: number of the convolution, and the word for the pooling in them.
-POOLINGS = {"zx": "zx", "general": "general", "trivial": "none"}
-QUANTUM_HEADS = {
-    f"{ansatz}-{word}": (ansatz, POOLINGS[word])
+CHARTED_POOLINGS = {"zx": "zx", "general": "general", "trivial": "none"}
+QUANTUM_HEADS: dict[str, tuple[int, str]] = {
+    f"{ansatz}-{word}": (ansatz, CHARTED_POOLINGS[word])
     for ansatz, word in (
         *product(range(1, 11), ("zx", "general")),
         (10, "trivial"),
@@ -24,7 +24,7 @@ QUANTUM_HEADS = {
     )
 }
 CLASSICAL_HEADS = ("1d", "2d", "dense")
-KINDS = ("quantum", *CLASSICAL_HEADS, "linear")
+HEADS = ("quantum", *CLASSICAL_HEADS, "linear")
 RULES = ("adam", "nesterov")
 WIDTHS = {"amplitude": 2**WIRES, "angle": WIRES}  # features that an encoding takes
 
@@ -70,7 +70,7 @@ class Config:
         require_known(
             self,
             pair=PAIRS.values(),
-            head=KINDS,
+            head=HEADS,
             encoding=ENCODINGS,
             features=("source", "untrained", "pixels"),
             optimiser=RULES,

@@ -16,7 +16,7 @@ def run(config: Config, seed: int) -> dict[str, float]:
     Returns:
         ``accuracy``, % of the test images of the pair.
     """
-    split = training.features(config, seed)
+    split = training.load_features(config, seed)
     return {"accuracy": training.train(config, seed, split.train).accuracy(split.test)}
 
 
@@ -33,31 +33,30 @@ def run_source(config: Network, seed: int) -> dict[str, float]:
         config.source_averaging,
         config.source_dtype,
     )
-    found = training.source(recipe, seed)
-    digits = training.digits(PAIRS["2v3"], "test", 1000)
-    spread = found.extract(digits.values.to(getattr(torch, recipe.dtype))).std(0)
+    network = training.source(recipe, seed)
+    digits = training.load_digits(PAIRS["2v3"], "test", 1000)
+    spread = network.extract(digits.inputs.to(getattr(torch, recipe.dtype))).std(0)
     return {
-        "accuracy": training.source_accuracy(found, config.n_test),
+        "accuracy": training.source_accuracy(network, config.n_test),
         "dead": int((spread < 1e-9).sum()),
     }
 
 
-def run_properties(config: Properties, seed: int) -> dict[str, float]:
+def run_properties(config: Properties, seed: int) -> dict[str, float | list[int]]:
     """Check what can be proved of all 22 heads, at random parameters.
 
     Returns:
         1 or 0 for ``quadratic_form``, ``poolings_agree`` and ``fewer_effective``; ``checked``, the
         number of heads; ``effective``, their ranks in the order of `QUANTUM_HEADS`.
     """
-    quadratic = [is_quadratic_form(*head, seed, config.images) for head in QUANTUM_HEADS.values()]
-    ranks = [effective_parameters(*head, seed, config.inputs) for head in QUANTUM_HEADS.values()]
-    fewer = [
-        rank < count_params(*head) for rank, head in zip(ranks, QUANTUM_HEADS.values(), strict=True)
-    ]
+    heads = QUANTUM_HEADS.values()
+    quadratic = [is_quadratic_form(*head, seed, config.images) for head in heads]
+    ranks = [effective_parameters(*head, seed, config.inputs) for head in heads]
+    fewer = [rank < count_params(*head) for rank, head in zip(ranks, heads, strict=True)]
     return {
         "quadratic_form": float(all(quadratic)),
         "poolings_agree": float(poolings_agree(seed, config.images)),
         "fewer_effective": float(all(fewer)),
-        "checked": len(QUANTUM_HEADS),
+        "checked": len(heads),
         "effective": ranks,
     }

@@ -29,7 +29,7 @@ class Config:
     width: int = 0  # hidden units, of a Transformer its dimension, of a binary net bits
     n: int = 3  # vertices
     k: int = 2  # vertices in a hyperedge
-    kind: str = "uniform"  # one of sequences.KINDS
+    kind: str = "uniform"  # one of sequences.SEQUENCES
     blocks: int = 4  # of n tokens
     flips: int = 1  # hyperedges that change from block to block (toggle)
     start: str = "uniform"  # or near, of the angles

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..shared.grids import Experiment, by_name, properties
+from ..shared.grids import Experiment, axis, by_name, changed, properties, read_numbers, variants
 from . import checks
 from .config import MEMORYLESS, Config, Gradients, Noise
 from .runs import run, run_binary, run_gradients, run_noise
@@ -20,41 +17,33 @@ NETWORK = Config(
     dtype="float32",
 )  # fmt: skip
 WIDTHS = (("gru", 4), ("gru", 16), ("gru", 64), ("gru", 256), ("lstm", 64), ("transformer", 32))
-NETWORKS = {
-    f"n{n}-{model}{width}": replace(NETWORK, n=n, model=model, width=width)
-    for n in (3, 4)
-    for model, width in WIDTHS
-}
+SIZES = axis("n", (3, 4), "n{}")
+CLASSICAL = variants(
+    NETWORK, SIZES, {f"{model}{width}": {"model": model, "width": width} for model, width in WIDTHS}
+)
 BASELINES = {
     f"{size}-{model}": replace(config, model=model)
     for size, config in HRNN.items()
     for model in MEMORYLESS
     if config.k == 2 or model != "table"
 }
-TASKS = {kind: replace(NETWORK, kind=kind, steps=4000) for kind in ("uniform", "toggle", "local")}
+TASKS = variants(replace(NETWORK, steps=4000), axis("kind", ("uniform", "toggle", "local")))
 # On independent tokens every sequence can occur, as the bound needs; on whole blocks at n = 3 even
 # a fixed table of answers is never impossible (`checks.block_table`).
-BINARY = {
-    f"n{n}-d{d}": replace(NETWORK, n=n, kind="free", model="binary", width=d, steps=3000)
-    for n in (3, 4)
-    for d in range(1, 11)
-}
-START = {
-    name: Config(n=6, k=3, kind="toggle", blocks=3, start=name) for name in ("uniform", "near")
-}
-GRADIENTS = {links: Gradients(links=links) for links in ("sparse", "dense")}
-STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03)
-NOISE = {f"p{strength:g}": Noise(strength=strength) for strength in STRENGTHS}
+BINARY = variants(
+    replace(NETWORK, kind="free", model="binary", steps=3000, width=1),
+    SIZES,
+    axis("width", range(1, 11), "d{}"),
+)
+START = variants(Config(n=6, k=3, kind="toggle", blocks=3), axis("start", ("uniform", "near")))
+GRADIENTS = variants(Gradients(), axis("links", ("sparse", "dense")))
+NOISE = variants(Noise(), axis("strength", (0.0, 0.001, 0.003, 0.01, 0.03), "p{:g}"))
 
 
-def _smaller(variants: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    return {name: replace(config, **changes) for name, config in variants.items()}
-
-
-def _short(variants: dict[str, Config]) -> dict[str, Config]:
+def _short(configs: dict[str, Config]) -> dict[str, Config]:
     """Return a few steps of the same at n = 3, in double precision."""
-    chosen = {name: config for name, config in variants.items() if config.n == 3}
-    return _smaller(chosen, steps=100, batch_size=64, test=500, dtype="float64")
+    chosen = {name: config for name, config in configs.items() if config.n == 3}
+    return changed(chosen, steps=100, batch_size=64, test=500, dtype="float64")
 
 
 # Single precision and thousands of steps amplify rounding: between instruction sets of one machine
@@ -66,14 +55,14 @@ EXPERIMENTS = by_name(
         "hrnn",
         "the trained k-HRNN on four blocks of fresh hypergraphs",
         HRNN,
-        _smaller(HRNN, test=500),
+        changed(HRNN, test=500),
         tolerance=0.01,
     ),
     _experiment(
         "networks",
         "GRU, LSTM and Transformer on the same sequences",
-        NETWORKS,
-        _short(NETWORKS),
+        CLASSICAL,
+        _short(CLASSICAL),
         tolerance=NETWORK_TOLERANCE,
         dtype="float32",
     ),
@@ -81,7 +70,7 @@ EXPERIMENTS = by_name(
         "baselines",
         "no memory: a fair coin, always +1, a fixed table of answers",
         BASELINES,
-        _smaller(BASELINES, test=500),
+        changed(BASELINES, test=500),
     ),
     _experiment(
         "tasks",
@@ -105,7 +94,7 @@ EXPERIMENTS = by_name(
         "gradients",
         "gradients of the k-HRNN at random angles against the number of qubits",
         GRADIENTS,
-        _smaller(GRADIENTS, sizes=(3, 4, 5, 6), draws=4),
+        changed(GRADIENTS, sizes=(3, 4, 5, 6), draws=4),
         seeds=16,
         run=run_gradients,
     ),
@@ -113,14 +102,14 @@ EXPERIMENTS = by_name(
         "start",
         "the k-HRNN at n = 6, k = 3 from far and near angles",
         START,
-        _smaller(START, n=4, steps=60, test=500),
+        changed(START, n=4, steps=60, test=500),
         tolerance=0.05,
     ),
     _experiment(
         "noise",
         "exact cells with errors of gates and readings, on Qiskit Aer",
         NOISE,
-        _smaller(NOISE, sequences=20, shots=20),
+        changed(NOISE, sequences=20, shots=20),
         run=run_noise,
         tolerance=0.05,
     ),
@@ -130,7 +119,7 @@ EXPERIMENTS = by_name(
 
 def published() -> dict[str, Any]:
     """Return numbers read off a published figure, as ``published.yml`` says."""
-    return yaml.safe_load(Path(__file__).with_name("published.yml").read_text(encoding="utf-8"))
+    return read_numbers("contextuality", "published.yml")
 
 
 # What the chapter trains live, by profile.

@@ -19,7 +19,7 @@ from . import circuits
 from .task import Token
 
 
-def answers(
+def noisy_answers(
     n: int, tokens: Sequence[Sequence[Token]], strength: float, shots: int, seed: int
 ) -> Tensor:
     """Return (sequences x shots, T) bool, the answers of noisy cells to sequences of T tokens.

@@ -17,26 +17,28 @@ def run(config: Config, seed: int) -> dict[str, float | list[float]]:
     """Train a model, if there is something to train, and score it on fresh sequences.
 
     Returns:
-        The metrics of `learning.score`, and for trained models ``curve`` (see `learning.curve`).
-        For the k-HRNN also ``learned``, 1 if ``kl`` is below 0.001, and ``away``, share of angles
-        nearer to 0 than to pi. For fixed answers ``validity`` alone: their ``kl`` is infinite.
+        The metrics of `training.score`, and for trained models ``curve`` (see
+        `training.train_watched`). For the k-HRNN also ``learned``, 1 if ``kl`` is below 0.001, and
+        ``away``, share of angles nearer to 0 than to pi. For fixed answers ``validity`` alone:
+        their ``kl`` is infinite.
     """
     questions, exact = training.test_set(config, seed)
     rng = stream(seed, "answers")
     if config.model == "half":
-        return training.score(models.build(config, seed), questions, exact, rng)
+        return {**training.score(models.build(config, seed), questions, exact, rng)}
     if config.model in MEMORYLESS:
-        y = training.answers(models.build(config, seed), questions, rng)
+        y = training.own_answers(models.build(config, seed), questions, rng)
         return {"validity": training.validity(y, questions)}
-    model, curve = training.curve(config, seed)
-    found = {**training.score(model, questions, exact, rng), "curve": curve}
+    model, curve = training.train_watched(config, seed)
+    scores = training.score(model, questions, exact, rng)
+    metrics: dict[str, float | list[float]] = {**scores, "curve": curve}
     if isinstance(model, models.HRNN):
         far = (model.angles.detach() % (2 * math.pi) - math.pi).abs() > math.pi / 2
-        found |= {
-            "learned": float(found["kl"] < training.LEARNED),
+        metrics |= {
+            "learned": float(scores["kl"] < training.LEARNED),
             "away": far.double().mean().item(),
         }
-    return found
+    return metrics
 
 
 def run_binary(config: Config, seed: int) -> dict[str, float]:
@@ -47,7 +49,7 @@ def run_binary(config: Config, seed: int) -> dict[str, float]:
     """
     model = training.train(config, seed)
     questions, _ = training.test_set(config, seed)
-    failed = 1 - training.validity(training.answers(model, questions, None), questions)
+    failed = 1 - training.validity(training.own_answers(model, questions, None), questions)
     return {"errs": float(failed > 0), "failed": failed}
 
 
@@ -72,15 +74,14 @@ def run_noise(config: Noise, seed: int) -> dict[str, float]:
     """
     rng = stream(seed, "test")
     asked = sequences.draw("uniform", config.n, 2, config.sequences, rng, blocks=config.blocks)
-    tokens = [asked.tokens(row) for row in range(len(asked))]
+    tokens = [asked.tokens(number) for number in range(len(asked))]
     start = int(stream(seed, "simulator").integers(2**31))
-    y = noise.answers(config.n, tokens, config.strength, config.shots, start)
-    rows = torch.arange(len(asked)).repeat_interleave(config.shots)
-    questions = sequences.Questions(config.n, 2, asked.flip[rows], asked.link[rows])
-    found = sequences.judge(questions, y)
-    before = torch.cat([torch.ones(len(y), 1, dtype=torch.bool), found.possible[:, :-1]], dim=1)
-    forced = before & ((found.p1 - 0.5).abs() > 0.5 - training.FORCED)
+    y = noise.noisy_answers(config.n, tokens, config.strength, config.shots, start)
+    questions = asked.some(torch.arange(len(asked)).repeat_interleave(config.shots))
+    judged = sequences.judge(questions, y)
+    before = torch.cat([torch.ones(len(y), 1, dtype=torch.bool), judged.possible[:, :-1]], dim=1)
+    forced = before & ((judged.p1 - 0.5).abs() > 0.5 - training.FORCED)
     return {
-        "validity": found.possible[:, -1].double().mean().item(),
-        "leak": (forced & ~found.possible).sum().item() / forced.sum().item(),
+        "validity": judged.possible[:, -1].double().mean().item(),
+        "leak": (forced & ~judged.possible).sum().item() / forced.sum().item(),
     }

@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from ...base.rng import stream
-from . import models, training
-from .circuits import head_qnode
-from .config import CLASSIFIERS, ClosedForm, Counts
+from ..shared.qnodes import qnode
+from ..shared.splits import Split
+from . import models
+from .circuits import ANCILLA, head
+from .config import CLASSIFIERS, ClosedForm
 
 
-def run_counts(config: Counts, seed: int) -> dict[str, float]:
-    """Compare the networks' parameter counts at every depth.
-
-    Returns:
-        1 or 0 for ``fewer_in_all`` and ``fewer_trained`` (the quantum network has fewer at every
-        depth); ``checked`` is the number of depths.
-    """
+def fewer_parameters(depths: Iterable[int]) -> tuple[bool, bool]:
+    """Return whether the quantum network has fewer at every depth: in all, and trained ones."""
     quantum, classical = (
-        np.array([models.published_sizes(kind, n) for n in config.depths]) for kind in CLASSIFIERS
+        np.array([models.published_sizes(kind, n) for n in depths]) for kind in CLASSIFIERS
     )
-    in_all, trained = (quantum < classical).all(0)
-    return {
-        "fewer_in_all": float(in_all),
-        "fewer_trained": float(trained),
-        "checked": len(config.depths),
-    }
+    in_all, trained = np.all(quantum < classical, axis=0)
+    return bool(in_all), bool(trained)
 
 
-def run_closed_form(config: ClosedForm, seed: int) -> dict[str, float]:
-    """Hold the closed form against the circuit, gate by gate.
-
-    Returns:
-        ``holds``, 1 if all parities agree to 1e-10; ``checked``, the number of circuits.
-    """
-    rng, qnode, worst = stream(seed, "closed form"), head_qnode(), 0.0
+def closed_form_error(config: ClosedForm, seed: int) -> float:
+    """Return the largest difference between parities of the closed form and of the circuit."""
+    rng, circuit, worst = stream(seed, "closed form"), qnode(head, wires=ANCILLA + 1), 0.0
     for n in range(1, config.deepest + 1):
         features = torch.from_numpy(rng.normal(size=(config.images, models.FEATURES)))
         weights = [torch.from_numpy(w) for w in rng.uniform(0, 2 * np.pi, (3, n, 2))]
-        simulated = qnode(features, *weights) @ torch.tensor([1.0, -1.0], dtype=torch.float64)
+        simulated = circuit(features, *weights) @ torch.tensor([1.0, -1.0], dtype=torch.float64)
         formula = models.parity(features, models.effective_phases(*weights))
         worst = max(worst, float((simulated - formula).abs().max()))
-    return {"holds": float(worst < 1e-10), "checked": config.deepest * config.images}
+    return worst
 
 
 def untrained_accuracies(
-    trained_on: training.Split, evaluated_on: training.Split, draws: int, seed: int
+    trained_on: Split, evaluated_on: Split, draws: int, seed: int
 ) -> np.ndarray:
     """Return the accuracies (draws,) of untrained quantum networks.
 
@@ -60,7 +51,7 @@ def untrained_accuracies(
     mean, sd = _response_moments(trained_on, filters)
     outcomes = torch.zeros(draws)
     for part, labels in zip(
-        evaluated_on.images.split(1024), evaluated_on.labels.split(1024), strict=True
+        evaluated_on.inputs.split(1024), evaluated_on.labels.split(1024), strict=True
     ):
         features = (_patches(part) @ filters.T - mean) / sd  # (B, 4, draws)
         z = torch.cos(features + phases.T).prod(1)
@@ -74,11 +65,9 @@ def _patches(images: torch.Tensor) -> torch.Tensor:
     return patches.mT
 
 
-def _response_moments(
-    split: training.Split, filters: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _response_moments(split: Split, filters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation (draws,) of each filter's responses over a split."""
-    patches = _patches(split.images).flatten(0, 1)
+    patches = _patches(split.inputs).flatten(0, 1)
     mean = patches.mean(0)
     centred = patches - mean
     covariance = centred.T @ centred / (len(patches) - 1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...base.rng import stream
+from ..shared.splits import Split
 from . import training
-from .checks import untrained_accuracies
-from .config import Config, Draws
+from .checks import closed_form_error, fewer_parameters, untrained_accuracies
+from .config import ClosedForm, Config, Counts, Draws
 
 
 def run(config: Config, seed: int) -> dict[str, float]:
@@ -26,12 +27,12 @@ def run(config: Config, seed: int) -> dict[str, float]:
 
 
 def evaluate(
-    trained: training.Trained, trained_on: training.Split, evaluated_on: training.Split, seed: int
+    trained: training.Trained, trained_on: Split, evaluated_on: Split, seed: int
 ) -> dict[str, float]:
     """Return the metrics of `run` for a trained network."""
-    outcome = training.predict(trained.model, evaluated_on.images)
+    outcome = training.predict(trained.model, evaluated_on.inputs)
     correct = (outcome == evaluated_on.labels).numpy()
-    on_train = training.predict(trained.model, trained_on.images) == trained_on.labels
+    on_train = training.predict(trained.model, trained_on.inputs) == trained_on.labels
     accuracy, train_accuracy = float(correct.mean()), float(on_train.double().mean())
     share = float(outcome.double().mean())
     labels = evaluated_on.labels.numpy()
@@ -68,3 +69,28 @@ def run_draws(config: Draws, seed: int) -> dict[str, float | list[float]]:
         "quantiles": np.percentile(accuracies, levels).tolist(),
         "best_median": float(np.median(best)),
     }
+
+
+def run_counts(config: Counts, seed: int) -> dict[str, float]:
+    """Compare the networks' parameter counts at every depth.
+
+    Returns:
+        1 or 0 for ``fewer_in_all`` and ``fewer_trained`` (the quantum network has fewer at every
+        depth); ``checked`` is the number of depths.
+    """
+    in_all, trained = fewer_parameters(config.depths)
+    return {
+        "fewer_in_all": float(in_all),
+        "fewer_trained": float(trained),
+        "checked": len(config.depths),
+    }
+
+
+def run_closed_form(config: ClosedForm, seed: int) -> dict[str, float]:
+    """Hold the closed form against the circuit, gate by gate.
+
+    Returns:
+        ``holds``, 1 if all parities agree to 1e-10; ``checked``, the number of circuits.
+    """
+    holds = closed_form_error(config, seed) < 1e-10
+    return {"holds": float(holds), "checked": config.deepest * config.images}

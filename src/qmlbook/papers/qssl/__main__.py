@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from ... import backends
-from ...base.errors import UsageError, exit_status, require_least
+from ...base.command import exit_status
+from ...base.errors import UsageError, require_least
 from ..shared import weights
 from . import hardware, networks
 
@@ -66,9 +67,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status."""
-    arguments = parser().parse_args(words)
+    made = parser()
     commands = {"store": store, "hardware": send}
-    return exit_status(lambda: commands[arguments.command](arguments))
+
+    def command() -> None:
+        arguments = made.parse_args(words)
+        commands[arguments.command](arguments)
+
+    return exit_status(command, made.prog, *words)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Crops:
         """
         if not images.is_floating_point():
             raise UsageError(f"images must be floating-point numbers, not {images.dtype}.")
-        rows, columns = (matrix.to(images.dtype) for matrix in self.matrices())
+        rows, columns = (matrix.to(images) for matrix in self.matrices())
         if images.ndim == 4:
             rows, columns = rows[:, None], columns[:, None]
         return rows @ images @ columns.mT
