@@ -14,7 +14,8 @@ from qmlbook import backends
 from qmlbook.base.rng import stream
 from qmlbook.papers.qssl import hardware, models, training
 from qmlbook.papers.qssl.config import PUBLISHED
-from qmlbook.papers.qssl.experiments import NETWORKS
+from qmlbook.papers.qssl.experiments import REPRESENTATIONS
+from qmlbook.papers.qssl.pictures import Pictures
 
 torch.set_num_threads(1)
 
@@ -23,10 +24,10 @@ CIRCUITS = 256
 
 @pytest.mark.parametrize("network", ["classical", "ring", "all-to-all"])
 def test_training_step(measure, network):
-    changes = NETWORKS[network]
+    changes = REPRESENTATIONS[network]
     config = replace(PUBLISHED, **changes, batches=10**6, checkpoints=())
     images = torch.from_numpy(stream(0, "images").integers(256, size=(512, 3, 32, 32)))
-    known = training.Pictures(images.to(torch.uint8), torch.zeros(512), 255)
+    known = Pictures(images.to(torch.uint8), torch.zeros(512))
     steps = training.steps(config, 0, models.Model(config, 0), known)
     measure("(g) QSSL, training step, batch 256", network, lambda: next(steps))
 

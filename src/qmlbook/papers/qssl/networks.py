@@ -1,4 +1,4 @@
-"""Stored networks of the hardware experiment: what is left of them behind the encoder.
+"""Networks of the hardware experiment: what is left of them behind the encoder.
 
 An encoder has 11 million weights; the 900 images of a seed, once encoded, are 900 times eight
 angles. Stored are these angles, the labels, the small network behind them and its linear probe, in
@@ -16,13 +16,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...base import files
 from ...base.errors import choose
-from ...base.paths import data_root
 from ...base.rng import stream
-from ...data import cache_dir
-from . import models, training
-from .config import DIGITS, PUBLISHED, Config, Hardware
+from ..shared import weights
+from . import models
+from .config import DIGITS, PUBLISHED, Config
+from .pictures import pictures
+from .probes import Angles, Probe, encode, probe
+from .training import Pretrained, pretrain
+
+PAPER, NETWORK = "qssl", "network."  # folder of the files; what their parameters' names start with
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,41 +47,25 @@ class Encoded:
     bias: Tensor
 
 
-def folder() -> Path:
-    """Return the folder of the stored networks."""
-    return data_root() / "weights" / "qssl"
-
-
-def kept() -> Path:
-    """Return the folder in the user's cache where pre-training leaves what may be stored later."""
-    return cache_dir() / "qssl"
-
-
-def path(where: Path, name: str, seed: int) -> Path:
-    """Return the file of one network."""
-    return where / f"{name}-{seed}.safetensors"
-
-
-def load(where: Path, name: str, seed: int) -> Encoded | None:
+def load(folder: Path, name: str, seed: int) -> Encoded | None:
     """Return a stored network, ``None`` if there is none.
 
     Raises:
         QmlbookError: if the file is not the one that was stored.
     """
-    tensors = files.load_tensors(path(where, name, seed))
+    tensors = weights.load(folder, name, seed)
     if tensors is None:
         return None
-    network = {key[8:]: value for key, value in tensors.items() if key.startswith("network.")}
-    rest = {key: value for key, value in tensors.items() if not key.startswith("network.")}
-    return Encoded(network=network, **rest)
+    network = {key.removeprefix(NETWORK): tensors.pop(key) for key in [*tensors] if NETWORK in key}
+    return Encoded(network=network, **tensors)
 
 
-def save(found: Encoded, where: Path, name: str, seed: int) -> Path:
+def save(encoded: Encoded, folder: Path, name: str, seed: int) -> Path:
     """Store a network with its checksum; return the file."""
-    tensors = {f"network.{key}": value for key, value in found.network.items()}
+    tensors = {f"{NETWORK}{key}": value for key, value in encoded.network.items()}
     for key in ("angles", "labels", "weight", "bias"):
-        tensors[key] = getattr(found, key)
-    return files.save_tensors(tensors, path(where, name, seed))
+        tensors[key] = getattr(encoded, key)
+    return weights.save(tensors, folder, name, seed)
 
 
 def pretraining(network: str, dataset: str) -> Config:
@@ -90,24 +77,22 @@ def pretraining(network: str, dataset: str) -> Config:
 STORED = {name: pretraining(name, "cifar10") for name in ("ring", "classical")}
 
 
-def encoded(
-    trained: training.Pretrained, angles: training.Angles, probe: training.Probe, n: int = 900
-) -> Encoded:
+def some_encoded(trained: Pretrained, angles: Angles, judge: Probe, n: int = 900) -> Encoded:
     """Return ``n`` test images, drawn by the seed, as the hardware experiment takes them."""
-    config, labels = trained.config, training.pictures(trained.config).test.labels
-    rows = torch.from_numpy(stream(trained.seed, "hardware").permutation(len(labels))[:n])
+    config, labels = trained.config, pictures(trained.config).test.labels
+    drawn = torch.from_numpy(stream(trained.seed, "hardware").permutation(len(labels))[:n])
     state = {name: value.float() for name, value in trained.at(config.batches).state_dict().items()}
     return Encoded(
-        angles.test[rows].float(), labels[rows], state, probe.weight.float(), probe.bias.float()
+        angles.test[drawn].float(), labels[drawn], state, judge.weight.float(), judge.bias.float()
     )
 
 
-def keep(found: Encoded, config: Config, seed: int) -> None:
+def keep(encoded: Encoded, config: Config, seed: int) -> None:
     """Leave a network of the hardware experiment in the cache, so that nobody trains it twice."""
     for name, wanted in STORED.items():
         if config == wanted:
             with suppress(OSError):  # a run does not fail for want of a cache
-                save(found, kept(), name, seed)
+                save(encoded, weights.kept(PAPER), name, seed)
 
 
 @lru_cache(maxsize=8)
@@ -121,20 +106,20 @@ def network_after_training(network: str, dataset: str, seed: int) -> Encoded:
     if network not in STORED:
         raise choose("network", network, STORED)
     if dataset == "cifar10":
-        for where in (folder(), kept()):
-            if found := load(where, network, seed):
-                return found
+        for folder in (weights.stored(PAPER), weights.kept(PAPER)):
+            if encoded := load(folder, network, seed):
+                return encoded
     config = pretraining(network, dataset)
     config = replace(config, checkpoints=(config.batches,))
-    trained = training.pretrain(config, seed)
-    angles = training.encode(trained)[config.batches]
-    return encoded(trained, angles, training.probe(trained, config.batches, angles))
+    trained = pretrain(config, seed)
+    angles = encode(trained)[config.batches]
+    return some_encoded(trained, angles, probe(trained, config.batches, angles))
 
 
-def exact_features(found: Encoded, config: Hardware) -> Tensor:
-    """Return the exact outputs (n, W) of a stored network."""
-    settings = replace(pretraining(config.network, config.dataset), dtype="float32")
-    network = models.representation(settings, 0).float()
-    network.load_state_dict(found.network)
+def exact_features(encoded: Encoded, network: str = "ring", dataset: str = "cifar10") -> Tensor:
+    """Return the exact outputs (n, W) of a stored network, float32."""
+    settings = replace(pretraining(network, dataset), dtype="float32")
+    restored = models.representation(settings, 0).float()
+    restored.load_state_dict(encoded.network)
     with torch.no_grad():
-        return network(found.angles)
+        return restored(encoded.angles)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from . import checks, circuits, hardware, losses, models, networks, training
+from ..shared.qnodes import compiled
+from . import checks, circuits, hardware, losses, networks, probes, training
 from .config import Config, Hardware, Properties
 
 LAST = 20  # batches whose loss is averaged
@@ -24,15 +25,14 @@ def run_pretrain(config: Config, seed: int) -> dict[str, Any]:
     """
     seed += config.seeds_from
     trained = training.pretrain(config, seed)
-    angles = training.encode(trained)
-    probes = {k: training.probe(trained, k, angles[k]) for k in config.checkpoints}
-    if config.batches in probes:
-        networks.keep(
-            networks.encoded(trained, angles[config.batches], probes[config.batches]), config, seed
-        )
+    angles = probes.encode(trained)
+    judges = {k: probes.probe(trained, k, angles[k]) for k in config.checkpoints}
+    if judge := judges.get(config.batches):
+        encoded = networks.some_encoded(trained, angles[config.batches], judge)
+        networks.keep(encoded, config, seed)
     last = max(config.checkpoints)
     return {
-        **{f"accuracy_{k}": probe.accuracy for k, probe in probes.items()},
+        **{f"accuracy_{k}": judge.accuracy for k, judge in judges.items()},
         f"loss_{last}": fmean(trained.losses[max(0, last - LAST) : last]),
         "losses": [round(loss, 4) for loss in trained.losses],
     }
@@ -40,14 +40,11 @@ def run_pretrain(config: Config, seed: int) -> dict[str, Any]:
 
 def states(config: Config, step: training.Step) -> Tensor:
     """Return the quantum states (2B, 2^W) of a batch; without a circuit, those of the encoding."""
-    circuit = config.network in circuits.ANSATZE
-    node = models.compiled(
-        circuits.state,
-        config.dtype,
-        ansatz=config.network if circuit else "ring",
-        layers=config.layers if circuit else 0,
-    )
-    return node(step.angles, step.params if circuit else step.angles.new_zeros(0))
+    if step.params is None:
+        encoding = compiled(circuits.state, dtype=config.dtype, layers=0)
+        return encoding(step.angles, step.angles.new_zeros(0))
+    options = {"ansatz": config.network, "layers": config.layers}
+    return compiled(circuits.state, dtype=config.dtype, **options)(step.angles, step.params)
 
 
 def run_separation(config: Config, seed: int) -> dict[str, Any]:
@@ -60,8 +57,8 @@ def run_separation(config: Config, seed: int) -> dict[str, Any]:
 
     def watch(step: training.Step) -> None:
         series["losses"].append(step.loss)
-        found = losses.hilbert_schmidt_pairs(losses.overlaps(states(config, step)))
-        for name, value in found.items():
+        traces = losses.hilbert_schmidt_pairs(losses.overlaps(states(config, step)))
+        for name, value in traces.items():
             series.setdefault(name, []).append(value.item())
 
     training.pretrain(config, seed, watch)
@@ -84,16 +81,23 @@ def run_hardware(config: Hardware, seed: int) -> dict[str, Any]:
     """Name test images by a trained network and its probe.
 
     Returns:
-        ``accuracy`` in % of the images, and ``table``, how often which answer was given, rows true
+        ``accuracy`` in % of the images, and ``table``, how often which label was named, rows true
         labels, flattened.
     """
-    found = networks.network_after_training(config.network, config.dataset, seed)
+    encoded = networks.network_after_training(config.network, config.dataset, seed)
     if config.run_on == "exact":
-        answers = hardware.answers(found, networks.exact_features(found, config)[: config.images])
+        exact = networks.exact_features(encoded, config.network, config.dataset)
+        named = hardware.classify(encoded, exact[: config.images])
     else:
-        options = {"shots": config.shots, "mitigate": config.mitigate, "seed": seed}
-        answers = hardware.run(found, config.run_on, images=config.images, **options)
-    return {"accuracy": answers.accuracy, "table": answers.table().ravel()}
+        named = hardware.run(
+            encoded,
+            config.run_on,
+            images=config.images,
+            shots=config.shots,
+            mitigate=config.mitigate,
+            seed=seed,
+        )
+    return {"accuracy": named.accuracy, "table": named.table().ravel()}
 
 
 def run_properties(config: Properties, seed: int) -> dict[str, float]:

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from ..shared.crops import SCALE, draw_crops
 
 STRENGTH = (0.4, 0.4, 0.4, 0.1)  # of brightness, contrast, saturation, hue (in turns)
+# Per channel, as released (train_simclr.py 252).
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 @dataclass(frozen=True)
@@ -142,3 +144,24 @@ def draw_warps(rng: np.random.Generator, n: int, size: int) -> Warps:
         brightness=rng.uniform(0.6, 1.4, n),
         noise=rng.normal(0, 0.1, (n, size, size)),
     )
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Return colour images as the encoder takes them; grey ones stay as they are."""
+    if images.shape[1] == 1:
+        return images
+    mean, std = (torch.tensor(v, dtype=images.dtype)[:, None, None] for v in (MEAN, STD))
+    return (images - mean) / std
+
+
+def view(rng: np.random.Generator, images: Tensor, scale: tuple[float, float]) -> Tensor:
+    """Return a random view of images with values from 0 to 1, as the encoder takes them.
+
+    Args:
+        rng: stream of the draws.
+        images: (B, 3, s, s), or grey (B, 1, s, s), which are warped instead of cropped.
+        scale: smallest and largest share of a colour image that is kept.
+    """
+    if images.shape[1] == 1:
+        return draw_warps(rng, len(images), images.shape[-1])(images[:, 0])[:, None]
+    return normalise(colour_view(rng, images, scale))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -31,16 +31,19 @@ class Split:
         """Return the number of images."""
         return len(self.labels)
 
-    def __getitem__(self, index: Tensor | slice) -> Split:
+    def __getitem__(self, index: Tensor | slice) -> Self:
         """Return some of the images, by their numbers or by a mask (N,)."""
         return replace(self, inputs=self.inputs[index], labels=self.labels[index])
 
 
-class TrainTest(NamedTuple):
+SplitT = TypeVar("SplitT", bound=Split)
+
+
+class TrainTest(NamedTuple, Generic[SplitT]):
     """What is learned from and what is judged by."""
 
-    train: Split
-    test: Split
+    train: SplitT
+    test: SplitT
 
 
 def load_split(
