@@ -10,7 +10,7 @@ from qmlbook.book.site import sphinx_docstrings
 ROOT = Path(__file__).resolve().parents[1]
 # Parts that their package shows under its own name, and what only commands and tests call.
 INNER = r"\.(statevector|backends|data)\..*|\.papers\..*\.(vectors|checks)|.*\.__main__|\.cli|"
-PACKAGES = r"\.papers\.\w+|\.evidence"
+PACKAGES = r"\.papers\.(?!vectors)\w+|\.evidence|\.base|\.book(\.site|\.figures)?"
 
 
 def test_every_public_module_is_documented_once():

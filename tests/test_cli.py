@@ -120,7 +120,7 @@ def test_the_report_is_json_with_every_field_of_the_contract(monkeypatch, capsys
 def test_parameters_are_listed_for_people_and_for_programs(monkeypatch, capsys):
     status, out, _ = call(monkeypatch, capsys, "chapters", "klssl", "evidence", "--parameters")
     assert status == 0
-    assert "\n  dataset: str = 'mnist'  mnist, fashion_mnist, or kmnist where it is\n" in out
+    assert "'mnist'  mnist, fashion_mnist or kmnist; the last where it is\n" in out
     assert out.index("klssl\n") < out.index("evidence\n")
     status, out, _ = call(
         monkeypatch, capsys, "chapters", "klssl", "--parameters", "--format", "json"

@@ -138,6 +138,7 @@ def test_every_exception_has_a_reason_in_words():
     lines = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in sorted([*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
+        if path.parent.name != "statevector"  # see mypy in pyproject.toml
         for line in path.read_text("utf-8").splitlines()
     ]
     unexplained = r"# type: ignore(?!\[[\w, -]+\]  # \w+ \w+)"

@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 
 from qmlbook import cli, papers
 from qmlbook.base.errors import QmlbookError, UsageError
-from qmlbook.book import course, execute
+from qmlbook.book import course, execute, stamps
 from qmlbook.book.course import assignments, myst, slides
 from qmlbook.evidence.claims import load_claims
 from qmlbook.evidence.verdicts import Runs, judge, verdicts
@@ -352,9 +352,8 @@ def test_slides_never_show_the_output_of_another_source(tmp_path):
     source = tmp_path / "book" / "tiny.md"
     source.write_text(HEAD)
     assert execute.executed(["tiny"], tmp_path) == {}
-    common = execute._common_digest(tmp_path, execute._own_data())
-    stamp = {"profile": "quick", "parameters": {}}
-    stamp["fingerprint"] = execute._digest(common.encode(), source.read_bytes())
+    noted = stamps.looks(tmp_path / "notes", source, source.read_bytes(), tmp_path)
+    stamp = {"profile": "quick", "parameters": {}, "looks": noted}
     executed.write_text(json.dumps({"metadata": {"qmlbook": stamp}}))
     assert execute.executed(["tiny"], tmp_path) == {"tiny": executed}
     source.write_text(HEAD + "One word more.\n")

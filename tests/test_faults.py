@@ -26,7 +26,7 @@ from small_project import PARAMETERS, TINY, Project, chapter
 from qmlbook import cli
 from qmlbook.base import files, paths, threads
 from qmlbook.base.errors import QmlbookError, UsageError, WriteError, choose, shown
-from qmlbook.book import chapters, execute, parameters, references
+from qmlbook.book import chapters, execute, parameters, references, stamps
 from qmlbook.data import readers
 from qmlbook.evidence import claims
 
@@ -613,7 +613,7 @@ def test_an_executed_notebook_that_is_damaged_is_made_again(project, content):
     target = project.executed("tiny")
     target.parent.mkdir(parents=True)
     target.write_bytes(content.encode(errors="surrogateescape"))
-    assert execute._stamp(target) is None
+    assert stamps.stamp_of(target) is None
 
 
 def test_papermill_may_stop_in_the_midst_of_a_notebook(project, monkeypatch):

@@ -113,7 +113,7 @@ def test_whole_sets_are_used_where_they_are(monkeypatch):
     assert (config.n_train, config.n_eval) == (None, None)
 
 
-@pytest.mark.parametrize("paper", ["c2q", "klssl", "qdeq", "qssl"])
+@pytest.mark.parametrize("paper", ["c2q", "klssl", "qssl"])
 def test_the_commands_of_papers_have_help_and_refuse_what_they_do_not_know(paper, capsys):
     main = importlib.import_module(f"qmlbook.papers.{paper}.__main__").main
     assert main(["--help"]) == 0

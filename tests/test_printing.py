@@ -53,7 +53,7 @@ def test_pages_without_a_browser_are_not_tested_and_where_changes_are_checked_th
 def test_a_folder_is_no_file(tmp_path):
     done = call("--to", tmp_path)
     assert done.returncode == 2
-    assert f"--to {tmp_path} is a folder" in done.stderr
+    assert f"--to {str(tmp_path)!r} is a folder" in done.stderr
 
 
 @pytest.mark.slow

@@ -52,6 +52,10 @@ def _text(value: Any) -> str:
     return " ".join(value.split())  # folded YAML leaves line ends and trailing blanks
 
 
+def _remark(value: Any) -> str:
+    return "" if value == "" else _text(value)  # none, as in a claim that was made from another
+
+
 def _names(value: Any, part: str = "") -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     good = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
@@ -110,6 +114,7 @@ def _published_number(name: str, value: Any) -> float:
 
 
 Text = Annotated[str, PlainValidator(_text)]
+Remark = Annotated[str, PlainValidator(_remark)]
 Variants = Annotated[tuple[str, ...], PlainValidator(_variants)]
 NotNegative = Annotated[float, PlainValidator(partial(_number, least=0))]
 
@@ -160,8 +165,8 @@ class Claim:
     controls: Annotated[Mapping[str, tuple[str, ...]] | str, PlainValidator(_controls)] = field(
         default_factory=dict
     )
-    note: Text = ""
-    why: Text = ""
+    note: Remark = ""
+    why: Remark = ""
 
     def cells(self, names: Iterable[str]) -> list[Cell]:
         """Return what these names of variants mean."""

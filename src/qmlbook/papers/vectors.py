@@ -107,10 +107,10 @@ def _check_case(
             unknown = True
             notes.append(f"field {'.'.join(path)} is not known")
             continue
-        error = _difference(want, got)
-        worst = max(worst, error)
-        if not error <= limit:
-            notes.append(f"{'.'.join(path)} is off by {error:.3g}")
+        distance = _difference(want, got)
+        worst = max(worst, distance)
+        if not distance <= limit:
+            notes.append(f"{'.'.join(path)} is off by {distance:.3g}")
     return CaseResult(
         **common,
         checked=not unknown,

@@ -97,7 +97,7 @@ def _source_epochs(network: models.Source, recipe: Recipe, seed: int) -> Iterato
     clothes, dtype = _clothes("train", recipe.n_train), getattr(torch, recipe.dtype)
     network.to(dtype).train()
     # torch's stubs do not know the argument. Training is a fifth faster this way.
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs of torch lack it
     optimiser = torch.optim.Adam(network.parameters(), eps=1e-7, fused=True)
     rng = stream(seed, "source", recipe.width, "batches")
     for _ in range(recipe.epochs):

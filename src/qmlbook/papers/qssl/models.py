@@ -333,7 +333,7 @@ class Model(nn.Module):
             )
             self.head = initialise(head, stream(seed, "init", "head"))
         self.to(getattr(torch, config.dtype))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs of torch lack it
 
     def forward(self, images: Tensor) -> Tensor:
         """Return what the contrastive loss compares, (B, W)."""

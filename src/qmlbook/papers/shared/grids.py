@@ -8,8 +8,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
-
 from ...base.errors import Profile
 
 Config = TypeVar("Config", bound=Any)  # a frozen dataclass
@@ -136,4 +134,6 @@ def read_numbers(paper: str, file: str) -> dict[str, Any]:
     For instance ``published.yml``, numbers read off the paper's figures.
     """
     path = Path(__file__).parents[1] / paper / file
+    import yaml  # only where a paper's numbers are read: the command starts without it
+
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
