@@ -129,7 +129,8 @@ def install(name, program, home):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            raise Failure(f"cannot be installed: {' '.join(said[-2:])[:300]}")
+            told = " ".join(said[-2:]) or f"ended with status {done.returncode}"
+            raise Failure(f"cannot be installed: {told[:300]}")
     marker.write_text(json.dumps(wanted))
     return str(python)
 
