@@ -106,7 +106,7 @@ def test_the_functions_of_a_journey_exist(journey):
         assert callable(resolve(name)), name
 
 
-def test_a_configuration_takes_the_way_of_the_page(tmp_path):
+def test_a_configuration_takes_the_way_of_the_page(tmp_path, monkeypatch):
     """Watched: every function of ours that is given the configuration, when it first is."""
     listed = re.findall(r"^\d+\. `([\w.]+)`", "\n".join(part("configuration")), re.MULTILINE)
     assert len(listed) <= 15
@@ -124,7 +124,8 @@ def test_a_configuration_takes_the_way_of_the_page(tmp_path):
         if any(isinstance(frame.f_locals.get(each), config) for each in arguments):
             given.append(called[-1])
 
-    store = Store(tmp_path)
+    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))  # nothing is planned already
+    store = Store(tmp_path / "results")
     sys.setprofile(watch)
     try:
         done = sweep("klssl", experiment="ablation", profile="quick", seeds=1, store=store)
