@@ -50,13 +50,13 @@ def test_it_is_made_anew_when_what_it_is_made_from_changes(imported, monkeypatch
         )
     planned("klssl")
     assert imported == ["klssl"] * 2
-    assert len(list((cache_dir() / "planned").glob("klssl-*.json"))) == 1
+    assert len(list((cache_dir() / ".planned").glob("klssl-*.json"))) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"grid": {"version": "x"}}', b"[]"])
 def test_a_damaged_file_is_made_anew(imported, content):
     expected = planned("klssl")
-    (file,) = (cache_dir() / "planned").glob("klssl-*.json")
+    (file,) = (cache_dir() / ".planned").glob("klssl-*.json")
     file.write_bytes(content)
     assert planned("klssl") == expected
     assert imported == ["klssl"] * 2
