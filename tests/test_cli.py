@@ -126,7 +126,12 @@ def test_parameters_are_listed_for_people_and_for_programs(monkeypatch, capsys):
         monkeypatch, capsys, "chapters", "klssl", "--parameters", "--format", "json"
     )
     seeds = json.loads(out)["klssl"][2]
-    assert seeds == {"name": "seeds", "type": "int", "default": 5, "help": "runs of each kind"}
+    assert seeds == {
+        "name": "seeds",
+        "type": "int",
+        "default": 5,
+        "help": "1 to 1,000 runs of each kind",
+    }
 
 
 def test_reports_and_records_are_written_to_files(monkeypatch, capsys, tmp_path):

@@ -128,8 +128,8 @@ def test_one_of_a_thing_is_not_several():
 # --- signals ------------------------------------------------------------------------------------
 
 STOPS_SLOWLY = """
-print('on', flush=True)
 try:
+    print('on', flush=True)
     time.sleep(600)
 finally:
     print('stopping', flush=True)

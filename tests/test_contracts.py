@@ -122,7 +122,7 @@ def test_a_function_without_types_is_red_in_every_room(copy, plant):
     options = ["--follow-imports", "skip", "--cache-dir", os.devnull]
     status, said = tool("mypy", *options, *files, cwd=copy)
     assert status == 1
-    for room in ROOMS:
+    for room in set(ROOMS) - {"statevector"}:  # see mypy in pyproject.toml
         assert re.search(rf"{room}.planted\.py:4: error: Function is missing a type", said), room
 
 
@@ -144,7 +144,7 @@ def test_every_exception_has_a_reason_in_words():
     unexplained = r"# type: ignore(?!\[[\w, -]+\]  # \w+ \w+)"
     assert [line for line in lines if re.search(unexplained, line)] == []
     for line in WHITELIST.read_text("utf-8").splitlines()[2:]:
-        assert re.fullmatch(r"(_\.\w+  # \w+.* \w+)?", line), line
+        assert re.fullmatch(r"(_\.\w+  # \S+.* \w+)?", line), line
 
 
 def test_every_name_of_the_whitelist_is_in_the_library():

@@ -127,7 +127,7 @@ class Notes:
                 if whole.startswith(sys.prefix + os.sep) and sys.prefix.startswith(folder):
                     return ""  # an environment inside the checkout
                 inside = whole[len(folder) + 1 :].split(os.sep)
-                # What is hidden is somebody's notes: what follows from other files, or is under way.
+                # What is hidden follows from other files, or is under way.
                 hidden = any(part.startswith(".") for part in inside)
                 return "" if hidden else "/".join([name, *inside])
         return ""
