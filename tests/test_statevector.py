@@ -12,7 +12,6 @@ from qmlbook.statevector import (
     StatevectorDevice,
     compile_qnode,
     dephase,
-    evolve,
     observable_matrix,
     quadratic_form,
     simulation,

@@ -1,9 +1,10 @@
-"""The compiled form of a QNode: its structure is recorded once, its parameters bound every call."""
+"""The compiled form of a QNode: its structure is recorded once, its numbers bound every call."""
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,40 +15,36 @@ from pennylane.queuing import AnnotatedQueue
 from pennylane.tape import QuantumScript
 from torch import Tensor
 
-from .device import StatevectorDevice, amplitudes, ready
+from .device import StatevectorDevice, ready
 from .errors import NAME, CircuitError
-from .plan import Ref
-from .program import Circuit, Values
-from .simulation import Simulation, fastest
-from .tape import Read, circuit, read
+from .execution import COMPLEX, Layout
+from .reading import Reading, read
+from .recording import Recorder, Unrecordable
+from .simulation import Simulation, Values, checked, precision
+from .watching import Watch
 
-COMPUTED = (
-    "A parameter of {what} is computed inside the circuit; compute it before the circuit and pass "
-    "it as an argument, or call the QNode itself."
-)
-DEPENDS = (
-    "The structure of the circuit depends on the values of its arguments; call the QNode itself."
-)
+RECORDS = 128  # recordings that a compiled circuit keeps
+BRANCHES = 8  # recordings for arguments of the same shapes
 
 
 def compile_qnode(qnode: qml.QNode) -> Compiled:
     """Return a function with the values and gradients of a QNode, for training loops.
 
-    The first call with arguments of given shapes runs the quantum function on made-up numbers, to
-    record its structure and which element of which argument every gate takes. Later calls only
-    bind numbers: nothing of the quantum function is run again.
+    The first call with arguments of given shapes records what the quantum function does with them:
+    its structure, and what torch computes on the way to every gate. Later calls repeat that
+    arithmetic and run the circuit, without making one operation of PennyLane. Where the function
+    looks at values, to branch on them for instance, a recording holds for those that look the
+    same; a function that cannot be recorded at all runs as the QNode it is.
 
     Args:
         qnode: exact (no shots), on device `qmlbook.statevector`, without further transforms.
 
     Returns:
-        A function of the same arguments. Torch tensors of floating point numbers may change from
-        call to call; anything else belongs to the structure. Parameters must be elements of the
-        arguments or constants; amplitude encodings take a whole argument.
+        A function of the same arguments. Floating point numbers (tensors, numpy arrays, Python's)
+        may change from call to call; anything else belongs to the structure.
 
     Raises:
-        CircuitError: for another device, shots or transforms; and, when called, if a parameter is
-            computed inside the function or the structure depends on the values.
+        CircuitError: for another device, shots or transforms.
 
     Example:
         >>> fast = compile_qnode(circuit)  # doctest: +SKIP
@@ -57,7 +54,7 @@ def compile_qnode(qnode: qml.QNode) -> Compiled:
 
 
 class Compiled:
-    """See `compile_qnode`."""
+    """See `compile_qnode`; attributes that it does not have are those of the QNode."""
 
     def __init__(self, qnode: qml.QNode) -> None:
         if not isinstance(qnode, qml.QNode) or not isinstance(qnode.device, StatevectorDevice):
@@ -67,128 +64,319 @@ class Compiled:
         if len(qnode.compile_pipeline):
             raise CircuitError("A QNode with transforms cannot be compiled; call the QNode itself.")
         self.qnode = qnode
-        self._records: dict[tuple, _Record] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._records: dict[tuple, list[_Record]] = {}
+        self._watch = Watch(self.qnode.func)
+        self._warned = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "qnode":
+            raise AttributeError(name)
+        return getattr(self.qnode, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"qnode": self.qnode}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the QNode returns."""
-        leaves, build = _flatten(args, kwargs)
-        key = tuple(
-            (leaf.shape, leaf.dtype, leaf.device) if _varies(leaf) else _fixed(leaf)
-            for leaf in leaves
-        )
-        record = self._records.get(key)
-        if record is None:
-            record = self._records[key] = _Record(self.qnode, leaves, build)
-        return record.output(record.run([leaf for leaf in leaves if _varies(leaf)]))
+        arguments = _Arguments(self.qnode.func, args, kwargs)
+        if not arguments.plain or torch._C._functorch.peek_interpreter_stack() is not None:
+            return self.qnode(*args, **kwargs)
+        if torch.autograd.forward_ad._current_level >= 0:
+            return self.qnode(*args, **kwargs)
+        if not self._watch.unchanged():
+            self._forget()
+        key = (*arguments.key, torch.is_grad_enabled())
+        records = self._records.pop(key, [])
+        self._records[key] = records  # the last used comes last
+        for record in records:
+            results = record(arguments.leaves)
+            if results is not None:
+                return results
+        if len(records) >= BRANCHES:
+            self._warn()
+            return self.qnode(*args, **kwargs)
+        if len(self._records) > RECORDS:
+            self._records.pop(next(iter(self._records)))
+        record, results = _recorded(self.qnode, arguments)
+        records.append(record)
+        return results
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                "The circuit depends on the values of its arguments in so many ways that compiling "
+                "it does not pay; it runs as the QNode.",
+                stacklevel=3,
+            )
 
 
-def _varies(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+# -- arguments ------------------------------------------------------------------------------------
 
 
-def _fixed(leaf: Any) -> Any:
-    if isinstance(leaf, (np.ndarray, Tensor)):
-        return (type(leaf), tuple(leaf.shape), np.asarray(leaf).tobytes())
-    return (type(leaf), repr(leaf))
+class _Arguments:
+    """The arguments of a call.
+
+    Attributes:
+        key: all about them that belongs to the structure.
+        leaves: the numbers that may change, as tensors.
+        originals: the same, as they were given.
+        plain: whether they are numbers of torch, numpy or Python.
+    """
+
+    def __init__(self, function: Callable, args: tuple, kwargs: dict) -> None:
+        self.leaves: list[Tensor] = []
+        self.originals: list[Any] = []
+        self.plain = True
+        self._parts: list[Any] = []
+        self.args, self.kwargs = args, kwargs
+        for arg in args:
+            self._add(arg)
+        for name in sorted(kwargs):
+            self._parts.append(name)
+            self._add(kwargs[name])
+        self.key = tuple(self._parts)
+
+    def _add(self, value: Any) -> None:
+        parts = self._parts
+        if isinstance(value, Tensor):
+            if value.is_floating_point() or value.is_complex():
+                parts.append((value.shape, value.dtype, value.device))
+                self.leaves.append(value)
+                self.originals.append(value)
+            else:
+                parts.append((value.shape, value.dtype, tuple(value.reshape(-1).tolist())))
+        elif type(value) is float or isinstance(value, np.floating):
+            parts.append(type(value))
+            self.leaves.append(torch.tensor(float(value), dtype=torch.float64))
+            self.originals.append(value)
+        elif type(value) is np.ndarray:
+            if value.dtype.kind in "fc":
+                parts.append((value.shape, value.dtype))
+                self.leaves.append(torch.from_numpy(np.ascontiguousarray(value)))
+                self.originals.append(value)
+            else:
+                parts.append((value.shape, value.dtype, value.tobytes()))
+        elif type(value) in (list, tuple, dict):
+            parts.append((type(value), tuple(value) if type(value) is dict else len(value)))
+            for part in value.values() if type(value) is dict else value:
+                self._add(part)
+        elif value is None or type(value) in (int, bool, str, complex):
+            parts.append((type(value), value))
+        else:
+            parts.append((type(value), id(value)))
+            self.plain = self.plain and not type(value).__module__.startswith(
+                ("autograd", "jax", "pennylane.numpy", "tensorflow")
+            )
+
+    def filled(self, leaves: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return arguments with other leaves."""
+        remaining = iter(leaves)
+
+        def fill(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                varies = value.is_floating_point() or value.is_complex()
+                return next(remaining) if varies else value
+            if type(value) is float or isinstance(value, np.floating):
+                return next(remaining)
+            if type(value) is np.ndarray:
+                return next(remaining) if value.dtype.kind in "fc" else value
+            if type(value) is dict:
+                return {name: fill(part) for name, part in value.items()}
+            if type(value) in (list, tuple):
+                return type(value)(fill(part) for part in value)
+            return value
+
+        args = [fill(arg) for arg in self.args]
+        kwargs = {name: fill(self.kwargs[name]) for name in sorted(self.kwargs)}
+        return args, kwargs
 
 
-def _flatten(args: tuple, kwargs: dict) -> tuple[list[Any], Callable[[Sequence[Any]], tuple]]:
-    """Return the leaves of all arguments, and the way back to (args, kwargs)."""
-    if not kwargs and all(isinstance(arg, Tensor) for arg in args):
-        return list(args), lambda leaves: (tuple(leaves), {})
-    leaves, structure = qml.pytrees.flatten((args, kwargs))
-    return leaves, lambda found: qml.pytrees.unflatten(found, structure)
+# -- recording ------------------------------------------------------------------------------------
+
+
+class _Plain:
+    """A call that cannot be recorded: runs as the QNode."""
+
+    def __init__(self, qnode: qml.QNode) -> None:
+        self.qnode = qnode
+
+
+def _recorded(qnode: qml.QNode, arguments: _Arguments) -> tuple[Any, Any]:
+    """Return a record, and the results of this call, which are the QNode's."""
+    results = qnode(*arguments.args, **arguments.kwargs)
+    numeric = not any(isinstance(leaf, Tensor) for leaf in _leaves(results))
+    try:
+        record: Any = _Record(qnode, arguments, numeric)
+        again = record(arguments.leaves)
+        if not _agree(results, again):
+            raise Unrecordable("the recording computes something else")
+    except Unrecordable:
+        record = _always(qnode, arguments)
+    return record, results
+
+
+def _always(qnode: qml.QNode, arguments: _Arguments) -> Callable[[Sequence[Any]], Any]:
+    """Return a record that runs the QNode."""
+    floats = [isinstance(o, Tensor) for o in arguments.originals]
+
+    def call(leaves: Sequence[Tensor]) -> Any:
+        given = [
+            leaf if is_tensor else (leaf.item() if not leaf.ndim else leaf.numpy())
+            for leaf, is_tensor in zip(leaves, floats, strict=True)
+        ]
+        args, kwargs = arguments.filled(given)
+        return qnode(*args, **kwargs)
+
+    return call
+
+
+def _leaves(results: Any) -> list[Any]:
+    if isinstance(results, dict):
+        results = list(results.values())
+    if isinstance(results, (list, tuple)):
+        return [leaf for part in results for leaf in _leaves(part)]
+    return [results]
+
+
+def _agree(results: Any, again: Any) -> bool:
+    pairs = list(zip(_leaves(results), _leaves(again), strict=False))
+    if len(_leaves(results)) != len(_leaves(again)):
+        return False
+    for one, other in pairs:
+        a, b = (torch.as_tensor(v).detach().cpu() for v in (one, other))
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        if not torch.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True):
+            return False
+    return True
+
+
+class _Source(NamedTuple):
+    """A tensor of the replay, or a constant."""
+
+    at: int
+    constant: Tensor | None = None
+
+    def take(self, made: Sequence[Tensor]) -> Tensor:
+        return made[self.at] if self.constant is None else self.constant
 
 
 class _Record:
     """One structure, for arguments of given shapes."""
 
-    def __init__(self, qnode: qml.QNode, leaves: list[Any], build: Callable) -> None:
-        self.device: StatevectorDevice = qnode.device
-        variable = [leaf for leaf in leaves if _varies(leaf)]
-        self.on = self.device.torch_device or (
-            variable[0].device if variable else torch.device("cpu")
+    def __init__(self, qnode: qml.QNode, arguments: _Arguments, numeric: bool) -> None:
+        device: StatevectorDevice = qnode.device
+        self.numeric = numeric
+        leaves = [leaf.detach().requires_grad_(leaf.requires_grad) for leaf in arguments.leaves]
+        recorder = Recorder(leaves)
+        args, kwargs = arguments.filled(leaves)
+        with recorder, AnnotatedQueue() as queue:
+            self._shape = qnode.func(*args, **kwargs)
+            tape = ready(QuantumScript.from_queue(queue), device)
+            place = device.place(tape)
+            reading = read(tape, place)
+            self.measurements = [mp.map_wires(place) for mp in tape.measurements]
+            simulation = device.planned(tape, place, reading)
+        for mp in tape.measurements:
+            numbers = [] if mp.obs is None else [*mp.obs.data, *(mp.obs.pauli_rep or {}).values()]
+            if any(isinstance(number, Tensor) for number in numbers):
+                raise Unrecordable("an observable has numbers of its own")
+        self.simulation: Simulation = simulation
+        self.places = {wire: wire for wire in range(len(place))}
+        self.batch = reading.batch
+        self.on = device.torch_device
+        originals = dict(zip(map(id, leaves), arguments.originals, strict=True))
+        self.dtype = device.dtype or precision(
+            [*arguments.originals, *_constants(reading, originals)]
+            + [recorder.tensors[n] for n in recorder.captured]
         )
-        tapes, reads, probes = [], [], []
-        for probe in (_probe(leaves, 1), _probe(leaves, 2), leaves):
-            args, kwargs = build(probe)
-            with torch.no_grad(), AnnotatedQueue() as queue:
-                self._shape = qnode.func(*args, **kwargs)
-            tape = ready(QuantumScript.from_queue(queue), self.device)
-            place = self.device.place(tape)
-            tapes.append(tape)
-            reads.append(read(tape, place))
-            probes.append([leaf for leaf in probe if _varies(leaf)])
-        _same_structure(tapes, reads, place)
-        del reads[2], probes[2]  # equal numbers among those given would hide an origin
-        self.measurements = tapes[0].measurements
-        self.batch = reads[0].batch
-        scalar_map, vector_map = self._find(reads, probes)
-        measured = self.device.measured(tapes[0], place)
-        structure = circuit(tapes[0], place, len(place), measured)
-        structure = _renamed(structure, scalar_map, vector_map)
-        given = self.device.dtype, self.on
-        self._simulate = fastest(
-            lambda batch: Simulation(structure, self.measurements, place, batch, *given),
-            reads[0],
-            self.measurements,
-            self._first.features if self._first else None,
-        )
+        self._find(recorder, reading)
 
-    # -- recording --------------------------------------------------------------------------------
+    def _find(self, recorder: Recorder, reading: Reading) -> None:
+        """Find where every number comes from."""
+        wanted: list[int] = []
+        constants: list[float] = []
+        base, offset, stride = [], [], []
 
-    def _find(
-        self, reads: Sequence[Read], probes: Sequence[Sequence[Tensor]]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the origin of every number; return which row each scalar and each vector has."""
-        finder = _Finder([_numbers(probe) for probe in probes])
-        scalars, scalar_map = finder.rows([r.scalars for r in reads])
-        vectors, vector_map = finder.rows([r.vectors for r in reads], self.batch or 1)
-        # only the arguments that gates take are laid end to end, constants behind them
-        sizes = [leaf.numel() for leaf in probes[0]]
-        ends = np.cumsum([*sizes, len(finder.constants)])
-        used = np.concatenate([scalars.ravel(), vectors.ravel()])
-        owners = np.unique(np.searchsorted(ends, used, side="right")).tolist()
-        self._needed = [i for i in owners if i < len(sizes)]
-        laid = [np.arange(start, end) for start, end in zip((0, *ends[:-1]), ends, strict=True)]
-        laid = np.concatenate([np.zeros(0, int), *(laid[i] for i in owners)])
-        self._scalars, self._vectors = (
-            torch.from_numpy(np.searchsorted(laid, rows)).to(self.on)
-            for rows in (scalars[:, 0], vectors)
-        )
-        self._constants = torch.tensor(
-            list(finder.constants), dtype=self.device.dtype.to_real(), device=self.on
-        )
-        self._dense = [
-            _matrix(found, probes) for found in zip(*(r.dense for r in reads), strict=True)
-        ]
-        self._first = None
-        if reads[0].first is not None:
-            self._first = _encoded([r.first for r in reads], probes)
-        return scalar_map, vector_map
+        def position(number: int) -> int:
+            if number not in wanted:
+                wanted.append(number)
+            return wanted.index(number)
 
-    # -- running ----------------------------------------------------------------------------------
+        for value in reading.parameters:
+            if isinstance(value, Tensor):
+                number, index = recorder._origins(recorder.number(value))
+                index = index.reshape(-1)
+                steps = np.diff(index)
+                if len(steps) and (steps != steps[0]).any():
+                    number, index, steps = recorder.number(value), np.arange(len(index)), [1]
+                base.append(position(number))
+                offset.append(int(index[0]))
+                stride.append(int(steps[0]) if len(steps) else 0)
+            else:
+                numbers = np.atleast_1d(np.asarray(value, dtype=float)).tolist()
+                base.append(-1)
+                offset.append(len(constants))
+                stride.append(int(len(numbers) > 1))
+                constants += numbers
+        self._matrices = [self._source(recorder, m, position) for m in reading.matrices]
+        self._amplitudes = None
+        if reading.amplitudes is not None:
+            self._amplitudes = self._source(recorder, reading.amplitudes, position)
+        self._bases = sorted({b for b in base if b >= 0})
+        renumbered = [self._bases.index(b) if b >= 0 else len(self._bases) for b in base]
+        sizes = [recorder.tensors[wanted[b]].numel() for b in self._bases]
+        self._constants = torch.tensor(constants, dtype=self.dtype, device=self.on)
+        self._layout = Layout(
+            np.array(renumbered, dtype=np.int64), np.array(offset, dtype=np.int64),
+            np.array(stride, dtype=np.int64), [*sizes, len(constants)],
+        )  # fmt: skip
+        self._replay = recorder.replay(wanted)
+        self._captured = [(t, t.dtype, t.shape) for t in self._replay.captured.values()]
 
-    def run(self, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return one result per measurement."""
-        dtype = self.device.dtype
-        parts = [leaves[i].reshape(-1).to(self.on, dtype.to_real()) for i in self._needed]
+    def _source(self, recorder: Recorder, value: Any, position: Callable[[int], int]) -> _Source:
+        if isinstance(value, Tensor):
+            return _Source(position(recorder.number(value)))
+        return _Source(-1, torch.as_tensor(np.asarray(value)))
+
+    # -- running --------------------------------------------------------------------------------
+
+    def __call__(self, leaves: Sequence[Tensor]) -> Any:
+        """Return the results; ``None`` if the recording does not hold for these numbers."""
+        if any(t.dtype != kind or t.shape != shape for t, kind, shape in self._captured):
+            return None
+        made = self._replay(leaves)
+        if made is None:
+            return None
+        bases = [made[b] for b in self._bases]
+        on = self.on or (bases[0].device if bases else None)
+        if self.on is not None:
+            bases = [b.to(self.on) for b in bases]
         if len(self._constants):
-            parts.append(self._constants)
-        flat = parts[0] if len(parts) == 1 else torch.cat(parts) if parts else None
-        values = Values(
-            _take(flat, self._scalars),
-            _take(flat, self._vectors),
-            [found.take(leaves).to(self.on, dtype) for found in self._dense],
-            self._first and self._first.amplitudes(leaves, self.on, dtype),
-        )
-        return self._simulate(values, self.measurements, self.batch)
+            bases.append(self._constants if on is None else self._constants.to(on))
+        matrices = [m.take(made).to(on, COMPLEX[self.dtype]) for m in self._matrices]
+        amplitudes = None
+        if self._amplitudes is not None:
+            amplitudes = checked(self._amplitudes.take(made).to(on), self.dtype)
+        values = Values(self._layout, bases, amplitudes, matrices, self.batch, self.dtype)
+        results = self.simulation(values, self.measurements, self.places)
+        if self.numeric:
+            results = tuple(result.detach().cpu().numpy() for result in results)
+        return self._shaped(results)
 
-    def output(self, results: tuple[Tensor, ...]) -> Any:
+    def _shaped(self, results: Sequence[Any]) -> Any:
         """Return results as the quantum function returns its measurements."""
         if isinstance(self._shape, MeasurementProcess):
             return results[0]
-        if isinstance(self._shape, (list, tuple)):
+        if isinstance(self._shape, (list, tuple)) and len(self._shape) == len(results):
             return type(self._shape)(results)
         _, structure = qml.pytrees.flatten(
             self._shape, is_leaf=lambda x: isinstance(x, MeasurementProcess)
@@ -196,133 +384,6 @@ class _Record:
         return qml.pytrees.unflatten(results, structure)
 
 
-def _renamed(structure: Circuit, scalars: np.ndarray, vectors: np.ndarray) -> Circuit:
-    """Let parameters that share their origin share their row."""
-
-    def renamed(ref: Ref | None) -> Ref | None:
-        return ref and Ref(ref.batched, int((vectors if ref.batched else scalars)[ref.row]))
-
-    gates = [
-        replace(gate, factors=tuple((factor, renamed(ref)) for factor, ref in gate.factors))
-        for gate in structure.gates
-    ]
-    return replace(structure, gates=gates)
-
-
-def _take(flat: Tensor | None, index: Tensor) -> Tensor | None:
-    if not index.numel():
-        return None
-    return flat.index_select(0, index.view(-1)).view(index.shape)  # type: ignore[union-attr]
-
-
-def _probe(leaves: Sequence[Any], seed: int) -> list[Any]:
-    """Return the arguments with other numbers in place of those that may vary."""
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for leaf in leaves:
-        if _varies(leaf):
-            dtype = torch.complex128 if leaf.is_complex() else torch.float64
-            numbers = torch.rand(leaf.shape, generator=generator, dtype=torch.float64) + 0.1
-            leaf = numbers.to(leaf.device, dtype)
-        made.append(leaf)
-    return made
-
-
-def _numbers(probe: Sequence[Tensor]) -> np.ndarray:
-    parts = [leaf.cpu().numpy().real.reshape(-1) for leaf in probe]
-    return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def _same_structure(tapes: Sequence[QuantumScript], reads: Sequence[Read], place: dict) -> None:
-    for tape, found in zip(tapes[1:], reads[1:], strict=True):
-        pairs = list(zip(tapes[0].measurements, tape.measurements, strict=False))
-        if found.key != reads[0].key or len(tape.measurements) != len(tapes[0].measurements):
-            raise CircuitError(DEPENDS)
-        if any(type(a) is not type(b) or type(a.obs) is not type(b.obs) for a, b in pairs):
-            raise CircuitError(DEPENDS)
-        if not all(qml.equal(a, b) for a, b in pairs):
-            raise CircuitError(COMPUTED.format(what="a measurement"))
-
-
-class _Finder:
-    """Finds numbers of a tape among the numbers of the arguments, in two recordings at once."""
-
-    def __init__(self, flat: Sequence[np.ndarray]) -> None:
-        self.flat = flat
-        self.sorted = np.argsort(flat[0], kind="stable")
-        self.constants: dict[float, int] = {}  # number -> its row, behind the arguments
-
-    def rows(
-        self, values: Sequence[Sequence[Any]], width: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the different origins, each (width,) rows, and which of them each value has."""
-        one, two = (np.array([_array(v) for v in found]).reshape(-1) for found in values)
-        if not one.size:
-            return np.zeros((0, width), int), np.zeros(0, int)
-        size = len(self.flat[0])
-        place = np.searchsorted(self.flat[0], one, sorter=self.sorted).clip(0, max(size - 1, 0))
-        rows = self.sorted[place] if size else np.zeros(len(one), int)
-        hit = (self.flat[0][rows] == one) & (self.flat[1][rows] == two) if size else one != one
-        for i in np.flatnonzero(~hit):
-            if one[i] != two[i]:
-                raise CircuitError(COMPUTED.format(what="a gate"))
-            rows[i] = self.constants.setdefault(float(one[i]), size + len(self.constants))
-        origins, which = np.unique(rows.reshape(-1, width), axis=0, return_inverse=True)
-        return origins, which.ravel()
-
-
-def _array(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-
-
-class _Whole(NamedTuple):
-    """A matrix or states that are an argument as it is, or a constant."""
-
-    leaf: int
-    constant: Tensor | None = None
-
-    def take(self, leaves: Sequence[Tensor]) -> Tensor:
-        return leaves[self.leaf] if self.constant is None else self.constant
-
-
-class _Encoded(NamedTuple):
-    """States that an amplitude encoding takes: ``features`` numbers each, perhaps normalised."""
-
-    whole: _Whole
-    features: int
-    normalize: bool = False
-
-    def amplitudes(
-        self, leaves: Sequence[Tensor], device: torch.device, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the columns that a program takes."""
-        columns = amplitudes(self.whole.take(leaves).to(device), dtype)
-        return columns / torch.linalg.vector_norm(columns, dim=0) if self.normalize else columns
-
-
-def _matrix(found: Sequence[Any], probes: Sequence[Sequence[Tensor]]) -> _Whole:
-    one, two = map(_array, found)
-    if np.array_equal(one, two):
-        return _Whole(-1, torch.from_numpy(one))
-    for i, leaves in enumerate(zip(*probes, strict=True)):
-        if all(np.array_equal(_array(a), b) for a, b in zip(leaves, (one, two), strict=True)):
-            return _Whole(i)
-    raise CircuitError(COMPUTED.format(what="a matrix"))
-
-
-def _encoded(found: Sequence[Any], probes: Sequence[Sequence[Tensor]]) -> _Encoded:
-    """Find the argument that an amplitude encoding takes, as it is or padded and normalised."""
-    one, two = (np.atleast_2d(_array(f)) for f in found)
-    if np.array_equal(one, two):
-        return _Encoded(_Whole(-1, torch.from_numpy(one)), one.shape[1])
-    for i, leaves in enumerate(zip(*probes, strict=True)):
-        rows = [_array(leaf).reshape(-1, leaf.shape[-1]) if leaf.dim() else None for leaf in leaves]
-        if rows[0] is None or len(rows[0]) != len(one) or rows[0].shape[1] > one.shape[1]:
-            continue
-        padding = ((0, 0), (0, one.shape[1] - rows[0].shape[1]))
-        padded = [np.pad(r, padding) for r in rows]
-        scaled = [p / np.linalg.norm(p, axis=1, keepdims=True) for p in padded]
-        for normalize, tried in ((False, padded), (True, scaled)):
-            if all(np.allclose(a, b, atol=1e-12) for a, b in zip(tried, (one, two), strict=True)):
-                return _Encoded(_Whole(i), rows[0].shape[1], normalize)
-    raise CircuitError(COMPUTED.format(what="an amplitude encoding"))
+def _constants(reading: Reading, originals: dict[int, Any]) -> list[Any]:
+    """Return the numbers on a tape that are no tensors."""
+    return [value for value in reading.values if not isinstance(value, Tensor)]
