@@ -202,13 +202,6 @@ class _Arguments:
 # -- recording ------------------------------------------------------------------------------------
 
 
-class _Plain:
-    """A call that cannot be recorded: runs as the QNode."""
-
-    def __init__(self, qnode: qml.QNode) -> None:
-        self.qnode = qnode
-
-
 def _recorded(qnode: qml.QNode, arguments: _Arguments) -> tuple[Any, Any]:
     """Return a record, and the results of this call, which are the QNode's."""
     results = qnode(*arguments.args, **arguments.kwargs)
@@ -337,7 +330,7 @@ class _Record:
         self._constants = torch.tensor(constants, dtype=self.dtype, device=self.on)
         self._layout = Layout(
             np.array(renumbered, dtype=np.int64), np.array(offset, dtype=np.int64),
-            np.array(stride, dtype=np.int64), [*sizes, len(constants)],
+            np.array(stride, dtype=np.int64), [*sizes, *([len(constants)] if constants else [])],
         )  # fmt: skip
         self._replay = recorder.replay(wanted)
         self._captured = [(t, t.dtype, t.shape) for t in self._replay.captured.values()]

@@ -255,6 +255,8 @@ class _Run:
     def _matrices(self, given: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the table and the entries of constant and given matrices."""
         self.slots = self.lowered.slots
+        if not given and self.kind in self.lowered.constants:
+            return self.lowered.constants[self.kind]
         rows, parts, at = [], [], 0
         for entry, operation in self.lowered.matrices:
             matrix = operation.matrix
@@ -269,11 +271,14 @@ class _Run:
         if not all(is_unitary(matrix, tolerance) for matrix in given):
             self._keep_all()
         entries = np.concatenate(parts) if parts else np.zeros(1, complex)
-        return (
+        made = (
             np.array(rows, dtype=np.int64).reshape(-1, 4),
             np.ascontiguousarray(entries.real, dtype=self.kind),
             np.ascontiguousarray(entries.imag, dtype=self.kind),
         )
+        if not given:
+            self.lowered.constants[self.kind] = made
+        return made
 
     def _keep_all(self) -> None:
         """Keep the states before all given matrices: walking back cannot undo one of them."""
@@ -351,7 +356,11 @@ class _Run:
         """Return the gradients of the rows and of the final states."""
         slopes = np.zeros(self.out.shape, self.kind)
         seeds = np.zeros((0, 2, self.circuit.size), self.kind)
-        for (first, count), gradient in zip(self.call.plan.parts, gradients, strict=False):
+        parts = self.call.plan.parts
+        if len(parts) == len(slopes) == len(gradients) and None not in gradients:
+            slopes[:, : self.batch] = _array(torch.stack(gradients)).reshape(len(parts), -1)
+            parts = []
+        for (first, count), gradient in zip(parts, gradients, strict=False):
             if gradient is not None:
                 rows = slice(first, first + (count or 1))
                 slopes[rows, : self.batch] += _array(gradient).reshape(self.batch, -1).T
@@ -365,14 +374,10 @@ class _Run:
 
     def _of_bases(self, shared: np.ndarray, batched: np.ndarray) -> list[np.ndarray | None]:
         """Return the gradients of all bases, each in one row."""
-        sources = self.numbers.sources
         flat = np.zeros(len(self.numbers.flat))
-        alone = sources[:, 2] < 0
-        np.add.at(flat, sources[alone, 0], shared[alone])
-        samples = np.arange(self.batch)
-        for offset, stride, row in sources[~alone].tolist():
-            flat[offset + stride * samples] += batched[row, : self.batch]
-        return list(np.split(flat, self.call.layout.ends)) if self.call.bases else []
+        _kernels().gather(self.numbers.sources, shared, batched, self.batch, flat)
+        ends = self.call.layout.ends
+        return list(np.split(flat, ends)) if len(ends) else [flat] * self.call.bases
 
 
 def _like(gradient: np.ndarray | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
@@ -386,7 +391,10 @@ COMPLEX_OF = {np.float32: np.complex64, np.float64: np.complex128}
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().resolve_conj().resolve_neg().numpy()
+    tensor = tensor.detach()
+    if tensor.is_complex() or tensor.is_neg():
+        tensor = tensor.resolve_conj().resolve_neg()
+    return tensor.numpy()
 
 
 @cache

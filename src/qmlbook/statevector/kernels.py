@@ -529,3 +529,15 @@ def _collect(ad_re, ad_im, circuit, numbers, tables, sample, count, gradient):
             for lane in range(count):
                 gradient.a_re[a, sample + lane] = ad_re[circuit.initial[a] + lane]
                 gradient.a_im[a, sample + lane] = ad_im[circuit.initial[a] + lane]
+
+
+@_cached
+def gather(sources, shared, batched, batch, flat):
+    """Add the slopes of angles to the gradients of the parameters that they are made of."""
+    for angle in range(len(sources)):
+        offset, stride, row = sources[angle, 0], sources[angle, 1], sources[angle, 2]
+        if row < 0:
+            flat[offset] += shared[angle]
+        else:
+            for sample in range(batch):
+                flat[offset + stride * sample] += batched[row, sample]

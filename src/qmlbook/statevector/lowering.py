@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -146,6 +146,7 @@ class Lowered:
         matrices: first entry in the table and operation of every matrix.
         order: row of every basis state.
         slots: states that are kept, before constant matrices that are not unitary.
+        constants: the entries of matrices, where none is given, for each precision.
     """
 
     circuit: Circuit
@@ -153,6 +154,7 @@ class Lowered:
     matrices: list[tuple[int, Operation]]
     order: np.ndarray
     slots: int
+    constants: dict = field(default_factory=dict)
 
 
 def lower(
