@@ -2,9 +2,10 @@
 
 # The first supported Python on the path; `make PYTHON=/path/to/python` takes another.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 python,$(shell \
-  $(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) and print(sys.executable)' \
+  $(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) and print("$(name)")' \
   2>/dev/null)))
 UV ?= uv
+# Relative, like every path here: the folder of the checkout may have any name.
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,30 +15,45 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no
 PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: book test determinism bench evidence readme clean lock
+.PHONY: book test test-all contracts determinism bench evidence readme clean lock
 
 # Runs the chapters that changed, builds the pages, says where they are.
 book: $(READY)
 	@$(BIN)/qmlbook build
 
-# Everything that must hold, the cheapest first.
-test: $(READY)
-	@echo "== style"
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check .
+# Everything that a change must keep, the cheapest first.
+test: contracts
 	@echo "== library"
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) -m "not slow and not nightly"
 	@echo "== reference vectors"
 	@$(BIN)/qmlbook vectors tests/vectors/*.json
 	@echo "== stored runs, made again"
 	@set -e; for paper in $(notdir $(wildcard data/results/*)); do \
 	  $(BIN)/qmlbook sweep --verify $$paper --profile quick --cheapest --sample 6; done
-	@echo "== chapters, run again and compared with their references"
-	@$(BIN)/qmlbook check
 	@echo "== book"
 	@$(BIN)/qmlbook build
+	@echo "== chapters, compared with their references"
+	@$(BIN)/qmlbook check
 	@echo "== chapter pipeline, environment and pages"
-	@$(PYTEST) -m slow
+	@$(PYTEST) -m "slow and not nightly"
+
+# And what takes long and seldom tells more, every night: each cell run again by nbval, every
+# notebook graded, each page in both themes at both widths.
+test-all: test
+	@echo "== references, run again by nbval"
+	@$(BIN)/qmlbook check --nbval
+	@echo "== the long tail"
+	@$(PYTEST) -m nightly
+
+# What tools can tell without running anything: style, floors and circles of imports, types, and
+# code that nothing uses.
+contracts: $(READY)
+	@echo "== contracts"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@said=$$($(BIN)/lint-imports --no-logo --no-cache) || { echo "$$said"; exit 1; }
+	@$(BIN)/python scripts/unused.py
+	@$(BIN)/mypy --no-error-summary
 
 # The references again, on other code paths of torch and with other numbers of threads:
 # `make determinism CHAPTERS="evidence klssl"` for some of them. Two cores are enough: chapters
@@ -46,7 +62,7 @@ determinism: $(READY)
 	@failed=; for cpu in default avx2; do for threads in 1 2; do \
 	  setting="ATEN_CPU_CAPABILITY=$$cpu OMP_NUM_THREADS=$$threads MKL_NUM_THREADS=$$threads"; \
 	  echo "== $$setting"; \
-	  env $$setting $(BIN)/qmlbook check --jobs $$((3 - threads)) $(CHAPTERS) || failed="$$failed, $$cpu $$threads"; \
+	  env $$setting $(BIN)/qmlbook check --nbval --jobs $$((3 - threads)) $(CHAPTERS) || failed="$$failed, $$cpu $$threads"; \
 	done; done; test -z "$$failed" || { echo "Not the same with$${failed#,}"; exit 1; }
 
 # The library's speed beside what one would use instead.
@@ -65,11 +81,11 @@ readme: $(READY)
 	  page = pathlib.Path('README.md'); page.write_text(report.with_papers_table(page.read_text()))"
 
 clean:
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
 
 $(READY): requirements.lock pyproject.toml
 	$(if $(PYTHON),,$(error No Python 3.11, 3.12 or 3.13 found; install one or name it: make PYTHON=/path/to/python))
-	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@test -x $(BIN)/pip || "$(PYTHON)" -m venv --clear $(VENV)
 	@echo "== installing $$(grep -c == requirements.lock) packages into $(VENV), some minutes the first time"
 	@$(PIP) -r requirements.lock
 	@$(PIP) --no-deps -e .
@@ -79,7 +95,7 @@ $(READY): requirements.lock pyproject.toml
 # that belong to one build of torch stay out: pip adds those that the reader's build asks for.
 lock:
 	@cp requirements.lock .lock.part
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
+	@"$(UV)" pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
 	  --no-annotate --no-emit-index-url --no-emit-find-links -o .lock.part pyproject.toml
 	@{ grep '^#' requirements.lock; grep -vE '^(#|cuda-|nvidia-|triton=)' .lock.part | \
 	  sed -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/'; } > .lock.new

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from qmlbook.fixed_point import broyden, implicit
+from qmlbook.base.rng import stream
 from qmlbook.papers.qdeq import circuits, experiment, models
 from qmlbook.papers.qdeq.layer import expand
-from qmlbook.rng import stream
+from qmlbook.papers.qdeq.solvers import broyden, implicit
 
 torch.set_num_threads(1)
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from qmlbook import backends
-from qmlbook.papers.qssl import experiment, hardware, learning, models
-from qmlbook.rng import stream
+from qmlbook.base.rng import stream
+from qmlbook.papers.qssl import experiment, hardware, models, training
 
 torch.set_num_threads(1)
 
@@ -24,8 +24,8 @@ def test_training_step(measure, network):
     changes = experiment.NETWORKS[network]
     config = replace(experiment.PUBLISHED, **changes, batches=10**6, checkpoints=())
     images = torch.from_numpy(stream(0, "images").integers(256, size=(512, 3, 32, 32)))
-    known = learning.Pictures(images.to(torch.uint8), torch.zeros(512), 255)
-    steps = learning.steps(config, 0, models.Model(config, 0), known)
+    known = training.Pictures(images.to(torch.uint8), torch.zeros(512), 255)
+    steps = training.steps(config, 0, models.Model(config, 0), known)
     measure("(g) QSSL, training step, batch 256", network, lambda: next(steps))
 
 

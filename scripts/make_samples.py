@@ -6,8 +6,9 @@ The whole sets come from the folder named by ``QMLBOOK_DATA`` or the cache, and 
 are in neither. The result is checked against the recorded checksums.
 """
 
-from qmlbook import data, paths
-from qmlbook.data.files import save_npz
+from qmlbook import data
+from qmlbook.base import paths
+from qmlbook.data.readers import save_npz
 from qmlbook.data.sets import SETS, SPLITS
 
 

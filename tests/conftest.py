@@ -1,10 +1,15 @@
-"""Fixtures that several test files share."""
+"""A home and a cache of its own for every session, and fixtures that several test files share."""
 
 import functools
 import http.server
+import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -12,6 +17,11 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# What the reader of the book has set, for the one program that works for the reader: the builder.
+READER = "QMLBOOK_TESTS_READER"
+SESSION = pytest.StashKey[tuple]()
+# The longest first, so that no process is left alone with one at the end.
+LONGEST = ("test_browser.py", "test_course.py", "test_sixth.py")
 
 # A busy machine is slow, which is no fault of what is tested, and fixtures serve all examples.
 hypothesis.settings.register_profile(
@@ -25,15 +35,70 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def contents(folder):
+    """Return the files of a folder with their sizes and times."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def pytest_configure(config):
+    """Give the session, and all that it starts, a home and a cache of its own, both empty."""
+    if READER in os.environ:  # one of several processes: they share what the first one made
+        return
+    from qmlbook import data
+
+    cache = data.cache_dir()
+    scratch = Path(tempfile.mkdtemp(prefix="qmlbook tests "))
+    ours = {name: str(scratch / "home") for name in ("HOME", "USERPROFILE")}
+    ours |= {"QMLBOOK_CACHE": str(scratch / "cache"), "MPLCONFIGDIR": str(scratch / "matplotlib")}
+    ours |= dict.fromkeys(("QMLBOOK_DATA", "QMLBOOK_ROOT", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"))
+    before = {name: os.environ.get(name) for name in ours}
+    if (browsers := Path.home() / ".cache" / "ms-playwright").is_dir():
+        os.environ.setdefault("PLAYWRIGHT_BROWSERS_PATH", str(browsers))
+    (scratch / "home").mkdir()
+    put(ours)
+    os.environ[READER] = json.dumps(before)
+    config.stash[SESSION] = (scratch, before, cache, contents(cache))
+
+
+def put(values):
+    """Set or, where the value is ``None``, remove variables of the environment."""
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def pytest_sessionfinish(session):
+    """Fail if a test wrote where the reader keeps downloads."""
+    if SESSION in session.config.stash:
+        *_, cache, before = session.config.stash[SESSION]
+        if contents(cache) != before:
+            print(f"\nFAILED: the tests changed {cache}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config):
+    """Leave nothing behind."""
+    if SESSION in config.stash:
+        scratch, before, *_ = config.stash[SESSION]
+        put(before)
+        del os.environ[READER]
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def pytest_collection_modifyitems(items):
-    """Put the longest files first, so that no process is left alone with one at the end."""
-    items.sort(key=lambda item: item.path.name not in ("test_course.py", "test_sixth.py"))
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """Return a small checkout of its own, without the reader's data."""
-    from test_chapters import Project
+    from small_project import Project
 
     monkeypatch.delenv("QMLBOOK_DATA", raising=False)
     monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))
@@ -54,11 +119,11 @@ def one_thread():
 @pytest.fixture(scope="session")
 def browser():
     """Return a browser; without one the tests are skipped, but not where changes are checked."""
-    from qmlbook import printing
-    from qmlbook.errors import QmlbookError
+    from qmlbook.base.errors import QmlbookError
+    from qmlbook.book import pdf
 
     try:
-        with printing.browser() as browser:
+        with pdf.browser() as browser:
             yield browser
     except QmlbookError as error:
         without_a_browser(error)
@@ -70,12 +135,27 @@ def without_a_browser(error):
     tell(f"the tests of the pages need a browser. {error}")
 
 
+def reader():
+    """Return the environment without what this session has of its own."""
+    theirs = json.loads(os.environ[READER])
+    env = {name: value for name, value in os.environ.items() if name not in theirs}
+    return env | {name: value for name, value in theirs.items() if value is not None}
+
+
+@pytest.fixture
+def as_reader(html, monkeypatch):
+    """Let a test see the book as its reader does, with the reader's own data if there are any."""
+    assert html
+    monkeypatch.setattr(os, "environ", reader())
+
+
 @pytest.fixture(scope="session")
 def html():
-    """Return the folder of the built book."""
-    from qmlbook import book
-
-    return book.build(root=ROOT).parent
+    """Return the folder of the built book: the reader's, made with the reader's settings."""
+    program = [sys.executable, "-m", "qmlbook.cli", "build"]
+    done = subprocess.run(program, cwd=ROOT, env=reader(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ROOT / "_build" / "html"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from qmlbook import backends
+from qmlbook.base.rng import stream
 from qmlbook.papers.c2q import circuits as c2q
 from qmlbook.papers.qssl import circuits as qssl
-from qmlbook.rng import stream
 
 TOLERANCE = {"complex64": 1e-5, "complex128": 1e-10}
 

@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-from qmlbook import apidoc, papers, paths
+from qmlbook import papers
+from qmlbook.base import paths
+from qmlbook.book.site import sphinx_docstrings
 
 ROOT = Path(__file__).resolve().parents[1]
 # Parts that their package shows under its own name, and what only commands and tests call.
@@ -28,10 +30,10 @@ def test_every_public_module_is_documented_once():
 
 
 def test_bars_and_stars_are_text():
-    assert apidoc.escaped("the norm |x| of |0> is 1") == r"the norm \|x\| of \|0> is 1"
-    assert apidoc.escaped("(*shape, 3) and 2 * 3") == r"(\*shape, 3) and 2 \* 3"
+    assert sphinx_docstrings.escaped("the norm |x| of |0> is 1") == r"the norm \|x\| of \|0> is 1"
+    assert sphinx_docstrings.escaped("(*shape, 3) and 2 * 3") == r"(\*shape, 3) and 2 \* 3"
 
 
 def test_code_and_stress_are_kept():
     for line in ("``|0>`` and `a | b`", "a *small* and a **large** one", "load_*.py", "plain"):
-        assert apidoc.escaped(line) == line
+        assert sphinx_docstrings.escaped(line) == line

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from qmlbook.augment import (
+from qmlbook.base.errors import UsageError
+from qmlbook.base.rng import stream
+from qmlbook.papers.shared.crops import (
     RATIO,
     SCALE,
     Colours,
@@ -20,8 +22,6 @@ from qmlbook.augment import (
     draw_crops,
     draw_warps,
 )
-from qmlbook.errors import UsageError
-from qmlbook.rng import stream
 
 
 @given(

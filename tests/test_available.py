@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from qmlbook import papers
-from qmlbook.errors import QmlbookError
+from qmlbook.base.errors import QmlbookError
 from qmlbook.evidence.claims import PUBLISHED, load
 from qmlbook.evidence.verdicts import verdicts
 

@@ -23,7 +23,7 @@ from qmlbook.backends import (
     to_qiskit,
     translate,
 )
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
 
 TOKEN = "qmlbooktest0123456789abcdefghijklmnopqrstuvwxyzTOKEN"
 EXACT = ("default.qubit", "lightning.qubit", "aer")

@@ -8,12 +8,12 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from qmlbook import chapters, contents
+from qmlbook.book import chapters
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = contents.documents(ROOT)
+DOCUMENTS = chapters.documents(ROOT)
 CHAPTERS = chapters.names(ROOT)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from qmlbook import contents
+from qmlbook.book import chapters as contents
 
 pytestmark = pytest.mark.slow
 
@@ -75,12 +75,25 @@ def show(browser):
     params=[(width, page) for width in WIDTHS for page in PAGES],
     ids=lambda where: "-".join(where),
 )
-def tab(show, site, request):
-    """Return each page in turn."""
+def tab(show, site, html, request):
+    """Return each page in turn: wide from a server, narrow from its file."""
     width, page = request.param
-    tab = show(site, page, width)
+    tab = show(html.as_uri() if width == "phone" else site, page, width)
     yield tab
     tab.close()
+
+
+def theme(width, crossed=False):
+    """Return the theme in which a width is looked at; ``crossed`` is the other pair."""
+    return "light" if (width == "desktop") != crossed else "dark"
+
+
+def accessible(tab, mode):
+    """Assert that axe-core finds nothing on a page, all of it unfolded."""
+    tab.evaluate(UNFOLD)
+    tab.wait_for_function(REACHABLE)
+    tab.evaluate(THIN)
+    assert findings(tab, mode) == []
 
 
 def findings(tab, mode):
@@ -123,12 +136,9 @@ def test_pages_fit_the_screen(tab):
     assert tab.evaluate(too_wide, width) == []
 
 
-def test_pages_are_accessible(tab):
-    tab.evaluate(UNFOLD)
-    tab.wait_for_function(REACHABLE)
-    tab.evaluate(THIN)
-    assert findings(tab, "light") == []
-    assert findings(tab, "dark") == []
+def test_pages_are_accessible(tab, request):
+    width, _ = request.node.callspec.params["tab"]
+    accessible(tab, theme(width))
 
 
 def test_figures_keep_white_paper_in_the_dark(tab):
@@ -147,10 +157,14 @@ def test_no_page_of_the_book_is_forgotten(html):
     assert looked_at <= built
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("page", PAGES)
-def test_pages_are_complete_as_files(show, html, page):
-    tab = show(html.as_uri(), page)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pages_are_complete_and_accessible_the_other_way_round(show, site, html, page, width):
+    """Narrow from the server and wide from its file, each in the other theme."""
+    tab = show(site if width == "phone" else html.as_uri(), page, width)
     complete(tab)
+    accessible(tab, theme(width, crossed=True))
     tab.close()
 
 

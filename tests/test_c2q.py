@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from qmlbook import paths
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base import paths
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.base.rng import stream
 from qmlbook.papers import count_parameters
 from qmlbook.papers.c2q import __main__ as command
-from qmlbook.papers.c2q import circuits, experiment, learning, models, weights
-from qmlbook.rng import stream
+from qmlbook.papers.c2q import circuits, experiment, models, training, weights
 
 TINY = replace(
     experiment.QUICK, n_train=200, n_test=100, source_images=320, steps=60, ansatz=4, pooling="zx"
@@ -109,12 +109,12 @@ def test_what_does_not_exist_is_refused_in_one_sentence(make, words):
 
 
 def test_labels_are_one_for_the_smaller_digit():
-    found = learning.digits((8, 9), "test", 40)
+    found = training.digits((8, 9), "test", 40)
     assert found.labels.sum() == 20
     assert found.values.shape == (40, 28, 28)
     eight = found.values[found.labels == 1][0]
     assert eight.max() <= 1
-    again = learning.digits((8, 9), "test", 2)
+    again = training.digits((8, 9), "test", 2)
     assert torch.equal(again.values[again.labels == 1][0], eight)
 
 
@@ -128,7 +128,7 @@ def test_pixels_are_averages():
 def test_all_sorts_of_features_fit_the_encodings():
     for changes in ({}, {"features": "untrained"}, {"features": "pixels"}, {"encoding": "angle"}):
         config = replace(TINY, **changes)
-        split = learning.features(config, 0)
+        split = training.features(config, 0)
         assert split.train.values.shape == (200, models.WIDTHS[config.encoding])
         assert len(split.test) == 100
 
@@ -136,9 +136,9 @@ def test_all_sorts_of_features_fit_the_encodings():
 def test_seeds_have_source_networks_of_their_own_unless_one_is_named():
     own = replace(TINY, features="untrained", source_seed=None)
     shared = replace(own, source_seed=0)
-    first, second = (learning.features(own, seed).test.values for seed in (0, 1))
+    first, second = (training.features(own, seed).test.values for seed in (0, 1))
     assert not torch.equal(first, second)
-    assert torch.equal(learning.features(shared, 1).test.values, first)
+    assert torch.equal(training.features(shared, 1).test.values, first)
 
 
 # --- quantum heads ---
@@ -204,53 +204,53 @@ def test_drawings_show_every_block():
 @pytest.mark.parametrize("optimiser", ["adam", "nesterov"])
 def test_quantum_heads_learn(optimiser):
     config = replace(TINY, features="pixels", optimiser=optimiser, stepsize=0.03)
-    split = learning.features(config, 0)
-    before = learning.train(replace(config, steps=0), 0, split.train)
-    after = learning.train(config, 0, split.train)
+    split = training.features(config, 0)
+    before = training.train(replace(config, steps=0), 0, split.train)
+    after = training.train(config, 0, split.train)
     assert len(after.costs) == 60
     assert after.costs[-10:].mean() < 0.9 * after.costs[:10].mean()
     assert after.accuracy(split.test) > before.accuracy(split.test) + 5
     scores = after.scores(split.test.values)
     assert torch.allclose(after.scores(split.test.values[:57]), scores[:57], atol=1e-12)
     assert torch.equal(
-        learning.train(config, 0, split.train).params, after.params
+        training.train(config, 0, split.train).params, after.params
     )  # the same seed, the same run
 
 
 @pytest.mark.parametrize("kind", ["1d", "dense", "linear"])
 def test_classical_heads_learn(kind):
     config = replace(TINY, head=kind, features="pixels", stepsize=0.02)
-    split = learning.features(config, 1)
-    after = learning.train(config, 1, split.train)
+    split = training.features(config, 1)
+    after = training.train(config, 1, split.train)
     assert after.accuracy(split.test) > 70
     assert torch.allclose(after.scores(split.test.values).sum(1), torch.ones(100).double())
 
 
 def test_untrained_heads_keep_the_initial_angles_of_their_seed():
     config = replace(TINY, steps=0)
-    split = learning.features(config, 0)
-    start = learning.train(config, 0, split.train).params
-    trained = learning.train(replace(config, steps=1), 0, split.train).params
+    split = training.features(config, 0)
+    start = training.train(config, 0, split.train).params
+    trained = training.train(replace(config, steps=1), 0, split.train).params
     assert (start - trained).abs().max().item() == pytest.approx(0.01, rel=1e-3)  # Adam's first
-    other = learning.train(config, 1, split.train).params
+    other = training.train(config, 1, split.train).params
     assert not torch.allclose(start, other)
 
 
 def test_batches_of_classical_heads_cover_the_first_images_once():
     config = replace(experiment.CLASSICAL, head="1d", first=150, batch_size=50, steps=3)
-    seen = torch.cat(list(learning._classical_batches(config, 0, 400)))
+    seen = torch.cat(list(training._classical_batches(config, 0, 400)))
     assert sorted(seen.tolist()) == list(range(150))
-    longer = list(learning._classical_batches(replace(config, steps=5), 0, 120))
+    longer = list(training._classical_batches(replace(config, steps=5), 0, 120))
     assert [len(batch) for batch in longer] == [50, 50, 20, 50, 50]
 
 
 def test_sources_learn_and_are_the_same_every_time():
     recipe = replace(TINY.recipe, n_train=640, epochs=2)
-    made = [learning.train_source(network(8, 0), replace(recipe, width=8), 0) for _ in range(2)]
+    made = [training.train_source(network(8, 0), replace(recipe, width=8), 0) for _ in range(2)]
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
     learnt = network(8, 0)
     learnt.load_state_dict(made[0])
-    assert learning.source_accuracy(learnt.eval(), 300) > 30
+    assert training.source_accuracy(learnt.eval(), 300) > 30
 
 
 def test_a_run_has_the_promised_metric():
@@ -291,8 +291,8 @@ def test_stored_networks_are_the_ones_that_were_trained():
         assert line == f"{digest}  {name}\n"
     assert files == sorted(f"source-{w}-{s}.safetensors" for w in (256, 8) for s in range(10))
     for width in (256, 8):
-        made = learning.source(learning.Recipe(width), 3)
-        assert learning.source_accuracy(made, 1000) > 85
+        made = training.source(training.Recipe(width), 3)
+        assert training.source_accuracy(made, 1000) > 85
 
 
 def test_damaged_weights_are_refused(tmp_path, monkeypatch):
@@ -318,15 +318,22 @@ def test_weights_are_kept_in_half_precision_only_if_they_are_stored():
 def test_the_command_says_what_is_wrong(capsys):
     assert command.main(["--seeds", "0"]) == 2
     assert "seeds must be 1 or more" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as caught:
-        command.main(["--width", "7"])
-    assert caught.value.code == 2
+    assert command.main(["--width", "7"]) == 2
+    assert "invalid choice: 7" in capsys.readouterr().err
 
 
-def test_the_command_leaves_stored_networks_alone(capsys):
+def test_the_command_leaves_stored_networks_alone_and_downloads_nothing(
+    capsys, monkeypatch, tmp_path
+):
+    monkeypatch.delenv("QMLBOOK_DATA", raising=False)
+    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path))
+    monkeypatch.setenv("QMLBOOK_DATA_URL", "http://127.0.0.1:9")
     before = weights.path(8, 0).read_bytes()
     assert command.main(["--width", "8", "--seeds", "1"]) == 0
-    assert "width 8, seed 0: stored, test accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "width 8, seed 0: stored, test accuracy" in said
+    assert said.endswith(" on 3,000 of 10,000 images\n")
+    assert not list(tmp_path.iterdir())
     assert weights.path(8, 0).read_bytes() == before
 
 

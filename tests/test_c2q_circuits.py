@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pennylane import numpy as pnp
 
-from qmlbook import vectors
-from qmlbook.errors import UsageError
+from qmlbook.base.errors import UsageError
+from qmlbook.papers import vectors
 from qmlbook.papers.c2q import circuits, descent, losses
 
 # --- an independent simulation: gates as words, wire 0 in the most significant bit ----------------

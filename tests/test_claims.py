@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from qmlbook import papers
-from qmlbook.errors import QmlbookError
+from qmlbook.base.errors import QmlbookError
 from qmlbook.evidence.claims import Claim, load, load_claims
 
 VALUE = {

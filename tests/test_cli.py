@@ -134,10 +134,6 @@ def test_reports_and_records_are_written_to_files(monkeypatch, capsys, tmp_path)
         assert (status, out) == (0, "")
         assert (tmp_path / "new" / "x.csv").read_bytes() == shown.encode()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.csv"]
-    status, _, err = call(monkeypatch, capsys, "records", "qssl", "--to", tmp_path)
-    assert status == 1
-    assert str(tmp_path) in err
-    assert len(err.strip().splitlines()) == 1
 
 
 def complete(words):
@@ -230,13 +226,91 @@ def test_parameters_are_written_as_two_words_or_with_an_equals_sign():
 
 def test_start_up_imports_nothing_heavy():
     heavy = ("torch", "pennylane", "matplotlib", "scipy", "sklearn", "papermill", "sphinx")
-    code = f"import sys, qmlbook.cli; print([m for m in {heavy!r} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    heavy += ("numpy", "pandas", "yaml", "rich", "pydantic", "asyncio", "requests")
+    code = f"""
+import atexit, sys
+atexit.register(lambda: print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr))
+from qmlbook.cli import main
+main()
+"""
+    for words in (["--help"], ["--version"], ["sweep", "--help"], ["data", "--help"]):
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stderr == "[]\n", words
 
 
-@pytest.mark.parametrize("command", ["report", "records"])
-def test_a_place_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tmp_path, command):
-    status, _, error = call(monkeypatch, capsys, command, "klssl", "--to", str(tmp_path))
-    assert status == 1
-    assert error == f"Error: --to {tmp_path}: the file cannot be written (Is a directory).\n"
+@pytest.mark.parametrize("command", ["report", "records", "pdf"])
+@pytest.mark.parametrize(
+    ("name", "why"), [("", "is no name"), (".", "is a folder"), ("new/", "is a folder")]
+)
+def test_what_is_no_file_is_refused_in_one_sentence(monkeypatch, capsys, command, name, why):
+    status, out, error = call(monkeypatch, capsys, command, "--to", name)
+    assert (status, out) == (2, "")
+    assert error == f"Error: --to {name!r} {why}; give the name of a file.\n"
+
+
+@pytest.mark.parametrize("name", ["", "-"])
+def test_a_course_goes_to_a_folder(monkeypatch, capsys, name):
+    status, out, error = call(monkeypatch, capsys, "course", "--to", name)
+    assert (status, out) == (2, "")
+    assert error == f"Error: --to {name!r} is no folder; give the name of one.\n"
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    to = tmp_path / "file" / "report.txt"
+    status, out, error = call(monkeypatch, capsys, "report", "qssl", "--to", to)
+    assert (status, out) == (1, "")
+    assert error == f"Error: --to {to}: the file cannot be written (Not a directory).\n"
+
+
+def test_a_dash_is_standard_output_and_a_link_stays(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    _, shown, _ = call(monkeypatch, capsys, "records", "qssl", "--format", "json")
+    status, out, _ = call(monkeypatch, capsys, "records", "qssl", "--format", "json", "--to", "-")
+    assert (status, out) == (0, shown)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "link").symlink_to("target")
+    call(monkeypatch, capsys, "records", "qssl", "--format", "json", "--to", "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == shown.encode()
+
+
+def test_the_name_of_standard_output_is_not_replaced(tmp_path):
+    code = "import sys; sys.argv[0] = 'qmlbook'; print('before', flush=True)\n"
+    code += "from qmlbook.cli import main; main()"
+    words = ["records", "contextuality", "--to", "/dev/stdout"]
+    with open(tmp_path / "out", "w") as out:
+        subprocess.run([sys.executable, "-c", code, *words], stdout=out, check=True)
+    lines = (tmp_path / "out").read_text("utf-8").splitlines()
+    assert lines[0] == "before"
+    assert lines[1].startswith("paper,")
+
+
+def test_a_pdf_goes_to_standard_output_and_progress_elsewhere(monkeypatch, capsysbinary):
+    from qmlbook.book import pdf
+
+    def printed(to, *, echo, **_):
+        echo("printing")
+        to.write_bytes(b"%PDF \xff")
+
+    monkeypatch.setattr(pdf, "pdf", printed)
+    monkeypatch.setattr(sys, "argv", ["qmlbook", "pdf", "--to", "-"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert (stop.value.code, *capsysbinary.readouterr()) == (0, b"%PDF \xff", b"printing\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("report",), ("records", "klssl"), ("sweep", "klssl", "--dry-run"), ("chapters",), ("build",)],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_a_root_that_names_no_checkout_is_refused(monkeypatch, capsys, tmp_path, words, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QMLBOOK_ROOT", name)
+    status, out, error = call(monkeypatch, capsys, *words)
+    assert (status, out) == (2, "")
+    assert error.startswith(f"Error: No checkout of the book QMLBOOK_ROOT={name!r} ")
+    assert len(error.splitlines()) == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qmlbook import papers
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.evidence.cluster import Cluster
 from qmlbook.evidence.store import Store
 from qmlbook.evidence.sweep import plan, sweep

@@ -11,7 +11,8 @@ import yaml
 from torch import nn
 
 from qmlbook import papers
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.base.rng import stream
 from qmlbook.evidence.claims import load_claims
 from qmlbook.evidence.store import clean_metrics
 from qmlbook.papers.contextuality import (
@@ -19,16 +20,15 @@ from qmlbook.papers.contextuality import (
     circuits,
     counting,
     experiment,
-    learning,
     models,
     noise,
     sequences,
     square,
     tableau,
     task,
+    training,
 )
 from qmlbook.papers.contextuality.sequences import Questions
-from qmlbook.rng import stream
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -202,7 +202,7 @@ def turned(questions, n, k, seed=4):
 def test_the_cell_at_pi_is_the_exact_process(n, k):
     questions = asked("free", n, k, 30)
     exact = answered(questions)
-    odds = learning.predicted(models.HRNN(n, k).eval(), questions, exact.y)
+    odds = training.predicted(models.HRNN(n, k).eval(), questions, exact.y)
     assert torch.allclose(odds.sigmoid(), exact.p1, rtol=0, atol=1e-10)
     assert models.count_parameters(models.HRNN(n, k)) == k * math.comb(n, k)
 
@@ -228,7 +228,7 @@ def test_the_cell_is_the_circuit_at_any_angles(n, k):
     rows = torch.zeros(len(words), dtype=torch.int64)
     copies = Questions(n, k, questions.flip[rows], questions.link[rows])
     y = torch.tensor(words, dtype=torch.bool)
-    odds = learning.predicted(model, copies, y)
+    odds = training.predicted(model, copies, y)
     found = torch.where(y, odds, -odds).sigmoid().prod(1)
     table = torch.zeros(model.places.shape, dtype=torch.float64)
     table[model.places] = model.angles.detach()
@@ -245,13 +245,13 @@ def test_the_cell_is_the_circuit_at_any_angles(n, k):
 def test_gradients_of_the_angles_are_slopes(n, k):
     questions = asked("uniform", n, k, 8, blocks=2)
     y, model, h = answered(questions).y, turned(questions, n, k).train(), 1e-6
-    (gradient,) = torch.autograd.grad(learning.log_loss(model(questions, y), y), model.angles)
+    (gradient,) = torch.autograd.grad(training.log_loss(model(questions, y), y), model.angles)
     assert gradient.abs().min() > 1e-4
     for entry in range(len(gradient)):
         values = []
         for step in (h, -h):
             model.angles.data[entry] += step
-            values.append(learning.log_loss(model(questions, y), y).item())
+            values.append(training.log_loss(model(questions, y), y).item())
             model.angles.data[entry] -= step
         slope = (values[0] - values[1]) / (2 * h)
         assert gradient[entry].item() == pytest.approx(slope, rel=1e-5, abs=1e-7)
@@ -281,15 +281,15 @@ def test_no_model_looks_ahead(name):
     model = models.build(EVERY[name], 3).eval()
     questions, other = asked("free", 3, 2, 12), asked("free", 3, 2, 12, seed=9)
     y = torch.from_numpy(stream(5, "y").integers(2, size=(12, 12)) == 1)
-    odds = learning.predicted(model, questions, y)
+    odds = training.predicted(model, questions, y)
     for step in range(12):
-        prefix = learning.predicted(model, questions.until(step + 1), y[:, : step + 1])
+        prefix = training.predicted(model, questions.until(step + 1), y[:, : step + 1])
         torch.testing.assert_close(prefix, odds[:, : step + 1], rtol=0, atol=1e-9)
         # Neither the answer to this question nor anything later counts.
         changed = torch.cat([y[:, :step], ~y[:, step:]], dim=1)
         flip = torch.cat([questions.flip[:, : step + 1], other.flip[:, step + 1 :]], dim=1)
         link = torch.cat([questions.link[:, : step + 1], other.link[:, step + 1 :]], dim=1)
-        found = learning.predicted(model, Questions(3, 2, flip, link), changed)[:, step]
+        found = training.predicted(model, Questions(3, 2, flip, link), changed)[:, step]
         torch.testing.assert_close(found, odds[:, step], rtol=0, atol=1e-9)
 
 
@@ -299,7 +299,7 @@ def test_trained_models_use_what_was_answered(name):
     y = answered(questions).y
     changed = y.clone()
     changed[:, 0] = ~y[:, 0]
-    odds = [learning.predicted(model, questions, each) for each in (y, changed)]
+    odds = [training.predicted(model, questions, each) for each in (y, changed)]
     assert (odds[0] - odds[1])[:, 1:].abs().max() > 1e-6
 
 
@@ -393,7 +393,7 @@ class Exact(nn.Module):
 @pytest.mark.parametrize(("n", "k"), [(3, 2), (4, 3)])
 def test_the_exact_model_is_perfect(n, k):
     questions = asked("uniform", n, k, 200)
-    found = learning.score(Exact(), questions, answered(questions), stream(1, "own"))
+    found = training.score(Exact(), questions, answered(questions), stream(1, "own"))
     assert found["kl"] == pytest.approx(0, abs=1e-9)
     assert found["gain"] > 1
     for name in ("kl_share", "forced_error", "sequence_error", "leak"):
@@ -404,7 +404,7 @@ def test_the_exact_model_is_perfect(n, k):
 def test_the_coin_loses_what_is_not_chance():
     questions = asked("uniform", 3, 2, 4000)
     exact = answered(questions)
-    found = learning.score(models.Memoryless("half"), questions, exact, stream(1, "own"))
+    found = training.score(models.Memoryless("half"), questions, exact, stream(1, "own"))
     entropies = -(torch.xlogy(exact.p1, exact.p1) + torch.xlogy(1 - exact.p1, 1 - exact.p1))
     floor = entropies.sum(1).mean().item() / math.log(2)
     assert found["kl"] == pytest.approx(12 - floor, abs=1e-9)
@@ -419,7 +419,7 @@ def test_the_coin_loses_what_is_not_chance():
 def test_scores_of_a_mixture_by_hand():
     questions = asked("uniform", 3, 3, 50)
     exact = answered(questions)
-    found = learning.score(Exact(0.8), questions, exact, stream(1, "own"))
+    found = training.score(Exact(0.8), questions, exact, stream(1, "own"))
     p1 = exact.p1.numpy()
     forced = (p1 < 1e-5) | (p1 > 1 - 1e-5)
     q1 = 0.8 * p1 + 0.1
@@ -431,7 +431,7 @@ def test_scores_of_a_mixture_by_hand():
     assert forced.any()
     assert found["leak"] == pytest.approx(0.1)
     assert found["forced_error"] == found["sequence_error"] == 0
-    coin = learning.divergence(torch.zeros(exact.p1.shape).double(), exact)
+    coin = training.divergence(torch.zeros(exact.p1.shape).double(), exact)
     assert found["gain"] == pytest.approx(coin - kl)
     assert found["kl_share"] == pytest.approx(kl / coin)
     assert found["validity"] < 1
@@ -444,7 +444,7 @@ def test_errors_at_forced_answers_are_counted():
 
     questions = asked("uniform", 3, 2, 100)
     exact = answered(questions)
-    found = learning.score(Wrong(), questions, exact, stream(1, "own"))
+    found = training.score(Wrong(), questions, exact, stream(1, "own"))
     assert found["forced_error"] == 1
     assert found["sequence_error"] == ((exact.p1 - 0.5).abs() > 0.4).any(1).double().mean()
     assert found["leak"] == pytest.approx(1 / (1 + math.exp(-5)))
@@ -452,20 +452,20 @@ def test_errors_at_forced_answers_are_counted():
 
 def test_own_answers_are_fed_back():
     questions = asked("free", 3, 2, 300)
-    own = learning.answers(Exact(), questions, stream(1, "own"))
-    assert learning.validity(own, questions) == 1
-    likelier = learning.answers(Exact(), questions, None)
+    own = training.answers(Exact(), questions, stream(1, "own"))
+    assert training.validity(own, questions) == 1
+    likelier = training.answers(Exact(), questions, None)
     judged = sequences.judge(questions, likelier)
     assert judged.possible.all()
     assert not (likelier & (judged.p1 < 0.4)).any()
-    assert learning.validity(torch.zeros_like(own), questions) < 1
+    assert training.validity(torch.zeros_like(own), questions) < 1
 
 
 def test_a_fixed_table_is_never_impossible_on_whole_blocks_of_three():
     table = models.Memoryless("table")
     for n, kind, valid in ((3, "uniform", True), (3, "free", False), (4, "uniform", False)):
         questions = asked(kind, n, 2, 1000)
-        validity = learning.validity(learning.answers(table, questions, None), questions)
+        validity = training.validity(training.answers(table, questions, None), questions)
         assert (validity == 1) is valid
 
 
@@ -480,7 +480,7 @@ def test_the_k_hrnn_learns():
     assert found["validity"] == 1
     assert found["curve"][0] > 1
     assert found["curve"][-1] < 1e-3
-    assert len(found["curve"]) == learning.POINTS + 1
+    assert len(found["curve"]) == training.POINTS + 1
 
 
 @pytest.mark.parametrize("model", ["gru", "lstm", "transformer", "binary"])
@@ -501,15 +501,15 @@ def test_variants_share_their_sequences():
     for changes in ({"width": 4}, {"model": "lstm"}, {"model": "hrnn", "width": 0}):
         other = replace(TINY, **changes)
         for seed, same in ((3, True), (4, False)):
-            (a, x), (b, y) = learning.test_set(TINY, 3), learning.test_set(other, seed)
+            (a, x), (b, y) = training.test_set(TINY, 3), training.test_set(other, seed)
             assert torch.equal(a.link, b.link) is same
             assert torch.equal(x.y, y.y) is same
 
 
 def test_training_that_breaks_down_is_named(monkeypatch):
-    monkeypatch.setattr(learning, "log_loss", lambda odds, y: odds.sum() * math.nan)
+    monkeypatch.setattr(training, "log_loss", lambda odds, y: odds.sum() * math.nan)
     with pytest.raises(QmlbookError, match="not finite at step 0"):
-        learning.train(TINY, 0)
+        training.train(TINY, 0)
 
 
 # --- configurations ---

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmlbook import vectors
-from qmlbook.errors import UsageError
+from qmlbook.base.errors import UsageError
+from qmlbook.base.rng import stream
+from qmlbook.papers import vectors
 from qmlbook.papers.contextuality import circuits, sharing, tableau, task
 from qmlbook.papers.contextuality import vectors as room
 from qmlbook.papers.contextuality.task import Token
-from qmlbook.rng import stream
 
 SIZES = [(2, 2), (3, 2), (4, 2), (3, 3), (4, 3), (4, 4)]
 X, Z, ONE = np.array([[0, 1], [1, 0]]), np.diag([1, -1]), np.eye(2)

@@ -13,9 +13,10 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from qmlbook import chapters, cli, course, papers
-from qmlbook.course import assignments, myst, slides
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook import cli, papers
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.book import course, execute
+from qmlbook.book.course import assignments, myst, slides
 from qmlbook.evidence.claims import load_claims
 from qmlbook.evidence.verdicts import Runs, judge, verdicts
 
@@ -88,7 +89,7 @@ more = known + 1  # the secret sum
 ```{code-cell} ipython3
 :tags: [self-check]
 
-assert more == 2
+assert more == 2, "more must be one more than known"
 ```
 
 ```{solution-end}
@@ -280,6 +281,8 @@ def test_notebooks_name_nothing_that_no_cell_defines(book, tmp_path):
     ("old", "new", "said"),
     [
         ("assert more == 2", "assert known == 1", "would pass for an empty answer"),
+        (', "more must be one more than known"', "", "needs a message .* expected of more"),
+        ("more must be one more than known", "wrong", "needs a message .* expected of more"),
         (
             "assert more == 2",
             "assert [more for more in range(3)]",
@@ -348,14 +351,14 @@ def test_slides_never_show_the_output_of_another_source(tmp_path):
     (tmp_path / "requirements.lock").write_text("")
     source = tmp_path / "book" / "tiny.md"
     source.write_text(HEAD)
-    assert chapters.executed(["tiny"], tmp_path) == {}
-    common = chapters._common_digest(tmp_path, chapters._own_data())
+    assert execute.executed(["tiny"], tmp_path) == {}
+    common = execute._common_digest(tmp_path, execute._own_data())
     stamp = {"profile": "quick", "parameters": {}}
-    stamp["fingerprint"] = chapters._digest(common.encode(), source.read_bytes())
+    stamp["fingerprint"] = execute._digest(common.encode(), source.read_bytes())
     executed.write_text(json.dumps({"metadata": {"qmlbook": stamp}}))
-    assert chapters.executed(["tiny"], tmp_path) == {"tiny": executed}
+    assert execute.executed(["tiny"], tmp_path) == {"tiny": executed}
     source.write_text(HEAD + "One word more.\n")
-    assert chapters.executed(["tiny"], tmp_path) == {}
+    assert execute.executed(["tiny"], tmp_path) == {}
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -497,61 +500,90 @@ def test_the_claims_file_of_the_page_says_what_the_page_says(tmp_path):
 
 
 @pytest.fixture
-def graded(tmp_path, monkeypatch):
-    """Return a function that has nbgrader grade what two students hand in: everything, nothing."""
-    from nbgrader.api import Gradebook
-
+def nbgrader_course(tmp_path, monkeypatch):
+    """Return a function that runs nbgrader in an empty course, and the course's folder."""
     (tmp_path / "kernel").mkdir()
-    for key, value in chapters.kernel_environment(ROOT, tmp_path / "kernel", embedded=True).items():
+    for key, value in execute.kernel_environment(ROOT, tmp_path / "kernel", embedded=True).items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("HOME", str(tmp_path))
     # nbgrader calls alembic by its name: as after `source .venv/bin/activate`.
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    (tmp_path / course.CONFIG).write_bytes(course._CONFIG_TEXT)
 
     def run(*arguments):
         command = [sys.executable, "-m", "nbgrader", *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def grade(chapter, *students):
-        name = chapter.name
-        solved = assignments.instructor(chapter)
-        given = assignments.student(solved)
-        (tmp_path / course.CONFIG).write_bytes(course._CONFIG_TEXT)
-        handed_in = {who: {"diligent": solved, "empty": given}[who] for who in students}
-        places = {f"submitted/{who}/{name}": notebook for who, notebook in handed_in.items()}
-        for place, notebook in {f"instructor/{name}": solved, **places}.items():
-            (tmp_path / place).mkdir(parents=True)
-            nbformat.write(notebook, tmp_path / place / f"{name}.ipynb")
+    return run, tmp_path
+
+
+def release(nbgrader_course, chapters):
+    """Let nbgrader make what students get; it must be what the command writes for them."""
+    run, folder = nbgrader_course
+    solved = {chapter.name: assignments.instructor(chapter) for chapter in chapters}
+    for name, notebook in solved.items():
+        (folder / "instructor" / name).mkdir(parents=True)
+        nbformat.write(notebook, folder / "instructor" / name / f"{name}.ipynb")
+    for name, notebook in solved.items():
         run("generate_assignment", name)
-        released = nbformat.read(tmp_path / "release" / name / f"{name}.ipynb", as_version=4)
-        assert text(released) == text(given)
-        run("autograde", name)
-        with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
-            found = {who: book.find_submission(name, who) for who in students}
-            return {who: (s.score, s.max_score, s.needs_manual_grade) for who, s in found.items()}
-
-    return grade
+        released = nbformat.read(folder / "release" / name / f"{name}.ipynb", as_version=4)
+        assert text(released) == text(assignments.student(notebook)), name
 
 
-@pytest.mark.slow
-def test_nbgrader_gives_full_marks_none_and_asks_a_person_for_the_rest(graded, tiny):
-    found = graded(tiny, "diligent", "empty")
-    assert found == {"diligent": (1, 3, True), "empty": (0, 3, False)}
+def grades(nbgrader_course, chapter, *students):
+    """Return what nbgrader gives two students: one hands in everything, one nothing."""
+    from nbgrader.api import Gradebook
+
+    run, folder = nbgrader_course
+    release(nbgrader_course, [chapter])
+    name, solved = chapter.name, assignments.instructor(chapter)
+    handed_in = {"diligent": solved, "empty": assignments.student(solved)}
+    for who in students:
+        place = folder / "submitted" / who / name
+        place.mkdir(parents=True)
+        nbformat.write(handed_in[who], place / f"{name}.ipynb")
+    run("autograde", name)
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
+        found = {who: book.find_submission(name, who) for who in students}
+        return {who: (s.score, s.max_score, s.needs_manual_grade) for who, s in found.items()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_nbgrader_grades_every_chapter(graded, book, name):
-    chapter = course.read(name, ROOT, book)
+def right_grades(chapter):
+    """Return the grades that the exercises of a chapter are worth."""
     cells = [cell for cell in nbgrader(assignments.instructor(chapter)) if cell.grade]
     total = sum(cell.points for cell in cells)
     checked = sum(cell.points for cell in cells if not cell.solution)
     assert total >= 2
-    expected = {"diligent": (checked, total, total > checked), "empty": (0, total, False)}
+    return {"diligent": (checked, total, total > checked), "empty": (0, total, False)}
+
+
+@pytest.mark.slow
+def test_nbgrader_gives_full_marks_none_and_asks_a_person_for_the_rest(nbgrader_course, tiny):
+    found = grades(nbgrader_course, tiny, "diligent", "empty")
+    assert found == {"diligent": (1, 3, True), "empty": (0, 3, False)}
+
+
+@pytest.mark.slow
+def test_nbgrader_grades_a_chapter(nbgrader_course, book):
+    chapter = course.read("circuits", ROOT, book)
+    assert grades(nbgrader_course, chapter, "diligent", "empty") == right_grades(chapter)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NAMES)
+def test_nbgrader_grades_every_chapter(nbgrader_course, book, name):
+    chapter = course.read(name, ROOT, book)
+    expected = right_grades(chapter)
     # Each of them has the whole chapter run; an empty notebook is tried with the quicker ones.
     students = ("diligent", "empty") if name in ("circuits", "klssl") else ("diligent",)
-    assert graded(chapter, *students) == {who: expected[who] for who in students}
+    expected = {who: expected[who] for who in students}
+    assert grades(nbgrader_course, chapter, *students) == expected
+
+
+@pytest.mark.slow
+def test_nbgrader_releases_every_chapter_without_running_it(nbgrader_course, book):
+    release(nbgrader_course, [course.read(name, ROOT, book) for name in NAMES])
 
 
 FITS = """() => {
@@ -565,12 +597,17 @@ FITS = """() => {
 }"""
 
 
+# One without training, one with many figures, one with a slider; the others at night.
+DECKS = ("circuits", "klssl", "qdeq")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.nightly] * (n not in DECKS)) for n in NAMES]
+)
+@pytest.mark.usefixtures("as_reader")
 def test_slides_fit_the_screen_and_need_no_network(browser, tmp_path, name):
-    (result,) = chapters.run([name], root=ROOT)
-    assert result.ok, result
-    assert chapters.executed([name], ROOT) == {name: result.path}
+    assert execute.executed([name], ROOT).keys() == {name}
     folder = course.write([name], to=tmp_path / "course", root=ROOT)
     tab = browser.new_page(viewport={"width": 1120, "height": 700})
     complaints, asked = [], []

@@ -28,10 +28,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from qmlbook import data, paths
-from qmlbook.data import download, files
+from qmlbook import data
+from qmlbook.base import paths
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.data import download, readers
 from qmlbook.data.sets import SETS, SPLITS, Edition, Source
-from qmlbook.errors import QmlbookError, UsageError
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once
 PREFIX = {"train": "train", "test": "t10k"}
@@ -44,7 +45,7 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.delenv("QMLBOOK_ROOT", raising=False)
     monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("QMLBOOK_DATA_URL", NOWHERE)
-    files.forget()
+    readers.forget()
 
 
 # --- small sets of random pixels ----------------------------------------------------------------
@@ -113,7 +114,7 @@ def small(monkeypatch, tmp_path):
             known = replace(known, **{extra: edition(sample, per_class)})
         monkeypatch.setitem(SETS, name, known)
         if extra == "embedded":
-            files.save_npz(root / f"{name}.npz", sample)
+            readers.save_npz(root / f"{name}.npz", sample)
     return {name: whole for name, (whole, *_) in small_world().items()}
 
 
@@ -438,7 +439,7 @@ def test_a_folder_that_is_not_there_is_named(monkeypatch, small, tmp_path):
 
 @given(array=hnp.arrays(np.uint8, hnp.array_shapes(max_dims=4, min_side=0)))
 def test_idx_round_trip(array):
-    got = files.parse_idx(idx(array))
+    got = readers.parse_idx(idx(array))
     assert got.dtype == np.uint8
     np.testing.assert_array_equal(got, array)
 
@@ -449,7 +450,7 @@ def test_idx_of_any_other_length_is_refused(array, data_):
     short = data_.draw(st.integers(0, len(content) - 1))
     for wrong in (content[:short], content + b"\0"):
         with pytest.raises(ValueError, match=r"idx|hold|buffer|offset"):
-            files.parse_idx(wrong)
+            readers.parse_idx(wrong)
 
 
 def flip(path, position):
@@ -466,7 +467,7 @@ def test_one_flipped_byte_anywhere_in_an_idx_file(small, folder, kind, position)
     bad = folder / f"MNIST/raw/train-{kind}-ubyte"
     assert data.load("mnist").provenance.source == "folder"
     flip(bad, position)
-    files.forget()  # in case the file system's clock is too coarse to show the change
+    readers.forget()  # in case the file system's clock is too coarse to show the change
     with pytest.raises(QmlbookError, match=re.escape(str(bad))):
         data.load("mnist", n=10)
     checks = {(c.split, c.ok) for c in data.verify(["mnist"]) if c.source == "folder"}
@@ -481,7 +482,7 @@ def test_one_flipped_byte_anywhere_in_an_embedded_container(small, position):
     flip(container, position)
     try:
         assert not all(c.ok for c in data.verify(["mnist"]))
-        files.forget()
+        readers.forget()
         with contextlib.suppress(QmlbookError):  # or the pixels are untouched
             x, y = first_of_each(small["mnist"]["x_train"], small["mnist"]["y_train"], 4)
             got = data.load("mnist", n=40)
@@ -509,7 +510,7 @@ def test_a_truncated_file(small, folder, kept, layout):
     put(folder, GREY_LAYOUTS[layout][1]("mnist", small["mnist"]))
     for bad in folder.iterdir():
         bad.write_bytes(bad.read_bytes()[: int(kept * bad.stat().st_size)])
-    files.forget()
+    readers.forget()
     with pytest.raises(QmlbookError, match=r"mnist|ubyte"):
         data.load("mnist", n=10)
 
@@ -537,7 +538,7 @@ def test_nothing_is_unpickled(small, folder):
     arrays = {"x_train": np.array([Trap()], object), "y_train": np.zeros(1, np.uint8)}
     for content in (npz(arrays), pickle.dumps(Trap())):
         put(folder, {"mnist.npz": content})
-        files.forget()
+        readers.forget()
         with pytest.raises(QmlbookError, match=r"mnist\.npz"):
             data.load("mnist", n=10)
     assert not (folder / "sprung").exists()
@@ -563,10 +564,10 @@ def test_verify_trusts_no_time_stamp(small, folder):
 
 def test_writing_leaves_all_or_nothing_and_is_deterministic(monkeypatch, small, tmp_path):
     target = tmp_path / "set.npz"
-    files.save_npz(target, small["mnist"])
+    readers.save_npz(target, small["mnist"])
     first = target.read_bytes()
-    files.check_container(target)
-    files.save_npz(target, small["mnist"])
+    readers.check_container(target)
+    readers.save_npz(target, small["mnist"])
     assert target.read_bytes() == first
 
     def broken(*_):
@@ -575,10 +576,10 @@ def test_writing_leaves_all_or_nothing_and_is_deterministic(monkeypatch, small, 
     monkeypatch.setattr(os, "fsync", broken)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(QmlbookError, match="No space left on device"):
-        files.save_npz(target, small["kmnist"])
+        readers.save_npz(target, small["kmnist"])
     assert sorted(tmp_path.iterdir()) == before
     assert target.read_bytes() == first
-    files.check_container(target)
+    readers.check_container(target)
 
 
 # --- status -------------------------------------------------------------------------------------

@@ -98,104 +98,105 @@ def test_the_conda_file_takes_its_versions_from_the_lock():
     assert Version("3.14") not in supported
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-def test_make_says_what_is_missing_and_stops_at_the_first_failure(tmp_path):
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that runs make in a folder whose environment only says what it is asked.
 
+    A command line of it that is in ``FAIL`` fails.
+    """
+    if not shutil.which("make"):
+        pytest.skip("make is not installed")
+    folder = tmp_path / "a checkout"
+    folder.mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copyfile(ROOT / name, folder / name)
+    for name in ("results/one", "results/two"):
+        (folder / "data" / name).mkdir(parents=True)
     # These tests may themselves be run by make, whose notes to sub-makes would change the output.
     inherited = {key: value for key, value in os.environ.items() if "MAKE" not in key}
 
+    def ready():
+        programs = folder / ".venv" / "bin"
+        programs.mkdir(parents=True)
+        for program in ("qmlbook", "ruff", "python", "mypy", "lint-imports"):
+            line = f'"{program} $*"'
+            path = programs / program
+            path.write_text(f'#!/bin/sh\necho {line} >>said\ntest {line} != "$FAIL"\n', "utf-8")
+            path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        (programs.parent / ".ready").touch()
+
     def make(*arguments, **environment):
-        return subprocess.run(
+        (folder / "said").unlink(missing_ok=True)
+        done = subprocess.run(
             ["make", *arguments],
-            cwd=tmp_path,
+            cwd=folder,
             env={**inherited, **environment},
             capture_output=True,
             text=True,
             timeout=60,
         )
+        said = folder / "said"
+        return done, said.read_text("utf-8").splitlines() if said.is_file() else []
 
-    missing = make("book", "PYTHON=")
-    assert missing.returncode == 2
-    assert "No Python 3.11, 3.12 or 3.13 found" in missing.stderr
-
-    for paper in "abcde":
-        (tmp_path / "data" / "results" / paper).mkdir(parents=True)
-
-    # With an environment that is ready, a target is what the environment's programs say.
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    for program in ("qmlbook", "ruff", "python"):
-        path = tmp_path / ".venv" / "bin" / program
-        path.write_text(f'#!/bin/sh\necho "{program} $*"\ntest "$1" != "$FAIL"\n', "utf-8")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    (tmp_path / ".venv" / ".ready").touch()
-    steps = [
-        ["ruff", "check"],
-        ["ruff", "format"],
-        ["python", "-m"],
-        ["qmlbook", "vectors"],
-        *[["qmlbook", "sweep"]] * 5,  # one for each paper with records
-        ["qmlbook", "check"],
-        ["qmlbook", "build"],
-        ["python", "-m"],
-    ]
-    for count, fail in [
-        (12, ""),
-        (2, "format"),
-        (4, "vectors"),
-        (5, "sweep"),
-        (10, "check"),
-        (11, "build"),
-    ]:
-        if fail == "check":
-            (tmp_path / ".venv" / "bin" / "ruff").write_text('#!/bin/sh\necho "ruff $*"\n')
-        done = make("test", FAIL=fail)
-        ran = re.findall("^(?:qmlbook|ruff|python) .*", done.stdout, re.MULTILINE)
-        assert [line.split()[:2] for line in ran] == steps[:count]
-        assert done.returncode == (2 if fail else 0)
-    # Nothing but the tests' own summary may come last.
-    *_, title, command = make("test").stdout.strip().splitlines()
-    assert title == "== chapter pipeline, environment and pages"
-    assert re.fullmatch(r"python -m pytest -q .* -m slow", command)
+    make.ready = ready
+    return make
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-def test_determinism_is_four_checks_and_names_those_that_fail(tmp_path):
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
-    program = tmp_path / ".venv" / "bin" / "qmlbook"
-    program.parent.mkdir(parents=True)
-    program.write_text(
-        "#!/bin/sh\n"
-        'echo "$ATEN_CPU_CAPABILITY $OMP_NUM_THREADS $MKL_NUM_THREADS: $*"\n'
-        'test "$ATEN_CPU_CAPABILITY $OMP_NUM_THREADS" != "$FAIL"\n'
-    )
-    program.chmod(0o755)
-    (tmp_path / ".venv" / ".ready").touch()
-    inherited = {key: value for key, value in os.environ.items() if "MAKE" not in key}
+def test_make_says_what_is_missing(make):
+    done, _ = make("book", "PYTHON=")
+    assert done.returncode == 2
+    assert "No Python 3.11, 3.12 or 3.13 found" in done.stderr
 
-    def make(*arguments, fail=""):
-        return subprocess.run(
-            ["make", "determinism", *arguments],
-            cwd=tmp_path,
-            env={**inherited, "FAIL": fail, "MKL_NUM_THREADS": "7"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
 
-    good = make("CHAPTERS=evidence klssl")
-    assert good.returncode == 0
-    assert [line for line in good.stdout.splitlines() if not line.startswith("==")] == [
-        f"{cpu} {threads} {threads}: check --jobs {3 - threads} evidence klssl"
-        for cpu in ("default", "avx2")
-        for threads in (1, 2)
-    ]
-    red = make(fail="default 2")
-    assert red.returncode == 2
-    assert red.stdout.count(": check --jobs") == 4  # the others are checked all the same
-    assert red.stdout.endswith("Not the same with default 2\n")
+def test_the_environment_is_made_from_the_lock(make):
+    done, _ = make("--dry-run", "book", "PYTHON=/a path/python")
+    assert done.returncode == 0
+    assert '"/a path/python" -m venv' in done.stdout
+    assert "pip install" in done.stdout
+    assert "-r requirements.lock" in done.stdout
+
+
+@pytest.mark.parametrize("target", ["contracts", "test", "test-all"])
+def test_a_target_stops_at_the_first_failure_whichever_it_is(make, target):
+    make.ready()
+    done, lines = make(target)
+    assert done.returncode == 0, done.stderr
+    assert len(lines) == len(set(lines)) >= 5
+    for number, line in enumerate(lines, 1):
+        done, ran = make(target, FAIL=line)
+        assert done.returncode == 2, line
+        assert ran == lines[:number]
+
+
+def test_a_target_contains_the_smaller_one(make):
+    make.ready()
+    contracts, test, everything = (make(name)[1] for name in ("contracts", "test", "test-all"))
+    assert test[: len(contracts)] == contracts
+    assert everything[: len(test)] == test
+    tools = {line.split()[0] for line in contracts}
+    assert tools == {"ruff", "lint-imports", "python", "mypy"}
+    # Every test is run once: the parts of the suite leave nothing out and share nothing.
+    parts = [re.search("-m pytest .* -m (.*)", line) for line in everything]
+    parts = [part[1] for part in parts if part]
+    for marks in ({}, {"slow"}, {"nightly"}, {"slow", "nightly"}):
+        names = {"slow": "slow" in marks, "nightly": "nightly" in marks}
+        assert sum(eval(part, {}, names) for part in parts) == 1, marks
+
+
+def test_determinism_is_four_checks_and_names_those_that_fail(make):
+    make.ready()
+    done, lines = make("determinism", "CHAPTERS=evidence klssl")
+    assert done.returncode == 0
+    # One thread: chapters side by side; two threads: one by one.
+    assert [line.split(" --jobs ")[1] for line in lines] == [
+        "2 evidence klssl",
+        "1 evidence klssl",
+    ] * 2
+    assert all(line.startswith("qmlbook check --nbval") for line in lines)  # run again, not read
+    done, lines = make("determinism", FAIL=lines[1].replace(" evidence klssl", ""))
+    assert done.returncode == 2
+    assert len(lines) == 4  # the others are checked all the same
+    assert done.stdout.splitlines()[-1].startswith("Not the same with default 2")
 
 
 def test_the_check_of_a_change_can_be_run():

@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from qmlbook import papers
-from qmlbook.errors import UsageError
+from qmlbook.base.errors import UsageError
 from qmlbook.evidence import export, report
 from qmlbook.evidence.claims import Claim
 from qmlbook.evidence.store import Record

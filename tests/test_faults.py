@@ -20,11 +20,13 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from test_chapters import PARAMETERS, TINY, Project, chapter
+from small_project import PARAMETERS, TINY, Project, chapter
 
-from qmlbook import chapters, cli, parameters, paths, programs, references, weights
-from qmlbook.data import files
-from qmlbook.errors import QmlbookError, UsageError, WriteError, choose, shown
+from qmlbook import cli
+from qmlbook.base import files, paths, threads
+from qmlbook.base.errors import QmlbookError, UsageError, WriteError, choose, shown
+from qmlbook.book import chapters, execute, parameters, references
+from qmlbook.data import readers
 from qmlbook.evidence import claims
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -153,7 +155,7 @@ def built(tmp_path_factory):
     assert (status, error) == (0, ""), out
     assert not half_written(project.root)
     reference = project.root / "tests" / "reference" / "tiny.ipynb"
-    references._write_reference(project.executed("tiny"), reference, project.root)
+    references.write(project.executed("tiny"), reference, project.root)
     return project.root
 
 
@@ -216,11 +218,11 @@ def test_a_write_that_does_not_fit_leaves_the_old_file(tmp_path, kind):
 
     def write(size):
         if kind == "npz":
-            files.save_npz(path, {"x": rng.integers(0, 256, size, dtype=np.uint8)})
+            readers.save_npz(path, {"x": rng.integers(0, 256, size, dtype=np.uint8)})
         elif kind == "safetensors":
-            weights.save({"x": torch.zeros(size)}, path)
+            files.save_tensors({"x": torch.zeros(size)}, path)
         else:
-            paths.write(path, b"x" * size, checksum=kind == "checksum")
+            files.write(path, b"x" * size, checksum=kind == "checksum")
 
     write(10)
     before = tree(tmp_path)
@@ -232,9 +234,9 @@ def test_a_write_that_does_not_fit_leaves_the_old_file(tmp_path, kind):
     assert tree(tmp_path) == before
     write(10_000)
     if kind == "npz":
-        files.check_container(path)
+        readers.check_container(path)
     elif kind == "safetensors":
-        assert len(weights.load(path)["x"]) == 10_000
+        assert len(files.load_tensors(path)["x"]) == 10_000
 
 
 @pytest.mark.slow
@@ -310,7 +312,7 @@ def test_the_kernel_of_a_chapter_that_hangs_is_gone_afterwards(tmp_path):
     assert not any(alive(int(process)) for process in (tmp_path / "started").read_text().split())
 
     # nbval, too: the chapter hangs where its reference says what it printed.
-    notebook = references.chapters.sources(tmp_path)["tiny"]
+    notebook = chapters.sources(tmp_path)["tiny"]
     import jupytext
 
     stored = jupytext.read(notebook)
@@ -322,7 +324,7 @@ def test_the_kernel_of_a_chapter_that_hangs_is_gone_afterwards(tmp_path):
     (folder := tmp_path / "tests" / "reference").mkdir(parents=True)
     nbformat.write(stored, folder / "tiny.ipynb")
     (tmp_path / "started").unlink()
-    assert not project.check(cell_timeout=3)
+    assert not project.check(cell_timeout=3, nbval=True)
     assert "code cell 2: Timeout of 3 seconds exceeded" in project.said[-1]
     assert not any(alive(int(process)) for process in (tmp_path / "started").read_text().split())
 
@@ -426,7 +428,7 @@ def interrupt(folder, prelude=""):
     with (
         contextlib.suppress(KeyboardInterrupt),
         ThreadPoolExecutor(1) as pool,
-        programs.Programs() as side_by_side,
+        execute.Programs() as side_by_side,
     ):
         future = pool.submit(side_by_side.run, [sys.executable, "-c", code])
         wait_for(folder / "on")
@@ -442,16 +444,16 @@ def test_programs_are_stopped_together_and_none_is_started_afterwards(tmp_path):
 
 
 def test_a_program_that_does_not_listen_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "GRACE", 0.2)
+    monkeypatch.setattr(execute, "GRACE", 0.2)
     status, _ = interrupt(tmp_path, "signal.signal(signal.SIGINT, signal.SIG_IGN); ")
     assert status == -signal.SIGKILL
 
 
 def test_two_builds_do_not_work_in_the_same_folder_at_once(tmp_path):
     lock = tmp_path / "_build" / ".lock"
-    code = "import sys, pathlib\nfrom qmlbook import paths\n"
-    code += "with paths.locked(pathlib.Path(sys.argv[1])): print('in', flush=True)"
-    with paths.locked(lock):
+    code = "import sys, pathlib\nfrom qmlbook.base import files\n"
+    code += "with files.locked(pathlib.Path(sys.argv[1])): print('in', flush=True)"
+    with files.locked(lock):
         process = subprocess.Popen(
             [sys.executable, "-c", code, lock],
             env=environment(tmp_path),
@@ -479,9 +481,9 @@ def call(monkeypatch, capsys, root, *words):
 def test_weights_that_are_damaged(tmp_path):
     import torch
 
-    file = weights.save({"x": torch.arange(4.0)}, tmp_path / "net.safetensors")
-    assert weights.load(file)["x"].tolist() == [0, 1, 2, 3]
-    good, beside = file.read_bytes(), paths.checksum_file(file)
+    file = files.save_tensors({"x": torch.arange(4.0)}, tmp_path / "net.safetensors")
+    assert files.load_tensors(file)["x"].tolist() == [0, 1, 2, 3]
+    good, beside = file.read_bytes(), files.checksum_file(file)
     stored = beside.read_bytes()
     for content, sums in [
         (good[:-1], stored),
@@ -495,7 +497,7 @@ def test_weights_that_are_damaged(tmp_path):
         file.write_bytes(content)
         beside.unlink(missing_ok=True) if sums is None else beside.write_bytes(sums)
         with pytest.raises(QmlbookError, match=r"net\.safetensors does not have the checksum"):
-            weights.load(file)
+            files.load_tensors(file)
 
 
 def test_records_that_are_damaged_are_told_and_the_report_goes_on(monkeypatch, capsys, project):
@@ -527,8 +529,12 @@ def test_claims_that_are_damaged_are_one_sentence(monkeypatch, capsys, tmp_path,
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("_toc.yml", "root: [", "_toc.yml cannot be read as YAML"),
-        ("book/tiny.md", TINY.replace("kernelspec:", "kernelspec: ["), "The header of tiny.md"),
+        ("_toc.yml", "root: [", "_toc.yml, line 1: this cannot be read as YAML"),
+        (
+            "book/tiny.md",
+            TINY.replace("kernelspec:", "kernelspec: ["),
+            "tiny.md, line 8: this cannot be read as YAML",
+        ),
     ],
 )
 def test_a_project_that_is_damaged_is_one_sentence(
@@ -556,7 +562,7 @@ def test_an_executed_notebook_that_is_damaged_is_made_again(project, content):
     target = project.executed("tiny")
     target.parent.mkdir(parents=True)
     target.write_bytes(content.encode(errors="surrogateescape"))
-    assert chapters._stamp(target) is None
+    assert execute._stamp(target) is None
 
 
 def test_papermill_may_stop_in_the_midst_of_a_notebook(project, monkeypatch):
@@ -564,7 +570,7 @@ def test_papermill_may_stop_in_the_midst_of_a_notebook(project, monkeypatch):
         Path(command[4]).write_text('{"cells": [', "utf-8")
         return subprocess.CompletedProcess(command, 1, "", "OSError: [Errno 28] No space left")
 
-    monkeypatch.setattr(programs.Programs, "run", stops)
+    monkeypatch.setattr(execute.Programs, "run", stops)
     result = project.run()["tiny"]
     assert result.error == "papermill stopped: OSError: [Errno 28] No space left"
 
@@ -760,15 +766,17 @@ def test_hostile_parameters_are_refused_in_one_sentence(monkeypatch, capsys, pro
     ],
 )
 def test_values_are_taken_in_the_kind_a_chapter_declares(default, text, value):
-    (read,) = parameters.accept("tiny", {"it": text}, {"it": default}).values()
+    known = [parameters.Parameter("it", type(default).__name__, default, "")]
+    (read,) = parameters.accept("tiny", {"it": text}, known).values()
     assert (read, type(read)) == (value, type(value))
 
 
 def test_a_refused_value_is_shown_with_one_that_would_do():
+    known = [parameters.Parameter("scale", "float", 2.0, "")]
     with pytest.raises(
         UsageError, match=r"parameter scale of tiny takes a value such as 2\.0, not 'fast'\."
     ):
-        parameters.accept("tiny", {"scale": "fast"}, {"scale": 2.0})
+        parameters.accept("tiny", {"scale": "fast"}, known)
 
 
 @pytest.mark.slow
@@ -809,12 +817,12 @@ def test_what_is_shown_of_a_name_is_short_and_on_one_line():
     ],
 )
 def test_one_variable_names_the_threads_of_a_kernel(monkeypatch, project, tmp_path, given, wanted):
-    for name in chapters.THREADS:
+    for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    env = chapters.kernel_environment(project.root, tmp_path, embedded=True)
-    assert [env[name] for name in chapters.THREADS] == wanted
+    env = execute.kernel_environment(project.root, tmp_path, embedded=True)
+    assert [env[name] for name in threads.VARIABLES] == wanted
 
 
 @pytest.mark.slow
@@ -826,12 +834,12 @@ pathlib.Path({str(said)!r}).write_text(
     f"{{torch.get_num_threads()}} {{torch.backends.cpu.get_cpu_capability()}}")
 print("looked")"""
     project.chapters(tiny=chapter("Tiny", ("parameters", PARAMETERS), look))
-    for name in chapters.THREADS:
+    for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     assert project.check(update=True)
     assert said.read_text().split()[0] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
-    assert project.check(), project.said
+    assert project.check(nbval=True), project.said
     assert said.read_text() == "2 DEFAULT"

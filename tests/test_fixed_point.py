@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmlbook.errors import QmlbookError, UsageError
-from qmlbook.fixed_point import Solution, anderson, broyden, find_root, implicit, jacobian
-from qmlbook.rng import stream
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.base.rng import stream
+from qmlbook.papers.qdeq.solvers import Solution, anderson, broyden, find_root, implicit, jacobian
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from qmlbook import contents, papers
+from qmlbook import papers
+from qmlbook.book import chapters
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = {
     name.removeprefix("book/"): (ROOT / f"{name}.md").read_text("utf-8")
-    for name in contents.documents(ROOT)
+    for name in chapters.documents(ROOT)
 }
 GLOSSARY = re.search(r"```\{glossary\}\n:sorted:\n\n(.*?)\n```", TEXTS["glossary"], re.DOTALL)[1]
 ENTRIES = [entry.split("\n") for entry in GLOSSARY.split("\n\n")]

@@ -10,7 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from qmlbook import book, chapters, papers
+from qmlbook import papers
+from qmlbook.book import chapters
+from qmlbook.book.site import build
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -34,7 +36,7 @@ def installed(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_twin_runs_where_only_the_package_is(installed, tmp_path, name):
-    twin = book._twin(chapters.sources(ROOT)[name], ROOT, ADDRESS)
+    twin = build._twin(chapters.sources(ROOT)[name], ROOT, ADDRESS)
     extra = "hardware"
     assert f'"qmlbook[{extra}] @ git+{ADDRESS}"' in twin.cells[0].source
     assert extra in PROJECT["project"]["optional-dependencies"]

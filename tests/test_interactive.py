@@ -8,8 +8,9 @@ import matplotlib.pyplot as plt
 import pytest
 from bs4 import BeautifulSoup
 
-from qmlbook.errors import UsageError
-from qmlbook.interactive import SignTable, Slider
+from qmlbook.base.errors import UsageError
+from qmlbook.book.figures.sign_table import SignTable
+from qmlbook.book.figures.sliders import Slider
 
 CSS = Path(__file__).parents[1] / "book" / "_static" / "book.css"
 
@@ -93,13 +94,13 @@ def square(last=-1, **options):
 
 @pytest.mark.parametrize(("last", "best"), [(-1, 5), (1, 6)])
 def test_the_square_cannot_be_filled_unless_its_signs_agree(last, best):
-    assert square(last).fillings == 512
-    assert square(last).best == best
+    assert square(last).wanted.fillings == 512
+    assert square(last).wanted.best == best
 
 
 def test_the_best_of_other_shapes():
     def table(rows, columns):
-        return SignTable("any", [["Z"] * len(columns)] * len(rows), rows, columns)
+        return SignTable("any", [["Z"] * len(columns)] * len(rows), rows, columns).wanted
 
     assert table([-1], [1]).best == 1
     assert table([1, 1], [1, -1]).best == 3

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from qmlbook.augment import draw_crops
-from qmlbook.papers.klssl import circuits, experiment, learning, models
-from qmlbook.rng import stream
+from qmlbook.base.rng import stream
+from qmlbook.papers.klssl import circuits, experiment, models, training
+from qmlbook.papers.shared.crops import draw_crops
 
 TINY = replace(experiment.QUICK_PUBLISHED, n_train=128, n_eval=200, batch_size=32, epochs=2)
 
@@ -157,7 +157,7 @@ def test_the_published_loss_is_least_for_a_constant_answer():
 
 
 def test_a_shared_crop_folds_into_the_filter():
-    model = learning.build(TINY, 3)
+    model = training.build(TINY, 3)
     images = torch.from_numpy(stream(0, "images").random((9, 14, 14)))
     crops = draw_crops(stream(1, "crops"), 1, 14)
     folded = (
@@ -171,7 +171,7 @@ def test_the_attached_bank_has_the_gradient_of_the_graph_it_replaces(classifier)
     model = models.build(classifier, 2, stream(0, "e"), stream(0, "h"))
     responses, index = torch.from_numpy(stream(0, "r").normal(size=(12, 4))), torch.arange(5)
     weight = torch.from_numpy(stream(1, "w").normal(size=(5, 2)))
-    bank, head = learning.Bank.build(model, responses, attached=True), model.head
+    bank, head = training.Bank.build(model, responses, attached=True), model.head
     pos, total = bank.select(index, head.coordinates())
     ((pos * weight).sum() + (total**2).sum()).backward()
     ours = [p.grad.clone() for p in head.parameters() if p.grad is not None]
@@ -192,9 +192,9 @@ def test_mended_networks_train_everything():
     config = replace(
         experiment.QUICK_CORRECTED, n_train=64, n_eval=64, epochs=1, classifier="classical"
     )
-    split, _ = learning.splits(config)
-    before = {k: v.clone() for k, v in learning.build(config, 0).named_parameters()}
-    after = dict(learning.train(config, 0, split).model.named_parameters())
+    split, _ = training.splits(config)
+    before = {k: v.clone() for k, v in training.build(config, 0).named_parameters()}
+    after = dict(training.train(config, 0, split).model.named_parameters())
     assert all((after[name] != value).any() for name, value in before.items())
 
 
@@ -202,9 +202,9 @@ def test_mended_networks_train_everything():
 
 
 def test_training_gate_by_gate_gives_the_same_numbers():
-    split, _ = learning.splits(TINY)
-    formula = learning.train(TINY, 1, split)
-    gates = learning.train(replace(TINY, classifier="simulated"), 1, split)
+    split, _ = training.splits(TINY)
+    formula = training.train(TINY, 1, split)
+    gates = training.train(replace(TINY, classifier="simulated"), 1, split)
     assert formula.losses == pytest.approx(gates.losses, abs=1e-11)
     assert torch.allclose(formula.model.head.w_1, gates.model.head.w_1, rtol=0, atol=1e-9)
 
@@ -215,9 +215,9 @@ def test_a_run_is_a_function_of_its_seed():
 
 
 def test_paired_runs_start_from_the_same_weights():
-    quantum, untrained = learning.build(TINY, 5), learning.build(replace(TINY, epochs=0), 5)
+    quantum, untrained = training.build(TINY, 5), training.build(replace(TINY, epochs=0), 5)
     assert torch.equal(quantum.head.w_2, untrained.head.w_2)
-    classical = learning.build(replace(TINY, classifier="classical"), 5)
+    classical = training.build(replace(TINY, classifier="classical"), 5)
     ratio = quantum.encoder.conv.weight / classical.encoder.conv.weight
     assert ratio.detach().numpy() == pytest.approx(
         7 * (6 / 98) ** 0.5 * np.ones_like(ratio.detach())
@@ -225,7 +225,7 @@ def test_paired_runs_start_from_the_same_weights():
 
 
 def test_the_rate_swings_with_the_released_period():
-    rates = [learning.learning_rate(step, 1e-3, 50) for step in range(201)]
+    rates = [training.learning_rate(step, 1e-3, 50) for step in range(201)]
     assert rates[0] == rates[100] == rates[200] == pytest.approx(1e-3)
     assert rates[50] == rates[150] == pytest.approx(1e-6)
 
@@ -234,25 +234,25 @@ def test_subsets_stop_after_a_bad_draw():
     labels = np.repeat([0, 1], 500)
     good, bad = np.ones(1000, bool), labels == 5
     rng = stream(0, "subsets")
-    assert set(learning.subset_accuracies(good, labels, rng).values()) == {1.0}
+    assert set(training.subset_accuracies(good, labels, rng).values()) == {1.0}
     used = stream(1, "subsets")
-    learning.subset_accuracies(bad, labels, used)
+    training.subset_accuracies(bad, labels, used)
     one_draw_each = stream(1, "subsets")
     for k in (2, 5, 10):
-        learning.stratified(labels, 1000 // k, one_draw_each)
+        training.stratified(labels, 1000 // k, one_draw_each)
     assert used.random() == one_draw_each.random()
 
 
 def test_strata_keep_the_shares():
     labels = np.repeat([0, 1], [300, 700])
-    chosen = learning.stratified(labels, 100, stream(0, "s"))
+    chosen = training.stratified(labels, 100, stream(0, "s"))
     assert len(set(chosen)) == 100
     assert labels[chosen].mean() == 0.7
 
 
 def test_matched_accuracy_is_decided_on_the_training_split():
-    trained_on, evaluated_on = learning.splits(TINY)
-    trained = learning.train(replace(TINY, epochs=0), 0, trained_on)
+    trained_on, evaluated_on = training.splits(TINY)
+    trained = training.train(replace(TINY, epochs=0), 0, trained_on)
     metrics = experiment.evaluate(trained, trained_on, evaluated_on, 0)
     flipped = replace(trained_on, labels=1 - trained_on.labels)
     other = experiment.evaluate(trained, flipped, evaluated_on, 0)
@@ -260,7 +260,7 @@ def test_matched_accuracy_is_decided_on_the_training_split():
 
 
 def test_untrained_draws_agree_with_untrained_networks():
-    trained_on, evaluated_on = learning.splits(TINY)
+    trained_on, evaluated_on = training.splits(TINY)
     draws = experiment.untrained_accuracies(trained_on, evaluated_on, 300, 0)
     networks = [experiment.run(replace(TINY, epochs=0), s)["accuracy"] for s in range(150)]
     assert draws.mean() == pytest.approx(np.mean(networks), abs=0.05)
@@ -289,10 +289,10 @@ def test_quick_presets_keep_the_weight_of_the_negative_term():
 
 def test_shrinking_is_pillows_bilinear_with_rounding():
     flat = np.full((2, 28, 28), 77, np.uint8)
-    assert (learning.shrink(flat) == 77).all()
+    assert (training.shrink(flat) == 77).all()
     step = np.zeros((1, 28, 28), np.uint8)
     step[:, :, 14:] = 200
-    middle = learning.shrink(step)[0, 7]
+    middle = training.shrink(step)[0, 7]
     assert middle.tolist() == [0] * 6 + [25, 175] + [200] * 6
 
 

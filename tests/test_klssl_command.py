@@ -1,9 +1,11 @@
 """The released command line: the README's example, every bad value, fewer images said."""
 
+import importlib
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from qmlbook import data
 from qmlbook.papers.klssl import __main__ as command
@@ -55,11 +57,14 @@ def test_the_readme_example_runs_as_a_module():
         ("--classifier both", "argument --classifier: invalid choice: 'both'"),
         ("--split none", "argument --split: invalid choice: 'none'"),
         ("--loss other", "argument --loss: invalid choice: 'other'"),
-        ("--device cuda:0", "device must be cpu"),
+        ("--device cuda:0", "device cuda:0 is not here: PyTorch finds no CUDA device"),
+        ("--device cuda", "leave --device out to run on the CPU."),
+        ("--device tpu", "argument --device: invalid choice: 'tpu'"),
         ("--colour red", "unrecognized arguments: --colour red"),
     ],
 )
-def test_every_bad_value_is_one_sentence_and_status_2(words, sentence, capsys):
+def test_every_bad_value_is_one_sentence_and_status_2(words, sentence, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert call(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -104,3 +109,19 @@ def test_whole_sets_are_used_where_they_are(monkeypatch):
     monkeypatch.setattr(data, "status", lambda names: [whole])
     config = command.configure(command.parse([]))
     assert (config.n_train, config.n_eval) == (None, None)
+
+
+@pytest.mark.parametrize("paper", ["c2q", "klssl", "qdeq", "qssl"])
+def test_the_commands_of_papers_have_help_and_refuse_what_they_do_not_know(paper, capsys):
+    main = importlib.import_module(f"qmlbook.papers.{paper}.__main__").main
+    assert main(["--help"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"usage: python -m qmlbook.papers.{paper} ")
+    assert err == ""
+    if paper == "klssl":
+        for option in ("device", "seed", "classifier", "nlayers", "gamma", "data", "c1", "c2"):
+            assert f"--{option}" in out
+    assert main(["--nosuch"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--nosuch" in err or "required" in err or "invalid choice" in err

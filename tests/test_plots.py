@@ -7,7 +7,7 @@ import pytest
 import torch
 from kornia.color import linear_rgb_to_rgb, rgb_to_lab, rgb_to_linear_rgb
 
-from qmlbook import plots
+from qmlbook.book.figures import plots
 
 # What eyes that lack one sort of cones see, on linear RGB: Machado, Oliveira and Fernandes, "A
 # physiologically-based model for simulation of color vision deficiency", IEEE Transactions on

@@ -9,13 +9,14 @@ import unicodedata
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from conftest import without_a_browser
+from conftest import reader, without_a_browser
 from pypdf import PdfReader
 from pypdf.generic import Destination
 
-from qmlbook import contents, printing
-from qmlbook.errors import QmlbookError
-from qmlbook.paths import project_root
+from qmlbook.base.errors import QmlbookError
+from qmlbook.base.paths import project_root
+from qmlbook.book import chapters as contents
+from qmlbook.book import pdf
 
 ROOT = project_root()
 DOCUMENTS = contents.documents(ROOT)
@@ -24,14 +25,15 @@ A4 = (595, 842)
 
 def call(*arguments, before=""):
     """Run the command in a process of its own, as every loop of events needs one."""
-    code = f"import sys; from qmlbook import chapters, cli, printing; {before or None}; cli.main()"
+    imports = "from qmlbook import cli; from qmlbook.book import execute, pdf"
+    code = f"import sys; {imports}; {before or None}; cli.main()"
     words = [sys.executable, "-c", code, "pdf", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True)
+    return subprocess.run(words, env=reader(), capture_output=True, text=True)
 
 
 def test_without_a_browser_one_sentence_says_what_to_install(tmp_path):
     missing = [{"executable_path": str(tmp_path / "chromium")}]
-    before = f"printing._browsers = lambda: {missing}; chapters.run = None"
+    before = f"pdf._browsers = lambda: {missing}; execute.run = None"
     done = call("--to", tmp_path / "book.pdf", before=before)
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
@@ -99,7 +101,7 @@ def joined(tmp_path):
     for name, body, more in (("one", ONE, ""), ("two", TWO, formulas)):
         page = PAGE.format(title=name.title(), body=body, formulas=more)
         (tmp_path / "book" / f"{name}.html").write_text(page)
-    return BeautifulSoup(printing.document(tmp_path, tmp_path), "html.parser")
+    return BeautifulSoup(pdf.document(tmp_path, tmp_path), "html.parser")
 
 
 def test_links_between_pages_stay_in_the_document(joined):

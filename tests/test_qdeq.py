@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from qmlbook import papers
-from qmlbook.errors import QmlbookError, UsageError
-from qmlbook.fixed_point import broyden, find_root, implicit
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.base.rng import stream
 from qmlbook.papers.qdeq import __main__ as command
-from qmlbook.papers.qdeq import checks, circuits, experiment, learning, models
+from qmlbook.papers.qdeq import checks, circuits, experiment, models
+from qmlbook.papers.qdeq import training as learning
 from qmlbook.papers.qdeq.features import features, grey
 from qmlbook.papers.qdeq.layer import Layer, Reduced, expand
 from qmlbook.papers.qdeq.models import EQUILIBRIUM, Draws
-from qmlbook.rng import stream
+from qmlbook.papers.qdeq.solvers import broyden, find_root, implicit
 
 pytestmark = pytest.mark.usefixtures("one_thread", "embedded")
 

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from qmlbook import vectors
-from qmlbook.errors import UsageError
-from qmlbook.fixed_point import find_root
-from qmlbook.papers.cases import formula
+from qmlbook.base.errors import UsageError
+from qmlbook.base.rng import stream
+from qmlbook.papers import vectors
 from qmlbook.papers.qdeq import circuits
 from qmlbook.papers.qdeq import vectors as room
 from qmlbook.papers.qdeq.features import features
 from qmlbook.papers.qdeq.layer import Layer, encoded, expand, spectra
-from qmlbook.rng import stream
+from qmlbook.papers.qdeq.solvers import find_root
+from qmlbook.papers.shared.cases import formula
 
 tensor = partial(torch.tensor, dtype=torch.float64)
 ANGLES = {4: (35, 4), 10: (40, 16)}

@@ -13,7 +13,8 @@ from nbclient import NotebookClient
 from torch.nn import functional as F
 
 from qmlbook import backends, data
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.base.rng import stream
 from qmlbook.evidence.claims import load_claims
 from qmlbook.papers.qssl import __main__ as command
 from qmlbook.papers.qssl import (
@@ -21,12 +22,11 @@ from qmlbook.papers.qssl import (
     circuits,
     experiment,
     hardware,
-    learning,
     losses,
     models,
+    training,
     weights,
 )
-from qmlbook.rng import stream
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,9 +104,9 @@ def test_equal_seeds_share_everything_but_the_representation():
         )
         assert all(torch.equal(a, b) for a, b in pairs)
     steps = [
-        next(learning.steps(own(name), 3, models.Model(own(name), 3), known))
+        next(training.steps(own(name), 3, models.Model(own(name), 3), known))
         for name in ("ring", "classical")
-        for known in [learning.pictures(TINY).train]
+        for known in [training.pictures(TINY).train]
     ]
     assert torch.equal(steps[0].angles, steps[1].angles)  # same images, same views
     assert steps[0].loss != steps[1].loss
@@ -273,12 +273,12 @@ def test_sampled_gradients_are_right_on_average():
 
 
 def test_digits_are_split_once():
-    train, test = learning.pictures(experiment.DIGITS)
+    train, test = training.pictures(experiment.DIGITS)
     assert (len(train.labels), len(test.labels)) == (600, 301)
     assert train.images.shape == (600, 1, 8, 8)
     assert set(test.labels.tolist()) == set(range(5))
     assert train.take(torch.arange(600), "float64").max() == 1
-    few = learning.pictures(TINY)
+    few = training.pictures(TINY)
     assert torch.equal(few.train.images, train.images[:200])
     assert len(few.test.labels) == 100
 
@@ -294,27 +294,27 @@ def cifar10(monkeypatch):
         return SimpleNamespace(images=images, labels=np.arange(amount) % 5)
 
     monkeypatch.setattr(data, "load", load)
-    learning._cifar10.cache_clear()
+    training._cifar10.cache_clear()
     yield replace(
         experiment.SOME_CIFAR10, n_train=60, n_test=20, batch_size=20, batches=2,
         channels=(2, 4, 4, 8), checkpoints=(1, 2), probe="adam", probe_epochs=3, probe_passes=2,
     )  # fmt: skip
-    learning._cifar10.cache_clear()
+    training._cifar10.cache_clear()
 
 
 def test_colour_images_go_all_the_way(cifar10):
     result = experiment.run_pretrain(cifar10, 0)
     assert list(result) == ["accuracy_1", "accuracy_2", "loss_2", "losses"]
     assert len(result["losses"]) == 2
-    train = learning.pictures(cifar10).train
+    train = training.pictures(cifar10).train
     assert train.images.shape == (60, 3, 32, 32)
-    plain = learning.normalise(torch.full((1, 3, 2, 2), 0.5))[0, :, 0, 0]
+    plain = training.normalise(torch.full((1, 3, 2, 2), 0.5))[0, :, 0, 0]
     assert plain.tolist() == pytest.approx([0.0425, 0.0893, 0.2662], abs=1e-3)
 
 
 def test_held_out_images_are_the_last_of_each_class(cifar10):
-    whole = learning.pictures(cifar10).train
-    train, test = learning.pictures(replace(cifar10, held_out=10))
+    whole = training.pictures(cifar10).train
+    train, test = training.pictures(replace(cifar10, held_out=10))
     assert torch.equal(test.images, whole.images[-10:])
     assert torch.equal(train.images, whole.images[:-10])
     assert test.labels.bincount().tolist() == [2] * 5
@@ -322,13 +322,13 @@ def test_held_out_images_are_the_last_of_each_class(cifar10):
 
 def test_views_differ_and_a_stream_repeats_them():
     images = torch.rand(4, 3, 32, 32)
-    one, two = (learning.view(stream(0, "v", k), images, (0.2, 1.0)) for k in (0, 1))
+    one, two = (training.view(stream(0, "v", k), images, (0.2, 1.0)) for k in (0, 1))
     assert not torch.equal(one, two)
-    assert torch.equal(one, learning.view(stream(0, "v", 0), images, (0.2, 1.0)))
+    assert torch.equal(one, training.view(stream(0, "v", 0), images, (0.2, 1.0)))
 
 
 def test_batches_drop_what_is_left_over_and_shuffle_anew():
-    order = learning.batches(0, 25, 10)
+    order = training.batches(0, 25, 10)
     found = [next(order) for _ in range(4)]
     assert [len(rows) for rows in found] == [10] * 4
     assert len(set(torch.cat(found[:2]).tolist())) == 20
@@ -341,13 +341,13 @@ def test_batches_drop_what_is_left_over_and_shuffle_anew():
 @pytest.mark.parametrize("variant", ["ring", "classical"])
 def test_pretraining_learns_and_repeats(variant):
     config = replace(own(variant), batches=40, checkpoints=(1, 40))
-    first = learning.pretrain(config, 0)
+    first = training.pretrain(config, 0)
     assert np.mean(first.losses[-5:]) < np.mean(first.losses[:5]) - 0.7
     assert np.mean(first.losses[-5:]) < np.log(2 * 64 - 1)  # better than chance
-    again = learning.pretrain(replace(config, batches=3, checkpoints=()), 0)
+    again = training.pretrain(replace(config, batches=3, checkpoints=()), 0)
     assert again.losses == first.losses[:3]
     assert (
-        learning.pretrain(replace(config, batches=1, checkpoints=()), 1).losses[0]
+        training.pretrain(replace(config, batches=1, checkpoints=()), 1).losses[0]
         != (first.losses[0])
     )
 
@@ -356,7 +356,7 @@ def test_a_step_is_reported_with_the_numbers_that_made_its_loss():
     config = replace(own("ring"), head=False, batches=2, checkpoints=())
     model = models.Model(config, 0)
     start = model.network.params.detach().clone()
-    first, second = learning.steps(config, 0, model, learning.pictures(config).train)
+    first, second = training.steps(config, 0, model, training.pictures(config).train)
     assert torch.equal(first.params, start)
     assert not torch.equal(second.params, start)
     network = models.representation(config, 0).double()
@@ -365,7 +365,7 @@ def test_a_step_is_reported_with_the_numbers_that_made_its_loss():
 
 
 def test_an_untrained_ring_keeps_its_angles_while_the_encoder_learns():
-    trained = learning.pretrain(own("untrained-ring"), 0)
+    trained = training.pretrain(own("untrained-ring"), 0)
     start = models.representation(own("ring"), 0).params
     assert torch.equal(trained.at(12).params.float(), start.float())
     first, last = (trained.snapshots[k].encoder.squeeze.weight for k in (1, 12))
@@ -373,10 +373,10 @@ def test_an_untrained_ring_keeps_its_angles_while_the_encoder_learns():
 
 
 def test_snapshots_are_of_their_batch():
-    trained = learning.pretrain(own("ring"), 0)
+    trained = training.pretrain(own("ring"), 0)
     early, late = (trained.at(k).params.detach().clone() for k in (1, 12))
     assert not torch.equal(early, late)
-    short = learning.pretrain(replace(own("ring"), batches=1, checkpoints=(1,)), 0)
+    short = training.pretrain(replace(own("ring"), batches=1, checkpoints=(1,)), 0)
     assert torch.equal(short.at(1).params, early)
     assert not trained.snapshots[1].encoder.training
     for a, b in zip(
@@ -396,7 +396,7 @@ def test_a_sampled_ring_trains_and_repeats():
 
 
 def test_states_of_the_cosine_control_are_those_of_the_encoding():
-    step = learning.Step(1, 0.0, angles(3), None)
+    step = training.Step(1, 0.0, angles(3), None)
     states = experiment.states(own("cosine"), step)
     overlap = ((angles(3)[0] - angles(3)[1]) / 2).cos().prod() ** 2
     assert losses.overlaps(states)[0, 1].item() == pytest.approx(overlap.item(), abs=1e-9)
@@ -412,11 +412,11 @@ def toy(dtype=torch.float64):
     return (F.one_hot(labels, 8) + noise).to(dtype), labels
 
 
-@pytest.mark.parametrize("kind", learning.PROBES)
+@pytest.mark.parametrize("kind", training.PROBES)
 def test_a_probe_separates_what_can_be_separated(kind):
     features, labels = toy()
     config = replace(TINY, probe=kind, probe_epochs=300)
-    fit = {"adam": learning._adam, "logistic": learning._logistic}[kind]
+    fit = {"adam": training._adam, "logistic": training._logistic}[kind]
     found = fit(config, 0, [lambda: features], labels, lambda: features, labels)
     assert found.accuracy > 95
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
@@ -432,31 +432,31 @@ def test_the_released_probe_keeps_its_best_epoch_and_takes_passes_in_turn():
 
     readers = [lambda k=k: asked.append(k) or features for k in range(2)]
     config = replace(TINY, probe="adam", probe_epochs=5)
-    found = learning._adam(config, 0, readers, labels, test, labels)
+    found = training._adam(config, 0, readers, labels, test, labels)
     assert asked == [0, 1, 0, 1, 0]
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
 
 
 def test_features_from_shots_are_drawn_anew_and_exact_ones_are_kept():
     x, rng = angles(6), stream(0, "shots")
-    sampled = learning.reader(circuit(shots=100), x, rng)
+    sampled = training.reader(circuit(shots=100), x, rng)
     one, two = sampled(), sampled()
-    exact = learning.reader(circuit(), x, rng)
+    exact = training.reader(circuit(), x, rng)
     assert not torch.equal(one, two)
     assert torch.equal(exact(), exact())
     assert ((one + two) / 2 - exact()).abs().max() < 0.4
 
 
 def test_a_probe_learns_from_views_and_is_judged_by_plain_images(cifar10):
-    trained = learning.pretrain(cifar10, 0)
-    found = learning.encode(trained)
+    trained = training.pretrain(cifar10, 0)
+    found = training.encode(trained)
     assert list(found) == [1, 2]
     assert [part.shape for part in found[2].train] == [(60, 8)] * 2
     assert not torch.equal(*found[2].train)
-    split = learning.pictures(cifar10)
-    plain = learning.normalise(split.test.take(torch.arange(20), "float32"))
+    split = training.pictures(cifar10)
+    plain = training.normalise(split.test.take(torch.arange(20), "float32"))
     torch.testing.assert_close(found[2].test, trained.snapshots[2].encoder(plain))
-    once = learning.encode(replace(trained, config=replace(cifar10, probe_passes=0)))
+    once = training.encode(replace(trained, config=replace(cifar10, probe_passes=0)))
     assert len(once[1].train) == 1
     assert once[1].train[0].shape == (60, 8)
 
@@ -534,7 +534,7 @@ def test_the_mean_loss_is_that_of_the_last_twenty_batches():
 def test_separation_compares_early_with_late_batches(monkeypatch):
     def fake(config, seed, watch):
         for k in range(100):
-            watch(learning.Step(k + 1, 10 - 0.05 * k, torch.zeros(4, 2), None))
+            watch(training.Step(k + 1, 10 - 0.05 * k, torch.zeros(4, 2), None))
 
     series = iter(np.linspace(0, 0.99, 100))
 
@@ -542,7 +542,7 @@ def test_separation_compares_early_with_late_batches(monkeypatch):
         d = torch.tensor(next(series))
         return {"tr_rho2": 1 - d, "tr_sigma2": 1 - d, "tr_rho_sigma": d, "d_hs": d}
 
-    monkeypatch.setattr(learning, "pretrain", fake)
+    monkeypatch.setattr(training, "pretrain", fake)
     monkeypatch.setattr(losses, "hilbert_schmidt_pairs", pairs)
     found = experiment.run_separation(replace(own("cosine"), width=2, checkpoints=()), 0)
     expected = {
@@ -653,13 +653,13 @@ def test_compiling_makes_the_circuit_longer(encoded):
 
 def test_images_of_a_seed_are_drawn_from_the_test_images():
     config = replace(TINY, checkpoints=(12,))
-    trained = learning.pretrain(config, 1)
-    found = learning.encode(trained)[12]
-    probe = learning.probe(trained, 12, found)
+    trained = training.pretrain(config, 1)
+    found = training.encode(trained)[12]
+    probe = training.probe(trained, 12, found)
     made = experiment.encoded(trained, found, probe, 30)
     rows = stream(1, "hardware").permutation(100)[:30]
     assert torch.equal(made.angles, found.test[rows].float())
-    assert torch.equal(made.labels, learning.pictures(config).test.labels[rows])
+    assert torch.equal(made.labels, training.pictures(config).test.labels[rows])
     assert torch.equal(made.network["params"], trained.at(12).params.float())
     whole = experiment.encoded(trained, found, probe, 100)
     answers = hardware.answers(whole, trained.at(12)(whole.angles.double()).detach())

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pennylane import numpy as pnp
 
-from qmlbook import vectors
-from qmlbook.errors import UsageError
+from qmlbook.base.errors import UsageError
+from qmlbook.papers import vectors
 from qmlbook.papers.qssl import circuits, losses
 from qmlbook.papers.qssl import vectors as room
 

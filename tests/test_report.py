@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from qmlbook import papers
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.base.rng import stream
 from qmlbook.evidence import report, stats
 from qmlbook.evidence.store import Record, Store, config_key
 from qmlbook.evidence.verdicts import OUTCOMES, notes, verdicts
-from qmlbook.rng import stream
 
 SEEDS = 20
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmlbook.rng import stream
+from qmlbook.base.rng import stream
 
 
 @given(st.integers(0, 2**32), st.text(min_size=1))

@@ -23,13 +23,14 @@ page.write_text(report.with_papers_table(page.read_text("utf-8")), "utf-8")
 BUILD = """
 import sys
 from pathlib import Path
-from qmlbook import book, chapters
+from qmlbook.book import chapters
+from qmlbook.book.site import build
 root, other = Path.cwd(), Path(sys.argv[1])
 folder = Path("_build", "executed", "quick")
 executed = {name: other / folder / f"{name}.ipynb" for name in chapters.names(root)}
 executed |= {path.stem: path for path in (root / folder).glob("*.ipynb")}
-book._stage(root, root / "_build" / "site", executed, None, "")
-book._render(root / "_build" / "site", root / "_build" / "html", "", print)
+build._stage(root, root / "_build" / "site", executed, None, "")
+build._render(root / "_build" / "site", root / "_build" / "html", "", print)
 """
 # The tests that read the book as a whole.
 WHOLE = ("api", "available", "claims", "export", "glossary", "report", "status")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmlbook.errors import QmlbookError
+from qmlbook.base.errors import QmlbookError
 from qmlbook.statevector import (
     StatevectorDevice,
     compile_qnode,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from qmlbook.errors import QmlbookError
+from qmlbook.base.errors import QmlbookError
+from qmlbook.base.rng import stream
 from qmlbook.evidence import stats
-from qmlbook.rng import stream
 
 TRIALS = 20_000
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_chapters import PARAMETERS, chapter
+from small_project import PARAMETERS, chapter
 
-from qmlbook import chapters, status
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.book import chapters, status
 from qmlbook.evidence import report
 from qmlbook.evidence.store import Store
 
@@ -130,20 +130,3 @@ def test_each_chapter_is_measured_by_itself(project):
     assert one.memory_mb > 400 > other.memory_mb > 20
     assert one.cpu_seconds > other.cpu_seconds > 0
     assert [line.split(":")[0] for line in project.said] == ["large", "small"]
-
-
-@pytest.mark.slow
-def test_a_page_is_stale_when_the_figures_beside_it_change(project):
-    def run():
-        return {r.name: r.status for r in chapters.run(root=project.root, echo=project.said.append)}
-
-    project.chapters(
-        page=chapter("Page", ("parameters", PARAMETERS), "print(1)"),
-        other=chapter("Other", ("parameters", PARAMETERS), "print(1)"),
-    )
-    project.write("book/page.json", "{}")
-    run()
-    assert list(chapters.executed(["page", "other"], project.root)) == ["page", "other"]
-    project.write("book/page.json", '{"new": 1}')
-    assert list(chapters.executed(["page", "other"], project.root)) == ["other"]
-    assert run() == {"page": "executed", "other": "up to date"}

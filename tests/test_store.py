@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmlbook import paths
-from qmlbook.errors import QmlbookError
+from qmlbook.base import files, paths
+from qmlbook.base.errors import QmlbookError
 from qmlbook.evidence import store as module
 from qmlbook.evidence.store import Record, Store, clean_metrics, config_key
 
@@ -388,7 +388,7 @@ def test_several_processes_write_and_fold_at_once(store):
 def test_a_fold_waits_for_the_one_under_way(store):
     store.add(record())
     thread = threading.Thread(target=store.fold, args=("fake",))
-    with paths.locked(store.root / "fake" / ".pending" / ".lock"):
+    with files.locked(store.root / "fake" / ".pending" / ".lock"):
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from qmlbook import papers
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.base.rng import stream
 from qmlbook.evidence.store import Record, Store, config_key, versions
 from qmlbook.evidence.sweep import Job, execute, plan, sweep
-from qmlbook.rng import stream
 
 
 @dataclass(frozen=True)

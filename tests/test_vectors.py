@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from qmlbook import vectors
-from qmlbook.errors import UsageError
+from qmlbook.base.errors import UsageError
+from qmlbook.papers import vectors
 
 VECTORS = sorted(Path(__file__).parent.glob("vectors/*.json"))
 
@@ -132,8 +132,8 @@ def test_pixel_rules_are_arithmetic_only(tmp_path):
 
 
 def test_lists_of_what_is_possible_must_be_equal(tmp_path, monkeypatch):
-    from qmlbook.papers.cases import Kind
     from qmlbook.papers.klssl import vectors as room
+    from qmlbook.papers.shared.cases import Kind
 
     def outcomes(inputs):
         return {"allowed": {"00": 0.5, "11": 0.5}, "n": 2}

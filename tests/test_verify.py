@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from qmlbook.errors import QmlbookError, UsageError
+from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.evidence.store import Store
 from qmlbook.evidence.sweep import sweep
 from qmlbook.evidence.verify import verify
-from qmlbook.papers.klssl import learning
+from qmlbook.papers.klssl import training
 
 
 @pytest.fixture
@@ -52,14 +52,14 @@ def test_cheapest_takes_one_run_of_as_many_kinds_as_possible(store):
 
 
 def test_what_cannot_be_made_here_is_said_and_replaced(store, monkeypatch):
-    real = learning.load_split
+    real = training.load_split
 
     def without_fashion(dataset, *rest):
         if dataset == "fashion_mnist":
             raise QmlbookError("no fashion today")
         return real(dataset, *rest)
 
-    monkeypatch.setattr(learning, "load_split", without_fashion)
+    monkeypatch.setattr(training, "load_split", without_fashion)
     result = verify("klssl", sample=8, store=store)
     assert len(result.agree) == 8
     assert result.good
@@ -70,7 +70,7 @@ def test_nothing_compared_is_not_good(store, monkeypatch):
     def nothing(*_):
         raise QmlbookError("no images")
 
-    monkeypatch.setattr(learning, "load_split", nothing)
+    monkeypatch.setattr(training, "load_split", nothing)
     (store.root / "klssl" / "parameters.jsonl").unlink()
     result = verify("klssl", sample=3, store=store)
     assert not result.good

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from . import __version__, paths
+from . import __version__
 from . import papers as rooms
-from .choices import ListFormat, Profile, RecordFormat, ReportFormat
-from .errors import QmlbookError, UsageError, exit_status
+from .base import files
+from .base.command import exit_status
+from .base.errors import (
+    ListFormat,
+    Profile,
+    QmlbookError,
+    RecordFormat,
+    ReportFormat,
+    UsageError,
+    WriteError,
+    shown,
+)
 
+# Help as plain text: what colours and frames it takes longer to load than all the rest.
 app = typer.Typer(
-    help="Run, check and build *Quantum Learning, Rerun*, and its evidence.",
+    help="Run, check and build 'Quantum Learning, Rerun', and its evidence.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="The image sets: where they are, fetch them, verify them.")
@@ -25,9 +37,24 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 
 
 def _chapter_names() -> list[str]:
-    from . import chapters as library
+    from .book.chapters import names
 
-    return library.names()
+    return names()
+
+
+def _file(name: str) -> Path:
+    """Return the path of a file to write; ``-`` is standard output."""
+    if not name or name.endswith(("/", os.sep)) or Path(name).is_dir():
+        what = "is a folder" if name else "is no name"
+        raise UsageError(f"--to {shown(name)} {what}; give the name of a file.")
+    return Path(name)
+
+
+def _folder(name: str) -> Path:
+    """Return the path of a folder to write."""
+    if name in ("", "-"):
+        raise UsageError(f"--to {shown(name)} is no folder; give the name of one.")
+    return Path(name)
 
 
 Chapters = Annotated[
@@ -39,7 +66,10 @@ Papers = Annotated[
     typer.Argument(help="Papers; all when none is named.", autocompletion=rooms.names),
 ]
 Sets = Annotated[list[str] | None, typer.Argument(help="Image sets; all when none is named.")]
-To = Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file, not here.")]
+To = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", parser=_file, help="Write to a file; - is standard output."),
+]
 Jobs = Annotated[int, typer.Option(min=1, help="Chapters executed at a time.")]
 Repository = Annotated[
     str | None,
@@ -53,7 +83,7 @@ Repository = Annotated[
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"qmlbook {__version__}")
+        print(f"qmlbook {__version__}")
         raise typer.Exit
 
 
@@ -84,21 +114,24 @@ def chapters(
     ] = False,
     format: Annotated[ListFormat, typer.Option(help="How --parameters lists them.")] = "table",
 ) -> None:
-    """Execute chapters with papermill, to `_build/executed/<profile>/`."""
-    from . import chapters as library
-    from .parameters import render
+    """Execute chapters.
+
+    Papermill writes the notebooks to _build/executed/PROFILE/; what is up to date is not run.
+    """
+    from .book import chapters as library
+    from .book import execute
+    from .book.parameters import render
 
     if parameters:
-        typer.echo(render(library.parameters(names), format))
+        print(render(library.parameters(names), format))
         return
-    results = library.run(
+    results = execute.run(
         names,
         profile=profile,
         parameters=dict(_split(pair) for pair in parameter or ()),
         keep_going=keep_going,
         jobs=jobs,
         force=force,
-        echo=typer.echo,
     )
     raise typer.Exit(not all(result.ok for result in results))
 
@@ -109,12 +142,15 @@ def check(
     update: Annotated[
         bool, typer.Option("--update", help="Rewrite the references from a quick run.")
     ] = False,
+    nbval: Annotated[
+        bool, typer.Option("--nbval", help="Let nbval run the references, whatever was run before.")
+    ] = False,
     jobs: Jobs = 2,
 ) -> None:
-    """Re-run the stored references with nbval and compare every output."""
-    from . import references
+    """Compare every output of a quick run with the stored references, as nbval does."""
+    from .book import references
 
-    raise typer.Exit(not references.check(names, update=update, jobs=jobs))
+    raise typer.Exit(not references.check(names, update=update, nbval=nbval, jobs=jobs))
 
 
 @app.command()
@@ -122,8 +158,11 @@ def measure(
     names: Chapters = None,
     profile: Annotated[Profile, typer.Option(help="How much is run.")] = "quick",
 ) -> None:
-    """Execute chapters one by one and store how long they took and how much memory."""
-    from . import status
+    """Store how much time and memory chapters take.
+
+    They are executed one by one.
+    """
+    from .book import status
 
     status.measure(names, profile=profile)
 
@@ -136,39 +175,65 @@ def build(
     jobs: Jobs = 2,
     repository: Repository = None,
 ) -> None:
-    """Build the HTML book from the executed chapters; warnings are errors."""
-    from . import book
+    """Build the pages of the book.
+
+    Chapters that are not up to date are executed before; warnings are errors.
+    """
+    from .book.site import build as book
 
     page = book.build(open_browser=open_browser, jobs=jobs, repository=repository)
-    typer.echo(f"The book is at {page}")
+    print(f"The book is at {page}")
 
 
 @app.command()
 def pdf(
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where it goes; _build/book.pdf.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=_file,
+            help="Where it goes; _build/book.pdf. - is standard output.",
+        ),
     ] = None,
     jobs: Jobs = 2,
     repository: Repository = None,
 ) -> None:
-    """Print the whole book to one PDF; needs Chromium, Chrome or Edge."""
-    from . import printing
+    """Print the whole book to one PDF.
 
-    typer.echo(f"The PDF is at {printing.pdf(to, jobs=jobs, repository=repository)}")
+    This needs Chromium, Chrome or Edge.
+    """
+    from .book import pdf as printing
+
+    if to is None or not _is_stdout(to):
+        print(f"The PDF is at {printing.pdf(to, jobs=jobs, repository=repository)}")
+        return
+
+    def echo(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "book.pdf")
+        printing.pdf(page, jobs=jobs, repository=repository, echo=echo)
+        sys.stdout.buffer.write(page.read_bytes())
 
 
 @app.command()
 def course(
     names: Chapters = None,
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to.")] = Path("course"),
+    to: Annotated[Path, typer.Option(metavar="FOLDER", parser=_folder, help="Where to.")] = Path(
+        "course"
+    ),
     force: Annotated[
         bool, typer.Option("--force", help="Replace files of an earlier course.")
     ] = False,
 ) -> None:
-    """Write notebooks for students and teachers, and slides, of chapters with exercises."""
-    from . import course as library
+    """Write notebooks for a class, and slides.
 
-    typer.echo(f"The course is in {library.write(names, to=to, force=force, echo=typer.echo)}")
+    For students and for teachers, of chapters with exercises.
+    """
+    from .book import course as library
+
+    print(f"The course is in {library.write(names, to=to, force=force)}")
 
 
 @app.command()
@@ -210,7 +275,10 @@ def sweep(
         bool, typer.Option("--cheapest", help="--verify takes the quickest runs, not random ones.")
     ] = False,
 ) -> None:
-    """Run what is missing in the store of run records; safe to interrupt and start again."""
+    """Make the runs that are missing.
+
+    Their records are stored one by one: interrupt it as you like, the same command goes on.
+    """
     from .evidence import sweep as library
     from .evidence.cluster import Cluster
 
@@ -222,7 +290,7 @@ def sweep(
 
         runner = library.in_turn if scheduler is None else cluster
         result = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
-        typer.echo(str(result))
+        print(str(result))
         raise typer.Exit(not result.good)
     summary = library.sweep(
         paper,
@@ -234,7 +302,7 @@ def sweep(
         retry_failed=retry_failed,
         runner=cluster,
     )
-    typer.echo(str(summary))
+    print(str(summary))
     raise typer.Exit(130 if summary.interrupted else summary.failed)
 
 
@@ -265,7 +333,7 @@ def report(
     watched = format == "table" and to is None and sys.stdout.isatty()
     _put(library.render(verdicts(papers, claims=claims), format, color=watched), to)
     for note in notes(papers):
-        typer.echo(note, err=True)
+        print(note, file=sys.stderr)
 
 
 @app.command()
@@ -281,22 +349,30 @@ def records(
     from .evidence.store import Store
 
     store = Store()
-    found = export.records(papers, store=store)
-    _put(export.render(found, format), to)
+    _put(export.render(export.records(papers, store=store), format), to)
     for name in papers or rooms.names():
         for problem in store.problems(name):
-            typer.echo(problem, err=True)
+            print(problem, file=sys.stderr)
 
 
 def _put(text: str, to: Path | None) -> None:
     """Write text to a file, or show it."""
-    if to is None:
-        typer.echo(text, nl=False)
+    if to is None or _is_stdout(to):
+        print(text, end="")
         return
     try:
-        paths.write(to, text.encode())
-    except OSError as error:
+        files.write(to, text.encode())
+    except WriteError as error:
         raise QmlbookError(f"--to {to}: the file cannot be written ({error.strerror}).") from error
+
+
+def _is_stdout(file: Path) -> bool:
+    """Tell whether a file is where standard output goes, by whatever name."""
+    try:
+        same = os.path.samestat(file.stat(), os.fstat(sys.stdout.fileno()))
+    except OSError:  # no such file, or no output to compare with
+        same = False
+    return same or str(file) == "-"
 
 
 @app.command()
@@ -304,11 +380,14 @@ def vectors(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of vectors.")],
     format: Annotated[ListFormat, typer.Option(help="How it is written.")] = "table",
 ) -> None:
-    """Hold the library against reference vectors made with the papers' released code."""
-    from . import vectors as library
+    """Hold the library against reference vectors.
+
+    They were made with the papers' released code.
+    """
+    from .papers import vectors as library
 
     results = library.check_files(files)
-    typer.echo(library.render(results, format))
+    print(library.render(results, format))
     raise typer.Exit(not all(result.checked and result.passed for result in results))
 
 
@@ -317,30 +396,36 @@ def data_list(names: Sets = None) -> None:
     """Show which image sets are here, and from where."""
     from . import data
 
-    for found in data.status(names):
-        where = f"{found.source}, {'whole' if found.whole else 'sample'}" if found.source else "-"
-        counts = f"{found.train:6} + {found.test:5}" if found.source else " " * 14
-        place = found.problem or found.path or f"not here: qmlbook data fetch {found.name}"
-        typer.echo(f"{found.name:14} {where:18} {counts}  {found.licence.split(',')[0]:15} {place}")
+    for held in data.status(names):
+        where = f"{held.source}, {'whole' if held.whole else 'sample'}" if held.source else "-"
+        counts = f"{held.train:6} + {held.test:5}" if held.source else " " * 14
+        path = held.problem or held.path or f"not here: qmlbook data fetch {held.name}"
+        print(f"{held.name:14} {where:18} {counts}  {held.licence.split(',')[0]:15} {path}")
 
 
 @data_app.command()
 def fetch(names: Sets = None) -> None:
-    """Download whole image sets to the user's cache, with checksums."""
+    """Download whole image sets to your cache.
+
+    Their checksums are those of the published sets.
+    """
     from . import data
 
     for name in names or data.names():
-        typer.echo(f"{name}: {data.fetch(name)}")
+        print(f"{name}: {data.fetch(name)}")
 
 
 @data_app.command()
 def verify(names: Sets = None) -> None:
-    """Check every image file that can be found against its checksums."""
+    """Check every image file that is here.
+
+    Its images and labels are held against the published checksums.
+    """
     from . import data
 
     checks = data.verify(names)
     for check in checks:
-        typer.echo(f"{'ok     ' if check.ok else 'CORRUPT'} {check.path}  {check.message}")
+        print(f"{'ok     ' if check.ok else 'CORRUPT'} {check.path}  {check.message}")
     raise typer.Exit(not all(check.ok for check in checks))
 
 
@@ -363,25 +448,10 @@ def _split(pair: str) -> tuple[str, str]:
     return name, value
 
 
-def _leave(number: int, _: object) -> None:
-    sys.exit(128 + number)
-
-
 def main() -> None:
     """Run the command; errors become one sentence and an exit status."""
-    for name in ("SIGTERM", "SIGHUP"):  # leave in order, programs in hand included
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup stays in force
-            signal.signal(number, _leave)
-    try:
-        sys.exit(exit_status(lambda: app(_join_pairs(sys.argv[1:]))))
-    except OSError as error:  # a full disk, no permission: nobody needs a traceback for it
-        what = f"{error.filename}: {error.strerror}" if error.filename else error
-        typer.echo(f"Error: {what}.", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        sys.exit(130)
+    words = sys.argv[1:]
+    sys.exit(exit_status(lambda: app(_join_pairs(words)), "qmlbook", *words))
 
 
 if __name__ == "__main__":

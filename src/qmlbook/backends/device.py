@@ -10,8 +10,8 @@ from pennylane.devices import Device, ExecutionConfig
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
-from ..errors import UsageError
-from ..rng import stream
+from ..base.errors import UsageError
+from ..base.rng import stream
 from . import machines
 from .jobs import (
     Job,
@@ -100,7 +100,10 @@ class QiskitDevice(Device):
     def _compile(self, tape: QuantumScript) -> Any:
         from qiskit.transpiler import generate_preset_pass_manager
 
-        options = {"optimization_level": 3, "seed_transpiler": self._transpiler_seed}
+        options: dict[str, Any] = {
+            "optimization_level": 3,
+            "seed_transpiler": self._transpiler_seed,
+        }
         circuit = open_circuit(tape)
         if self._machine is None:
             options = options | {"optimization_level": 0, "basis_gates": AER}
@@ -199,12 +202,12 @@ class QiskitDevice(Device):
         tables = iter(job.result())
         results: list[Any] = [None] * len(tapes)
         for group in grouped(tapes).values():
-            found = take(tables, len(group.table()))
+            outcomes = take(tables, len(group.table()))
             if self.mitigate:
-                found = mitigated(found, next(tables).mean(0), next(tables).mean(0))
+                outcomes = mitigated(outcomes, next(tables).mean(0), next(tables).mean(0))
             start = 0
             for number, values in zip(group.tapes, group.values, strict=True):
-                results[number] = read(tapes[number], found[start : start + len(values)])
+                results[number] = read(tapes[number], outcomes[start : start + len(values)])
                 start += len(values)
         return tuple(results)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from pennylane.measurements import ExpectationMP, ProbabilityMP
 from pennylane.tape import QuantumScript
 
+from ..base.errors import counted
 from .machines import discreet
 from .translate import angle_table, measured_wires, signature
 
@@ -80,9 +81,10 @@ def announce(machine: Any, pubs: list[tuple]) -> None:
     circuits = sum(len(values) for _, values, _ in pubs)
     total = sum(len(values) * shots for _, values, shots in pubs)
     delay = getattr(machine, "default_rep_delay", None) or REP_DELAY
+    seconds = max(1, round(total * delay))
     print(
-        f"Sending to {machine.name}: {circuits} circuits, {total} shots in all, an estimated "
-        f"{max(1, round(total * delay))} s of machine time ({delay * 1e6:.0f} us a shot).",
+        f"Sending to {machine.name}: {counted(circuits, 'circuit')}, {total} shots in all, an "
+        f"estimated {seconds} s of machine time ({delay * 1e6:.0f} us a shot).",
         flush=True,
     )
 
@@ -99,34 +101,34 @@ def frequencies(sent: Any, remote: bool = False) -> list[np.ndarray]:
         packed = bits.array.reshape(-1, *bits.array.shape[-2:])
         weights = 256 ** np.arange(packed.shape[-1])[::-1]  # bytes arrive high end first
         outcomes = (packed.astype(np.int64) * weights).sum(-1)
-        counts = [np.bincount(row, minlength=2**bits.num_bits) for row in outcomes]
+        counts = [np.bincount(shots, minlength=2**bits.num_bits) for shots in outcomes]
         tables.append(np.stack(counts) / outcomes.shape[1])
     return tables
 
 
-def take(tables: Any, circuits: int) -> np.ndarray:
+def take(tables: Iterator[np.ndarray], circuits: int) -> np.ndarray:
     """Return the next tables, as many as hold this number of circuits, as one."""
-    parts = []
+    parts: list[np.ndarray] = []
     while sum(map(len, parts)) < circuits:
         parts.append(next(tables))
     return np.concatenate(parts)
 
 
-def mitigated(found: np.ndarray, zeros: np.ndarray, ones: np.ndarray) -> np.ndarray:
+def mitigated(outcomes: np.ndarray, zeros: np.ndarray, ones: np.ndarray) -> np.ndarray:
     """Undo readout errors qubit by qubit with the inverse of each measured confusion matrix."""
-    n = int(found.shape[1]).bit_length() - 1
-    cube = found.reshape(-1, *(2,) * n)
+    n = int(outcomes.shape[1]).bit_length() - 1
+    cube = outcomes.reshape(-1, *(2,) * n)
     for k in range(n):
         columns = [table.reshape(2**k, 2, -1).sum((0, 2)) for table in (zeros, ones)]
         inverse = np.linalg.inv(np.stack(columns, axis=1))  # column = what was prepared
         cube = np.moveaxis(np.tensordot(inverse, cube, (1, k + 1)), 0, k + 1)
-    return cube.reshape(found.shape)
+    return cube.reshape(outcomes.shape)
 
 
-def read(tape: QuantumScript, found: np.ndarray) -> Any:
+def read(tape: QuantumScript, outcomes: np.ndarray) -> Any:
     """Turn probabilities of bit strings, (batch, outcomes), into a tape's measurements."""
     wires = measured_wires(tape)
-    cube = found.reshape(-1, *(2,) * len(wires))
+    cube = outcomes.reshape(-1, *(2,) * len(wires))
     results = []
     for mp in tape.measurements:
         axes = [wires.index(wire) + 1 for wire in (mp.wires or tape.wires)]

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import QmlbookError, UsageError
+from ..base.errors import QmlbookError, UsageError
 
 
 def require(*packages: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 
-from ..errors import UsageError, choose
-from ..rng import stream
+from ..base.errors import UsageError, choose
+from ..base.rng import stream
 from .device import QiskitDevice
 from .translate import Size, open_circuit, size_of
 
@@ -138,7 +138,11 @@ def resume(job_id: str, qnode: qml.QNode, *args: Any, **kwargs: Any) -> Any:
 
 
 def describe(
-    qnode: qml.QNode, *args: Any, backend: str = "aer-noise", options: dict | None = None, **kwargs
+    qnode: qml.QNode,
+    *args: Any,
+    backend: str = "aer-noise",
+    options: dict[str, Any] | None = None,
+    **kwargs: Any,
 ) -> Description:
     """Return the size of a circuit before and after it is compiled for a backend.
 
@@ -167,11 +171,11 @@ def compare(
     Args:
         qnode: any QNode that `on` takes.
         *args: what it is called with; keywords likewise.
-        runs: name of the row -> options of `on`; by default one exact row for each ideal simulator,
+        runs: name of a run -> options of `on`; by default one exact run on each ideal simulator,
             one with shots and one with noise.
 
     Returns:
-        One row a run: ``run``, ``shots`` (``None`` for exact), ``largest`` and ``rms`` difference
+        One entry a run: ``run``, ``shots`` (``None`` for exact), ``largest`` and ``rms`` difference
         from the exact values, ``seconds``.
     """
     runs = runs or {
@@ -184,12 +188,12 @@ def compare(
     # Torch's interface would round what lightning.qubit returns to torch's default precision.
     qnode = qnode.update(interface="auto")
     exact = _flat(qml.set_shots(on(qnode, "default.qubit"), None)(*args, **kwargs))
-    rows = []
+    table = []
     for run, options in runs.items():
         moved = on(qnode, **options)
         start = time.perf_counter()
         error = _flat(moved(*args, **kwargs)) - exact
-        rows.append(
+        table.append(
             {
                 "run": run,
                 "shots": moved.shots.total_shots,
@@ -198,7 +202,7 @@ def compare(
                 "seconds": time.perf_counter() - start,
             }
         )
-    return rows
+    return table
 
 
 def _prepared(qnode: qml.QNode, args: tuple, kwargs: dict) -> tuple[Sequence, Callable]:

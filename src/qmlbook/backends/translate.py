@@ -13,7 +13,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting
 from pennylane.transforms.core import CompilePipeline, transform
 
-from ..errors import UsageError
+from ..base.errors import UsageError
 
 # PennyLane's gate -> the method of QuantumCircuit that takes the same parameters and wires.
 GATES = {
@@ -144,9 +144,9 @@ def measured_wires(tape: QuantumScript) -> list:
 
 def signature(tape: QuantumScript) -> tuple:
     """Return what a circuit is apart from its angles: gates, number of wires, measured wires."""
-    place = {wire: k for k, wire in enumerate(tape.wires)}
-    gates = tuple((op.name, tuple(place[w] for w in op.wires)) for op in _gates(tape))
-    return gates, len(place), tuple(place[wire] for wire in measured_wires(tape))
+    qubit = {wire: k for k, wire in enumerate(tape.wires)}
+    gates = tuple((op.name, tuple(qubit[w] for w in op.wires)) for op in _gates(tape))
+    return gates, len(qubit), tuple(qubit[wire] for wire in measured_wires(tape))
 
 
 def _gates(tape: QuantumScript) -> list:
@@ -171,12 +171,12 @@ def open_circuit(tape: QuantumScript) -> Any:
     from qiskit.circuit import ParameterVector
 
     gates = _gates(tape)
-    place = {wire: k for k, wire in enumerate(tape.wires)}
+    qubit = {wire: k for k, wire in enumerate(tape.wires)}
     angles = iter(ParameterVector("angle", 1 + sum(op.num_params for op in gates)))
-    circuit = QuantumCircuit(len(place), global_phase=next(angles))
+    circuit = QuantumCircuit(len(qubit), global_phase=next(angles))
     for op in gates:
         parameters = [next(angles) for _ in range(op.num_params)]
-        getattr(circuit, GATES[op.name])(*parameters, *(place[wire] for wire in op.wires))
+        getattr(circuit, GATES[op.name])(*parameters, *(qubit[wire] for wire in op.wires))
     return circuit
 
 
@@ -195,8 +195,8 @@ def with_readout(circuit: Any, tape: QuantumScript) -> Any:
     """Append what reads the measured wires: bits where the tape has shots, else probabilities."""
     from qiskit import ClassicalRegister
 
-    place = {wire: k for k, wire in enumerate(tape.wires)}
-    reverse = [place[wire] for wire in measured_wires(tape)][::-1]  # Qiskit counts from the right
+    qubit = {wire: k for k, wire in enumerate(tape.wires)}
+    reverse = [qubit[wire] for wire in measured_wires(tape)][::-1]  # Qiskit counts from the right
     if not tape.shots:
         circuit.save_probabilities(reverse)
     else:

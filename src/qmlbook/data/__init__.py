@@ -1,10 +1,10 @@
 """Real images: embedded samples, your own folder, a cache, a download.
 
-``load("mnist", classes=(0, 1), n=512)`` answers from the first place that holds enough: the folder
+``load("mnist", classes=(0, 1), n=512)`` answers from the first copy that holds enough: the folder
 named by ``QMLBOOK_DATA``, the cache (``QMLBOOK_CACHE``, or the platform's), the samples embedded in
 this package, a download (``QMLBOOK_DATA_URL`` names a mirror, ``<url>/<name>/<file>``, to use
 instead of the usual sources). The images of a request are the first ones of each class in the
-official order, so every place gives the very same pixels. Checked on every load is the SHA-256 of
+official order, so every copy gives the very same pixels. Checked on every load is the SHA-256 of
 image and label bytes, whatever the container; nothing is ever unpickled.
 """
 
@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import paths
-from ..errors import QmlbookError, UsageError, choose
-from . import files
+from ..base import files
+from ..base.errors import QmlbookError, UsageError, choose, counted, shown
+from . import readers
 from .download import Bar, obtain
-from .files import Found, cache_dir
+from .readers import Copy, Layout, cache_dir
 from .sets import SETS, SPLITS, Source
 
 __all__ = [
@@ -65,7 +65,7 @@ class Provenance:
 
     def describe(self) -> str:
         """Return one line, for instance ``MNIST train, 512 images of classes 0, 1``."""
-        known, amount = SETS[self.name], f"{self.n:,} image{'s' * (self.n != 1)}"
+        known, amount = SETS[self.name], counted(self.n, "image")
         if len(self.classes) == len(known.class_names):
             which = f"all {len(self.classes)} classes"
         else:
@@ -176,15 +176,15 @@ def load(
         raise choose("split", split, SPLITS)
     quota = _quota(name, split, classes, n)
     sample = None
-    for found in files.search(name, split):
-        if found.holds(quota):
-            return _draw(found, quota)
-        sample = sample or found
+    for copy in readers.search(name, split):
+        if copy.holds(quota):
+            return _draw(copy, quota)
+        sample = sample or copy
     failure = ""
     if download:
         try:
-            place = ("download", fetch(name).parent)
-            return _draw(next(files.search(name, split, [place])), quota)
+            root = fetch(name).parent
+            return _draw(next(readers.search(name, split, [("download", root)])), quota)
         except QmlbookError as error:
             failure = f" ({str(error).rstrip('.').removesuffix(_ELSEWHERE)})"
     raise QmlbookError(_ways_out(name, split, quota, sample, failure))
@@ -192,32 +192,34 @@ def load(
 
 def status(names: Iterable[str] | None = None) -> list[Status]:
     """Return, for each set, what can be loaded without a download; files are read and checked."""
-    rows, places = [], list(files.roots())
-    for name in _select(names):
-        held, problem = {}, ""
-        for split in SPLITS:
-            try:
-                for found in files.search(name, split, places):
-                    if split not in held or found.whole:
-                        held[split] = found
-                    if found.whole:
-                        break
-            except QmlbookError as error:
-                problem = problem or str(error)
-        layout = next((found.layout for found in held.values()), None)
-        rows.append(
-            Status(
-                name=name,
-                source=layout and layout.source,
-                path=layout and layout.files[0],
-                whole=len(held) == len(SPLITS) and all(found.whole for found in held.values()),
-                **{split: len(held[split].labels) if split in held else 0 for split in SPLITS},
-                embedded=SETS[name].embedded is not None,
-                licence=SETS[name].licence,
-                problem=problem,
-            )
-        )
-    return rows
+    roots = list(readers.roots())
+    return [_status(name, roots) for name in _select(names)]
+
+
+def _status(name: str, roots: list[tuple[str, Path]]) -> Status:
+    held: dict[str, Copy] = {}
+    problem = ""
+    for split in SPLITS:
+        try:
+            for copy in readers.search(name, split, roots):
+                if split not in held or copy.whole:
+                    held[split] = copy
+                if copy.whole:
+                    break
+        except QmlbookError as error:
+            problem = problem or str(error)
+    layout = next((copy.layout for copy in held.values()), None)
+    return Status(
+        name=name,
+        source=layout.source if layout else None,
+        path=layout.files[0] if layout else None,
+        whole=len(held) == len(SPLITS) and all(copy.whole for copy in held.values()),
+        train=len(held["train"].labels) if "train" in held else 0,
+        test=len(held["test"].labels) if "test" in held else 0,
+        embedded=SETS[name].embedded is not None,
+        licence=SETS[name].licence,
+        problem=problem or ("" if held else readers.other_version(name, roots)),
+    )
 
 
 def verify(names: Iterable[str] | None = None) -> list[Check]:
@@ -226,28 +228,30 @@ def verify(names: Iterable[str] | None = None) -> list[Check]:
     Contents are held against the published checksums; a file with a ``.sha256`` file beside it
     (those in the cache and the package have one) is also checked byte for byte.
     """
-    files.forget()
-    every = (
+    readers.forget()
+    layouts = (
         layout
         for name in _select(names)
-        for source, root in files.roots()
+        for source, root in readers.roots()
         for split in SPLITS
-        for layout in files.layouts(name, split, source, root)
+        for layout in readers.layouts(name, split, source, root)
     )
-    checks = []
-    for layout in every:
-        try:
-            found = files.read(layout)
-            if found is None:  # loose files of another set, under which they are checked
-                continue
-            for file in layout.files:
-                files.check_container(file)
-            extent = "whole" if found.whole else "sample"
-            ok, message = True, f"{len(found.labels):,} images ({extent}), as published"
-        except QmlbookError as error:
-            ok, message = False, str(error)
-        checks.append(Check(layout.name, layout.split, layout.source, layout.files[0], ok, message))
-    return checks
+    return [check for check in map(_check, layouts) if check]
+
+
+def _check(layout: Layout) -> Check | None:
+    """Check the files of a layout; ``None`` if they are another set's, under which they count."""
+    try:
+        copy = readers.read(layout)
+        if copy is None:
+            return None
+        for file in layout.files:
+            readers.check_container(file)
+        extent = "whole" if copy.whole else "sample"
+        ok, message = True, f"{counted(len(copy.labels), 'image')} ({extent}), as published"
+    except QmlbookError as error:
+        ok, message = False, str(error)
+    return Check(layout.name, layout.split, layout.source, layout.files[0], ok, message)
 
 
 def fetch(name: str, *, progress: bool = True) -> Path:
@@ -268,20 +272,21 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     target = cache_dir() / f"{name}.npz"
     if _is_good(name, target):
         return target
-    with paths.writing(target):
+    with files.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
         arrays = _fetch_from_any(name, target.parent, progress)
-    files.save_npz(target, arrays)
-    files.forget()  # what was read from the temporary folder need not stay in memory
+    readers.save_npz(target, arrays)
+    readers.forget()  # what was read from the temporary folder need not stay in memory
     return target
 
 
 def _fetch_from_any(name: str, cache: Path, progress: bool) -> dict[str, np.ndarray]:
     """Return the arrays of a whole set from the first source that has them."""
-    known, sources, failures = SETS[name], SETS[name].sources, []
+    known, failures = SETS[name], []
+    sources = known.sources
     if mirror := os.environ.get("QMLBOOK_DATA_URL"):
-        sources = [Source("http", f"{mirror.rstrip('/')}/{name}/", sources[0].files)]
+        sources = (Source("http", f"{mirror.rstrip('/')}/{name}/", sources[0].files),)
     for source in sources:
         with tempfile.TemporaryDirectory(prefix=".part-", dir=cache) as folder:
             try:
@@ -294,25 +299,25 @@ def _fetch_from_any(name: str, cache: Path, progress: bool) -> dict[str, np.ndar
 
 def _whole_set(name: str, folder: Path) -> dict[str, np.ndarray]:
     """Return the arrays of the whole set that was put into a folder, if it is all there."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split in SPLITS:
         try:
-            found = next(files.search(name, split, [("download", folder)]), None)
+            copy = next(readers.search(name, split, [("download", folder)]), None)
         except QmlbookError as error:
             raise QmlbookError("what was sent is damaged or another set (checksum)") from error
-        if found is None or not found.whole:
+        if copy is None or not copy.whole:
             raise QmlbookError("what was sent is not the whole set")
-        arrays |= {f"x_{split}": found.images, f"y_{split}": found.labels}
+        arrays |= {f"x_{split}": copy.images, f"y_{split}": copy.labels}
     return arrays
 
 
 def _is_good(name: str, target: Path) -> bool:
     """Tell whether the cache holds the whole set, undamaged."""
     try:
-        held = [next(files.search(name, s, [("cache", target.parent)]), None) for s in SPLITS]
+        copies = [next(readers.search(name, s, [("cache", target.parent)]), None) for s in SPLITS]
     except QmlbookError:
         return False
-    return all(found and found.whole and found.layout.files == (target,) for found in held)
+    return all(copy and copy.whole and copy.layout.files == (target,) for copy in copies)
 
 
 def _sweep(cache: Path) -> None:
@@ -330,39 +335,49 @@ def _select(names: Iterable[str] | None) -> list[str]:
 def _quota(name: str, split: str, classes: Iterable[int] | None, n: int | None) -> dict[int, int]:
     """Return how many images of each class a request means."""
     known, counts = SETS[name], SETS[name].counts[split]
-    allowed = range(len(known.class_names))
-    try:
-        labels = sorted(operator.index(c) for c in (allowed if classes is None else classes))
-        total = None if n is None else operator.index(n)
-    except TypeError:
-        raise UsageError(
-            f"classes must be a list of labels and n a whole number, not {classes!r} and {n!r}."
-        ) from None
-    for label in labels:
-        if label not in allowed:
-            raise choose("class", label, allowed)
-    if not labels or len(set(labels)) < len(labels):
-        raise UsageError(f"classes must name at least one class, and none twice, not {labels}.")
-    if total is None:
+    labels = _labels(classes, len(known.class_names))
+    if n is None:
         return {label: counts[label] for label in labels}
+    try:
+        total = operator.index(n)
+    except TypeError:
+        raise UsageError(f"n must be a whole number, not {shown(n)}.") from None
     if total < 1:
-        raise UsageError(f"n must be 1 or more, not {total}.")
+        raise UsageError(f"n must be 1 or more, not {shown(total)}.")
+    most = len(labels) * min(counts[label] for label in labels)
     each, more = divmod(total, len(labels))
-    quota = {label: each + (place < more) for place, label in enumerate(labels)}
+    quota = {label: each + (number < more) for number, label in enumerate(labels)}
     for label, wanted in quota.items():
         if wanted > counts[label]:
             raise UsageError(
-                f"n={total} means {wanted:,} images of class {label}, but {known.title} {split} "
-                f"has {counts[label]:,}; leave n out for all images of these classes."
+                f"n={shown(total)} is more of class {label} than the {counts[label]:,} images that "
+                f"{known.title} {split} has; ask for at most n={most:,} of these classes, or leave "
+                "n out for all of them."
             )
     return quota
 
 
-def _draw(found: Found, quota: Mapping[int, int]) -> Images:
+def _labels(classes: Iterable[int] | None, count: int) -> list[int]:
+    """Return the labels that a request names, in order, of ``count`` that there are."""
+    try:
+        labels = sorted(map(operator.index, range(count) if classes is None else classes))
+    except TypeError:
+        raise UsageError(f"classes must be a list of labels, not {shown(classes)}.") from None
+    for label in labels:
+        if label not in range(count):
+            raise choose("class", label, range(count))
+    if not labels or len(set(labels)) < len(labels):
+        raise UsageError(
+            f"classes must name at least one class, and none twice, not {shown(labels)}."
+        )
+    return labels
+
+
+def _draw(copy: Copy, quota: Mapping[int, int]) -> Images:
     """Return the first images of each class, in the official order."""
-    layout, held = found.layout, found.labels
+    layout, held = copy.layout, copy.labels
     chosen = np.sort(np.concatenate([np.flatnonzero(held == c)[:k] for c, k in quota.items()]))
-    images, labels = found.images[chosen], held[chosen]
+    images, labels = copy.images[chosen], held[chosen]
     provenance = Provenance(
         name=layout.name,
         split=layout.split,
@@ -370,30 +385,31 @@ def _draw(found: Found, quota: Mapping[int, int]) -> Images:
         n=len(chosen),
         source=layout.source,
         path=layout.files[0],
-        whole=found.whole,
-        images_sha256=files.sha256(images),
-        labels_sha256=files.sha256(labels),
+        whole=copy.whole,
+        images_sha256=readers.sha256(images),
+        labels_sha256=readers.sha256(labels),
         licence=SETS[layout.name].licence,
     )
     return Images(images, labels.astype(np.int64), provenance)
 
 
 def _ways_out(
-    name: str, split: str, quota: Mapping[int, int], sample: Found | None, failure: str
+    name: str, split: str, quota: Mapping[int, int], sample: Copy | None, failure: str
 ) -> str:
     """Return the sentence for a request that nothing here, nor any download, can answer."""
     ways = [
         "put its files into the folder named by QMLBOOK_DATA",
         f"run `qmlbook data fetch {name}` with a network",
     ]
-    if sample:
+    if sample and sample.per_class:
         kind = "embedded sample" if sample.layout.source == "embedded" else "sample that is here"
         most = sample.per_class[split] * len(quota)
         ways.append(f"ask for at most n={most:,} images of these classes, which the {kind} holds")
     else:
         ways[-1] += " (there is no embedded sample of this set)"
-    asked = f"{sum(quota.values()):,} images of {len(quota)} class{'es' * (len(quota) != 1)}"
+    asked = f"{counted(sum(quota.values()), 'image')} of {counted(len(quota), 'class', 'classes')}"
+    other = readers.other_version(name, readers.roots())
     return (
         f"{SETS[name].title} {split}, {asked}, is not on this machine{failure}: "
-        f"{', '.join(ways[:-1])}, or {ways[-1]}."
+        f"{', '.join(ways[:-1])}, or {ways[-1]}.{f' {other}' if other else ''}"
     )

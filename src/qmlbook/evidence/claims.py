@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import papers
-from ..errors import QmlbookError
+from ..base.errors import QmlbookError
 from .stats import MIN_PAIRS, MIN_RUNS, NOT_APPLICABLE, RUNS_PER_BEST
 
 NOT_AVAILABLE = "not available"

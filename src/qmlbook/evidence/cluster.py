@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QmlbookError, UsageError
+from ..base.errors import QmlbookError, UsageError
 from .store import Record, code_version
 from .sweep import Job, execute, failed_record
 

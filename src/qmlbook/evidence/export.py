@@ -17,8 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from .. import papers as rooms
-from ..choices import RecordFormat
-from ..errors import choose
+from ..base.errors import RecordFormat, choose
 from .claims import Claim
 from .report import OURS, markdown_table
 from .store import Record, Store

@@ -10,10 +10,10 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from .. import contents, papers
-from ..choices import ReportFormat
-from ..errors import UsageError, choose
-from ..paths import project_root
+from .. import papers
+from ..base.errors import ReportFormat, UsageError, choose
+from ..base.paths import project_root
+from ..book import chapters
 from .claims import CHOICES, load
 from .store import Store
 from .verdicts import OUTCOMES, Verdict, load_runs, verdicts
@@ -187,7 +187,7 @@ def section(paper: str, *, store: Store | None = None) -> str:
 def _documents() -> list[str]:
     """Return the names of the book's documents in reading order; none without a checkout."""
     try:
-        return [Path(document).name for document in contents.documents(project_root())]
+        return [Path(document).name for document in chapters.documents(project_root())]
     except UsageError:
         return []
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import QmlbookError
+from ..base.errors import QmlbookError
 
 LEVEL = 0.95
 MIN_RUNS = 3

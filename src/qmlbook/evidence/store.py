@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import paths
+from ..base import files, paths
 
 MAX_LIST = 256  # longer lists are data, not metrics
 DIGITS = 12
@@ -243,7 +243,7 @@ class Store:
         """
         line = record.line() + "\n"
         name = hashlib.sha256(line.encode()).hexdigest()[:24]
-        paths.write(self.root / record.paper / ".pending" / f"{name}.json", line.encode())
+        files.write(self.root / record.paper / ".pending" / f"{name}.json", line.encode())
 
     def require_writable(self, paper: str) -> None:
         """Ask whether records can be stored, before anything is computed.
@@ -251,7 +251,7 @@ class Store:
         Raises:
             QmlbookError: if they cannot.
         """
-        paths.require_writable(self.root / paper / ".pending")
+        files.require_writable(self.root / paper / ".pending")
 
     def fold(self, paper: str) -> list[str]:
         """Move pending records into the ``.jsonl`` files, each sorted by the key of its records.
@@ -268,12 +268,12 @@ class Store:
         scan = self._scan(paper)
         if not scan.pending and not scan.rejected:
             return []
-        with paths.locked(self.root / paper / ".pending" / ".lock"):
+        with files.locked(self.root / paper / ".pending" / ".lock"):
             scan = self._scan(paper)
             for path, line, _ in scan.rejected:
                 aside = path.with_name(path.name + ".rejected")
                 before = aside.read_bytes() if aside.is_file() else b""
-                paths.write(aside, before + f"{line}\n".encode())
+                files.write(aside, before + f"{line}\n".encode())
             lines: dict[str, list[str]] = {
                 path.stem: [] for path in (self.root / paper).glob("*.jsonl")
             }
@@ -282,7 +282,7 @@ class Store:
             for experiment, content in lines.items():
                 path, text = self.root / paper / f"{experiment}.jsonl", "".join(content).encode()
                 if not path.is_file() or path.read_bytes() != text:
-                    paths.write(path, text)
+                    files.write(path, text)
             for path in scan.pending:  # only now: a crash before this line loses nothing
                 path.unlink(missing_ok=True)
         return [_sentence(*rejected) for rejected in scan.rejected]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from .. import papers
-from ..errors import UsageError, choose
+from ..base.errors import UsageError, choose
 from .store import Key, Record, Store, clean_metrics, code_version, config_key, versions
 
 SHOWN = 5  # errors that a summary spells out

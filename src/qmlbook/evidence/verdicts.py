@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from .. import papers as rooms
-from ..errors import QmlbookError, UsageError, choose, shown
-from ..rng import stream
+from ..base.errors import QmlbookError, UsageError, choose, shown
+from ..base.rng import stream
 from . import stats
 from .claims import Claim, load_claims
 from .store import Record, Store, config_key

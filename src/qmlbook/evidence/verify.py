@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from .. import papers
-from ..errors import UsageError
-from ..rng import stream
+from ..base.errors import UsageError
+from ..base.rng import stream
 from .store import Record, Store, config_key
 from .sweep import Job, Runner, in_turn
 

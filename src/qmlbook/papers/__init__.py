@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..choices import Profile
-from ..errors import choose
+from ..base.errors import Profile, choose
 
 if TYPE_CHECKING:
     from torch.nn import Module

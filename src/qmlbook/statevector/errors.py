@@ -2,7 +2,7 @@
 
 from pennylane.exceptions import DeviceError, WireError
 
-from ..errors import QmlbookError
+from ..base.errors import QmlbookError
 
 NAME = "qmlbook.statevector"
 

@@ -7,7 +7,7 @@ and b and takes its angles p in gate order; ``_R`` blocks of unitary.py are the 
 
 import pennylane as qml
 
-from ...errors import choose
+from ...base.errors import choose
 
 WIRES = 8
 MEASURED = 4

@@ -14,12 +14,12 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from ...errors import UsageError, require_known, require_least
-from ...rng import stream
+from ...base.errors import UsageError, require_known, require_least
+from ...base.rng import stream
 from .. import Experiment, by_name
-from . import learning, models
+from . import models, training
 from .circuits import ENCODINGS, MEASURED, WIRES, block_sizes, count_params, network
-from .learning import Recipe
+from .training import Recipe
 
 PAIRS = {"0v1": (0, 1), "2v3": (2, 3), "8v9": (8, 9)}
 # The heads of the charts: number of the convolution, and the word for the pooling in them.
@@ -69,7 +69,7 @@ class Config:
             head=KINDS,
             encoding=ENCODINGS,
             features=("source", "untrained", "pixels"),
-            optimiser=learning.RULES,
+            optimiser=training.RULES,
             source_dtype=("float32", "float64"),
         )
         require_least(self, steps=0, batch_size=1)
@@ -115,8 +115,8 @@ def run(config: Config, seed: int) -> dict[str, float]:
     Returns:
         ``accuracy``, % of the test images of the pair.
     """
-    split = learning.features(config, seed)
-    return {"accuracy": learning.train(config, seed, split.train).accuracy(split.test)}
+    split = training.features(config, seed)
+    return {"accuracy": training.train(config, seed, split.train).accuracy(split.test)}
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,11 @@ def run_source(config: Network, seed: int) -> dict[str, float]:
         config.source_averaging,
         config.source_dtype,
     )
-    found = learning.source(recipe, seed)
-    digits = learning.digits(PAIRS["2v3"], "test", 1000)
+    found = training.source(recipe, seed)
+    digits = training.digits(PAIRS["2v3"], "test", 1000)
     spread = found.extract(digits.values.to(getattr(torch, recipe.dtype))).std(0)
     return {
-        "accuracy": learning.source_accuracy(found, config.n_test),
+        "accuracy": training.source_accuracy(found, config.n_test),
         "dead": int((spread < 1e-9).sum()),
     }
 
@@ -248,7 +248,7 @@ def _grid(template: Config, heads=tuple(HEADS), pairs=tuple(PAIRS)) -> dict[str,
     return {
         f"{name}-{optimiser}": replace(config, optimiser=optimiser)
         for name, config in _quantum(template, heads, pairs).items()
-        for optimiser in learning.RULES
+        for optimiser in training.RULES
     }
 
 

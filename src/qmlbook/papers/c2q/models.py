@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import UsageError, choose
+from ...base.errors import UsageError, choose
 from ...statevector import compile_qnode, observable_matrix
 from .circuits import WIRES, qcnn
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cases import Inputs, Kind, tensor
+from ..shared.cases import Inputs, Kind, tensor
 from . import losses
 from .circuits import block_sizes, count_params, qcnn_qnode
 from .descent import Adam, Nesterov, minimise, value_and_gradient

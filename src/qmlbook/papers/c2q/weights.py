@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ... import weights
-from ...paths import data_root
+from ...base import files
+from ...base.paths import data_root
 
 
 def folder() -> Path:
@@ -44,9 +44,9 @@ def load(width: int, seed: int) -> dict[str, Tensor] | None:
     Raises:
         QmlbookError: if the file is not the one that was stored.
     """
-    return weights.load(path(width, seed))
+    return files.load_tensors(path(width, seed))
 
 
 def save(state: dict[str, Tensor], width: int, seed: int) -> Path:
     """Store the weights of a network with their checksum; return the file."""
-    return weights.save(state, path(width, seed))
+    return files.save_tensors(state, path(width, seed))

@@ -11,9 +11,19 @@ import numpy as np
 import pennylane as qml
 import torch
 
-from ...errors import UsageError, require_known, require_least
-from ...rng import stream
-from . import circuits, counting, learning, models, sequences, sharing, square, tableau, task
+from ...base.errors import UsageError, require_known, require_least
+from ...base.rng import stream
+from . import (
+    circuits,
+    counting,
+    models,
+    sequences,
+    sharing,
+    square,
+    tableau,
+    task,
+    training,
+)
 from .sequences import Questions
 from .task import IMPOSSIBLE, Token
 
@@ -73,7 +83,7 @@ def squared_gradient(config: Gradients, n: int, seed: int) -> float:
     y = sequences.answer(questions, rng).y
     for _ in range(config.draws):
         model = models.HRNN(n, 2, models.start_angles(n, 2, "uniform", rng))
-        loss = learning.log_loss(model(questions, y), y) / questions.length
+        loss = training.log_loss(model(questions, y), y) / questions.length
         (gradient,) = torch.autograd.grad(loss, model.angles)
         found.append(gradient.square().mean().item())
     return float(np.mean(found))
@@ -250,8 +260,8 @@ def cell(seed: int, batch: int = 100) -> Cases:
         rng, exact = stream(seed, "cell", n, k), models.HRNN(n, k).eval()
         for kind in ("uniform", "free"):
             questions = sequences.draw(kind, n, k, batch, rng)
-            y = learning.answers(exact, questions, rng)
-            p1 = learning.predicted(exact, questions, y).sigmoid().numpy()
+            y = training.answers(exact, questions, rng)
+            p1 = training.predicted(exact, questions, y).sigmoid().numpy()
             for row in range(batch):
                 tokens, bits = questions.tokens(row), y[row].int().tolist()
                 path = task.follow(n, tokens, "".join(map(str, bits)))

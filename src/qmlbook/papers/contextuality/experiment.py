@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from ...errors import UsageError, require_known, require_least
-from ...rng import stream
+from ...base.errors import UsageError, require_known, require_least
+from ...base.rng import stream
 from .. import Experiment, by_name, properties
-from . import checks, learning, models, noise, sequences
+from . import checks, models, noise, sequences, training
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,19 @@ def run(config: Config, seed: int) -> dict[str, float | list[float]]:
         For the k-HRNN also ``learned``, 1 if ``kl`` is below 0.001, and ``away``, share of angles
         nearer to 0 than to pi. For fixed answers ``validity`` alone: their ``kl`` is infinite.
     """
-    questions, exact = learning.test_set(config, seed)
+    questions, exact = training.test_set(config, seed)
     rng = stream(seed, "answers")
     if config.model == "half":
-        return learning.score(models.build(config, seed), questions, exact, rng)
+        return training.score(models.build(config, seed), questions, exact, rng)
     if config.model in models.MEMORYLESS:
-        y = learning.answers(models.build(config, seed), questions, rng)
-        return {"validity": learning.validity(y, questions)}
-    model, curve = learning.curve(config, seed)
-    found = {**learning.score(model, questions, exact, rng), "curve": curve}
+        y = training.answers(models.build(config, seed), questions, rng)
+        return {"validity": training.validity(y, questions)}
+    model, curve = training.curve(config, seed)
+    found = {**training.score(model, questions, exact, rng), "curve": curve}
     if isinstance(model, models.HRNN):
         far = (model.angles.detach() % (2 * math.pi) - math.pi).abs() > math.pi / 2
         found |= {
-            "learned": float(found["kl"] < learning.LEARNED),
+            "learned": float(found["kl"] < training.LEARNED),
             "away": far.double().mean().item(),
         }
     return found
@@ -95,9 +95,9 @@ def run_binary(config: Config, seed: int) -> dict[str, float]:
     Returns:
         ``failed``, share of sequences with an impossible answer; ``errs``, 1 if there is one.
     """
-    model = learning.train(config, seed)
-    questions, _ = learning.test_set(config, seed)
-    failed = 1 - learning.validity(learning.answers(model, questions, None), questions)
+    model = training.train(config, seed)
+    questions, _ = training.test_set(config, seed)
+    failed = 1 - training.validity(training.answers(model, questions, None), questions)
     return {"errs": float(failed > 0), "failed": failed}
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import UsageError
-from ...rng import stream
+from ...base.errors import UsageError
+from ...base.rng import stream
 from .. import count_parameters as count_parameters
 from .sequences import Questions, all_ones, outside
 

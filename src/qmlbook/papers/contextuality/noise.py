@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ... import backends
-from ...errors import UsageError, require_least
-from ...rng import stream
-from . import circuits, learning, sequences
+from ...base.errors import UsageError, require_least
+from ...base.rng import stream
+from . import circuits, sequences, training
 from .task import Token
 
 
@@ -56,7 +56,7 @@ def run_noise(config: Noise, seed: int) -> dict[str, float]:
     questions = sequences.Questions(config.n, 2, asked.flip[rows], asked.link[rows])
     found = sequences.judge(questions, y)
     before = torch.cat([torch.ones(len(y), 1, dtype=torch.bool), found.possible[:, :-1]], dim=1)
-    forced = before & ((found.p1 - 0.5).abs() > 0.5 - learning.FORCED)
+    forced = before & ((found.p1 - 0.5).abs() > 0.5 - training.FORCED)
     return {
         "validity": found.possible[:, -1].double().mean().item(),
         "leak": (forced & ~found.possible).sum().item() / forced.sum().item(),

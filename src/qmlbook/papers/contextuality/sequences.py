@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import UsageError, choose
+from ...base.errors import UsageError, choose
 from .task import IMPOSSIBLE, Token, signs
 
 KINDS = ("uniform", "toggle", "local", "free")

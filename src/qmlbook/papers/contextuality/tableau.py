@@ -5,7 +5,7 @@ A product i^r X^x Z^z of Paulis is a triple (r, x, z) of an exponent modulo 4 an
 
 from functools import reduce
 
-from ...errors import UsageError
+from ...base.errors import UsageError
 from .task import Token
 
 Pauli = tuple[int, int, int]

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from ...errors import UsageError
+from ...base.errors import UsageError
 
 IMPOSSIBLE = 1e-9  # probabilities below count as zero
 

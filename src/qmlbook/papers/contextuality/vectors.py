@@ -6,7 +6,7 @@ Each function takes the inputs of a case and returns what the file calls ``expec
 from math import comb
 from typing import Any
 
-from ..cases import Inputs, Kind
+from ..shared.cases import Inputs, Kind
 from . import sharing, task
 
 

@@ -1,8 +1,8 @@
 """The released command, ``python -m qmlbook.papers.klssl``: train one network and evaluate it.
 
 Arguments are those of namhai03/QSSL code/demo.py, and two more: ``--split`` (train on the split
-that the scripts name, or on the one of the recorded run) and ``--loss``. It runs on the CPU, in
-closed form; a bad value gets one sentence and exit status 2.
+that the scripts name, or on the one of the recorded run) and ``--loss``. Unless ``--device`` names
+a GPU it runs on the CPU; a bad value gets one sentence and exit status 2.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from ... import data
-from ...errors import UsageError, exit_status, require_least
-from . import experiment, learning, models, released
+from ...base.command import exit_status
+from ...base.errors import UsageError, require_least
+from . import experiment, models, released, training
+
+PROGRAM = "python -m qmlbook.papers.klssl"
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -25,16 +29,29 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     Raises:
         UsageError: one sentence that names the argument, what was given and what is allowed.
     """
-    parser = released.parser(device="cpu")
-    parser.add_argument("--split", choices=tuple(learning.ROLES), default="released")
-    parser.add_argument("--loss", choices=("published", "corrected"), default="published")
+    parser = released.parser(PROGRAM, "cpu", "Train one network of the KL-SSL paper, evaluate it.")
+    parser.add_argument(
+        "--split",
+        choices=tuple(training.ROLES),
+        default="released",
+        help="train on the split that the scripts name, or as in the recorded run (%(default)s)",
+    )
+    parser.add_argument(
+        "--loss",
+        choices=("published", "corrected"),
+        default="published",
+        help="the procedure as released, or with its slips mended (%(default)s)",
+    )
     arguments = parser.parse_args(words)
     released.validate(arguments)
     require_least(arguments, nlayers=1)
     if arguments.seed is not None:
         require_least(arguments, seed=0)
-    if arguments.device != "cpu":
-        raise UsageError("device must be cpu: the closed form is fast enough without a GPU.")
+    if arguments.device != "cpu" and not torch.cuda.is_available():
+        raise UsageError(
+            f"device {arguments.device} is not here: PyTorch finds no CUDA device on this machine; "
+            "leave --device out to run on the CPU."
+        )
     return arguments
 
 
@@ -42,7 +59,7 @@ def configure(arguments: argparse.Namespace) -> experiment.Config:
     """Return the configuration of a run; fewer images where the whole set is not here."""
     dataset, classes = data.canonical(arguments.data), (arguments.c1, arguments.c2)
     template = experiment.CORRECTED if arguments.loss == "corrected" else experiment.PUBLISHED
-    trained_on, evaluated_on = learning.ROLES[arguments.split]
+    trained_on, evaluated_on = training.ROLES[arguments.split]
     return replace(
         template,
         dataset=dataset,
@@ -58,15 +75,15 @@ def configure(arguments: argparse.Namespace) -> experiment.Config:
 
 def _images_here(dataset: str, classes: tuple[int, int], split: str) -> int | None:
     """Return ``None`` if the whole split is here, else the number of images that are."""
-    (found,) = data.status([dataset])
-    if found.whole or found.source is None:
+    (held,) = data.status([dataset])
+    if held.whole or held.source is None:
         return None  # where nothing is here, loading says what to do
-    return getattr(found, split) // len(data.class_names(dataset)) * len(classes)
+    return getattr(held, split) // len(data.class_names(dataset)) * len(classes)
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command; return its exit status."""
-    return exit_status(lambda: report(parse(words)))
+    return exit_status(lambda: report(parse(words)), PROGRAM, *words)
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -76,7 +93,7 @@ def report(arguments: argparse.Namespace) -> None:
     if seed is None:
         seed = int(np.random.default_rng().integers(200))
     config = configure(arguments)
-    trained_on, evaluated_on = learning.splits(config)
+    trained_on, evaluated_on = training.splits(config)
     total, trained = models.published_sizes(config.classifier, config.nlayers)
     print(
         f"{config.classifier} classifier, n = {config.nlayers}, seed {seed}, {total} parameters"

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import yaml
 
-from ...errors import UsageError, require_known, require_least
-from ...rng import stream
+from ...base.errors import UsageError, require_known, require_least
+from ...base.rng import stream
 from .. import Experiment, by_name
-from . import learning, models
+from . import models, training
 from .circuits import head_qnode
 
 DATASETS = ("mnist", "fashion_mnist", "kmnist")
@@ -54,7 +54,7 @@ class Config:
         require_known(
             self,
             dataset=DATASETS,
-            split=learning.ROLES,
+            split=training.ROLES,
             classifier=models.HEADS,
             loss=(*models.LOSSES, "supervised"),
             crops=("batch", "image"),
@@ -105,18 +105,18 @@ def run(config: Config, seed: int) -> dict[str, float]:
         ``train_accuracy``, ``movement`` (largest change of a weight), ``loss`` (lowest epoch
         mean; 0 if untrained), ``accuracy_k2``, ``_k5``, ``_k10`` (the released subset evaluation).
     """
-    trained_on, evaluated_on = learning.splits(config)
-    trained = learning.train(config, seed, trained_on)
+    trained_on, evaluated_on = training.splits(config)
+    trained = training.train(config, seed, trained_on)
     return evaluate(trained, trained_on, evaluated_on, seed)
 
 
 def evaluate(
-    trained: learning.Trained, trained_on: learning.Split, evaluated_on: learning.Split, seed: int
+    trained: training.Trained, trained_on: training.Split, evaluated_on: training.Split, seed: int
 ) -> dict[str, float]:
     """Return the metrics of `run` for a trained network."""
-    outcome = learning.predict(trained.model, evaluated_on.images)
+    outcome = training.predict(trained.model, evaluated_on.images)
     correct = (outcome == evaluated_on.labels).numpy()
-    on_train = learning.predict(trained.model, trained_on.images) == trained_on.labels
+    on_train = training.predict(trained.model, trained_on.images) == trained_on.labels
     accuracy, train_accuracy = float(correct.mean()), float(on_train.double().mean())
     share = float(outcome.double().mean())
     labels = evaluated_on.labels.numpy()
@@ -127,7 +127,7 @@ def evaluate(
         "train_accuracy": train_accuracy,
         "movement": trained.movement,
         "loss": min(trained.losses, default=0.0),
-        **learning.subset_accuracies(correct, labels, stream(seed, "subsets")),
+        **training.subset_accuracies(correct, labels, stream(seed, "subsets")),
     }
 
 
@@ -165,7 +165,7 @@ def run_draws(config: Draws, seed: int) -> dict[str, float | list[float]]:
         ``mean``, ``sd``, ``quantiles`` (0, 1, 5, 25, 50, 75, 95, 99, 100 %) of the accuracy, and
         ``best_median``, the median of the best of ``best_of``, all over the draws of this seed.
     """
-    trained_on, evaluated_on = learning.splits(
+    trained_on, evaluated_on = training.splits(
         Config(
             dataset=config.dataset, split=config.split, n_train=config.n_train, n_eval=config.n_eval
         )
@@ -183,7 +183,7 @@ def run_draws(config: Draws, seed: int) -> dict[str, float | list[float]]:
 
 
 def untrained_accuracies(
-    trained_on: learning.Split, evaluated_on: learning.Split, draws: int, seed: int
+    trained_on: training.Split, evaluated_on: training.Split, draws: int, seed: int
 ) -> np.ndarray:
     """Return the accuracies (draws,) of untrained quantum networks.
 
@@ -212,7 +212,7 @@ def _patches(images: torch.Tensor) -> torch.Tensor:
 
 
 def _response_moments(
-    split: learning.Split, filters: torch.Tensor
+    split: training.Split, filters: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation (draws,) of each filter's responses over a split."""
     patches = _patches(split.images).flatten(0, 1)

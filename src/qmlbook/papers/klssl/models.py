@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import choose
+from ...base.errors import choose
 
 SIDE, KERNEL, STRIDE, FEATURES = 14, 7, 5, 4
 XAVIER = (6 / (2 * KERNEL**2)) ** 0.5  # bound of the quantum model's filter weights

@@ -1,31 +1,40 @@
 """The released command line's rules for its arguments (namhai03/QSSL, code/demo.py; README)."""
 
 import argparse
+from typing import NoReturn
 
-from ...errors import UsageError
+from ...base.errors import UsageError
 
+DEVICES = ("cpu", "cuda", "cuda:0")
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST")
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises instead of ending the process."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """Raise UsageError with the parser's own message."""
-        raise UsageError(message)
+        raise UsageError(f"{message}.")
 
 
-def parser(device: str = "cuda:0") -> Parser:
-    """Return the released parser; ``device`` is the default of ``--device``."""
-    made = Parser(prog="demo.py", add_help=False)
-    made.add_argument("--device", choices=("cpu", "cuda:0"), default=device)
-    made.add_argument("--seed", type=int, default=None)
-    made.add_argument("--classifier", choices=("classical", "quantum"), default="quantum")
-    made.add_argument("--nlayers", type=int, default=2)
-    made.add_argument("--gamma", type=float, default=0.5)
-    made.add_argument("--data", choices=DATASETS, default="MNIST")
-    made.add_argument("--c1", type=int, default=0)
-    made.add_argument("--c2", type=int, default=1)
+def parser(prog: str = "demo.py", device: str = "cuda:0", about: str | None = None) -> Parser:
+    """Return the released parser.
+
+    Args:
+        prog: name of the program.
+        device: the default of ``--device``.
+        about: what the program does, for its help.
+    """
+    made = Parser(prog=prog, description=about)
+    given = made.add_argument
+    given("--device", choices=DEVICES, default=device, help="where to compute (%(default)s)")
+    given("--seed", type=int, help="0 or more; drawn when it is not given")
+    given("--classifier", choices=("classical", "quantum"), default="quantum", help="(%(default)s)")
+    given("--nlayers", type=int, default=2, help="layers of the classifier (%(default)s)")
+    given("--gamma", type=float, default=0.5, help="of the loss, between 0 and 1 (%(default)s)")
+    given("--data", choices=DATASETS, default="MNIST", help="the images (%(default)s)")
+    given("--c1", type=int, default=0, help="label of the first class, 0 to 9 (%(default)s)")
+    given("--c2", type=int, default=1, help="label of the second class (%(default)s)")
     return made
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ... import data
-from ...errors import UsageError
-from ...rng import stream
-from ..cases import Inputs, Kind, formula, tensor
-from . import learning, models, released
+from ...base.errors import UsageError
+from ...base.rng import stream
+from ..shared.cases import Inputs, Kind, formula, tensor
+from . import models, released, training
 from .circuits import head_qnode
 
 
@@ -119,7 +119,7 @@ def resize_28_to_14(inputs: Inputs) -> dict[str, Any]:
     """Draw the image of a pixel rule and shrink it."""
     row, column = np.mgrid[:28, :28]
     pixels = formula(inputs["pixel_rule"], {"r": row, "c": column})
-    return {"pixels_uint8": learning.shrink(np.asarray(pixels, dtype=np.uint8)[None])[0]}
+    return {"pixels_uint8": training.shrink(np.asarray(pixels, dtype=np.uint8)[None])[0]}
 
 
 def parameter_counts(inputs: Inputs) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def learning_rate_per_step(inputs: Inputs) -> dict[str, Any]:
     """Return the learning rate of the first steps for each T_max."""
     return {
         f"T_max_{period}": {
-            str(step): learning.learning_rate(step, inputs["base"], period, inputs["eta_min"])
+            str(step): training.learning_rate(step, inputs["base"], period, inputs["eta_min"])
             for step in range(max(5000, 50 * period))
         }
         for period in inputs["T_max"]

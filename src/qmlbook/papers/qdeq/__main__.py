@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import yaml
 
-from ... import paths
-from ...errors import QmlbookError, exit_status
+from ...base import files
+from ...base.command import exit_status
+from ...base.errors import QmlbookError
 from . import experiment
 
 HEADER = """\
@@ -30,7 +31,7 @@ def tune() -> str:
     Raises:
         QmlbookError: if no model has all of its runs.
     """
-    from ...evidence.store import Store  # an entry point, like the command line
+    from ...evidence.store import Store
 
     found = experiment.best(Store().records("qdeq"))
     if not found:
@@ -42,7 +43,7 @@ def tune() -> str:
     for family, models in found.items():
         chosen[family] = chosen.get(family, {}) | models
     text = HEADER + yaml.safe_dump(chosen, sort_keys=False)
-    paths.write(experiment.TUNED, text.encode())
+    files.write(experiment.TUNED, text.encode())
     return "\n".join(
         f"{family} {model}: {settings}"
         for family, models in found.items()
@@ -54,8 +55,12 @@ def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m qmlbook.papers.qdeq", description=__doc__)
     parser.add_argument("command", choices=("tune",))
-    parser.parse_args(words)
-    return exit_status(lambda: print(tune()))
+
+    def command() -> None:
+        parser.parse_args(words)
+        print(tune())
+
+    return exit_status(command, parser.prog, *words)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...errors import require_known
-from ...fixed_point import broyden, find_root, implicit
-from ...rng import stream
+from ...base.errors import require_known
+from ...base.rng import stream
 from . import circuits
 from .layer import Layer, Reduced, encoded, expand, spectra
-from .learning import load_split
 from .models import DEVICE, EQUILIBRIUM
+from .solvers import broyden, find_root, implicit
+from .training import load_split
 
 DIGITS = (0, 3, 6, 9)
 METHODS = ("plain", "broyden")

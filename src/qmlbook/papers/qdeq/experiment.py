@@ -15,11 +15,12 @@ from typing import Any
 
 import yaml
 
-from ...errors import UsageError, require_known, require_least
-from ...fixed_point import STOPS
-from ...rng import stream
+from ...base.errors import UsageError, require_known, require_least
+from ...base.rng import stream
 from .. import Experiment, by_name, properties
-from . import checks, circuits, learning, models
+from . import checks, circuits, models
+from . import training as learning
+from .solvers import STOPS
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10")
 FOUR, TEN = (0, 3, 6, 9), tuple(range(10))

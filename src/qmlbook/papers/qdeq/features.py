@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...errors import choose
+from ...base.errors import choose
 
 MEAN, DEVIATION = 0.1307, 0.3081  # MNIST's, used for every data set
 POOLING = {4: (6, 6, 0), 10: (5, 3, 2)}  # wires: window, stride, zero padding (counted in the mean)

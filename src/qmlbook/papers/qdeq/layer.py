@@ -17,10 +17,10 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from ...errors import UsageError, choose
-from ...fixed_point import jacobian
+from ...base.errors import UsageError, choose
 from ...statevector import compile_qnode
 from . import circuits
+from .solvers import jacobian
 
 SIZES = (4, 10)
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}

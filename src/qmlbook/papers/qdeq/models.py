@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...fixed_point import Solution, anderson, broyden, implicit
-from ...rng import stream
+from ...base.rng import stream
 from . import circuits
 from .layer import Layer, Reduced, expand
+from .solvers import Solution, anderson, broyden, implicit
 
 if TYPE_CHECKING:
     from .experiment import Config

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...fixed_point import Solution, anderson, broyden, find_root, implicit
-from ..cases import Inputs, Kind, formula, tensor
+from ..shared.cases import Inputs, Kind, formula, tensor
 from . import circuits
 from .features import features
 from .layer import Layer, expand, spectra
+from .solvers import Solution, anderson, broyden, find_root, implicit
 
 
 def _angles(inputs: Inputs) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ... import backends, paths
-from ...errors import QmlbookError, UsageError, exit_status, require_least
+from ... import backends
+from ...base import files
+from ...base.command import exit_status
+from ...base.errors import QmlbookError, UsageError, require_least
 from . import experiment, hardware, weights
 
 HEADER = """\
@@ -29,7 +31,7 @@ def tune() -> str:
     Raises:
         QmlbookError: if runs are missing.
     """
-    from ...evidence.store import Store  # an entry point, like the command line
+    from ...evidence.store import Store
 
     chosen = experiment.best(Store().records("qssl"))
     if chosen is None:
@@ -38,7 +40,7 @@ def tune() -> str:
             "--experiment tuning`."
         )
     text = f"{HEADER}classical-tuned: {chosen}\n"
-    paths.write(experiment.TUNED, text.encode())
+    files.write(experiment.TUNED, text.encode())
     return f"classical-tuned: {chosen}"
 
 
@@ -91,9 +93,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status."""
-    arguments = parser().parse_args(words)
+    made = parser()
     commands = {"tune": lambda arguments: print(tune()), "store": store, "hardware": send}
-    return exit_status(lambda: commands[arguments.command](arguments))
+
+    def command() -> None:
+        arguments = made.parse_args(words)
+        commands[arguments.command](arguments)
+
+    return exit_status(command, made.prog, *words)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from ...rng import stream
+from ...base.rng import stream
 from . import circuits, models
 
 LAYERS = {"ring": 2, "all-to-all": 3}  # as reported

@@ -9,7 +9,7 @@ from functools import partial
 
 import pennylane as qml
 
-from ...errors import choose
+from ...base.errors import choose
 
 
 def _ring(params, n_qubits):

@@ -19,10 +19,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from ...errors import UsageError, choose, require_known, require_least
-from ...rng import stream
+from ...base.errors import UsageError, choose, require_known, require_least
+from ...base.rng import stream
 from .. import Experiment, by_name
-from . import checks, circuits, hardware, learning, losses, models, weights
+from . import checks, circuits, hardware, losses, models, training, weights
 
 FIVE = (0, 1, 2, 3, 4)
 LAST = 20  # batches whose loss is averaged
@@ -71,7 +71,7 @@ class Config:
             gradient=("exact", "two-term"),
             bend=models.BENDS,
             dataset=("cifar10", "digits"),
-            probe=learning.PROBES,
+            probe=training.PROBES,
             dtype=models.DTYPES,
         )
         require_least(self, width=2, layers=1, batch_size=2, batches=1)
@@ -179,9 +179,9 @@ def run_pretrain(config: Config, seed: int) -> dict[str, Any]:
         them.
     """
     seed += config.seeds_from
-    trained = learning.pretrain(config, seed)
-    angles = learning.encode(trained)
-    probes = {k: learning.probe(trained, k, angles[k]) for k in config.checkpoints}
+    trained = training.pretrain(config, seed)
+    angles = training.encode(trained)
+    probes = {k: training.probe(trained, k, angles[k]) for k in config.checkpoints}
     if config.batches in probes:
         keep(encoded(trained, angles[config.batches], probes[config.batches]), config, seed)
     last = max(config.checkpoints)
@@ -192,7 +192,7 @@ def run_pretrain(config: Config, seed: int) -> dict[str, Any]:
     }
 
 
-def states(config: Config, step: learning.Step) -> Tensor:
+def states(config: Config, step: training.Step) -> Tensor:
     """Return the quantum states (2B, 2^W) of a batch; without a circuit, those of the encoding."""
     circuit = config.network in circuits.ANSATZE
     node = models.compiled(
@@ -212,13 +212,13 @@ def run_separation(config: Config, seed: int) -> dict[str, Any]:
     """
     series: dict[str, list[float]] = {"losses": []}
 
-    def watch(step: learning.Step) -> None:
+    def watch(step: training.Step) -> None:
         series["losses"].append(step.loss)
         found = losses.hilbert_schmidt_pairs(losses.overlaps(states(config, step)))
         for name, value in found.items():
             series.setdefault(name, []).append(value.item())
 
-    learning.pretrain(config, seed, watch)
+    training.pretrain(config, seed, watch)
     early = {name: fmean(values[1:10]) for name, values in series.items()}
     late = {name: fmean(values[90:100]) for name, values in series.items()}
     return {
@@ -259,10 +259,10 @@ STORED = {name: pretraining(name, "cifar10") for name in ("ring", "classical")}
 
 
 def encoded(
-    trained: learning.Pretrained, angles: learning.Angles, probe: learning.Probe, n: int = 900
+    trained: training.Pretrained, angles: training.Angles, probe: training.Probe, n: int = 900
 ) -> weights.Encoded:
     """Return ``n`` test images, drawn by the seed, as the hardware experiment takes them."""
-    config, labels = trained.config, learning.pictures(trained.config).test.labels
+    config, labels = trained.config, training.pictures(trained.config).test.labels
     rows = torch.from_numpy(stream(trained.seed, "hardware").permutation(len(labels))[:n])
     state = {name: value.float() for name, value in trained.at(config.batches).state_dict().items()}
     return weights.Encoded(
@@ -294,9 +294,9 @@ def network_after_training(network: str, dataset: str, seed: int) -> weights.Enc
                 return found
     config = pretraining(network, dataset)
     config = replace(config, checkpoints=(config.batches,))
-    trained = learning.pretrain(config, seed)
-    angles = learning.encode(trained)[config.batches]
-    return encoded(trained, angles, learning.probe(trained, config.batches, angles))
+    trained = training.pretrain(config, seed)
+    angles = training.encode(trained)[config.batches]
+    return encoded(trained, angles, training.probe(trained, config.batches, angles))
 
 
 def run_hardware(config: Hardware, seed: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ... import backends
 from . import circuits
-from .learning import Probe
+from .training import Probe
 from .weights import Encoded
 
 

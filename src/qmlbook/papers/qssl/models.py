@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...rng import stream
+from ...base.rng import stream
 from ...statevector import compile_qnode
 from .. import count_parameters as count_parameters
 from . import circuits

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cases import Inputs, Kind, tensor
+from ..shared.cases import Inputs, Kind, tensor
 from . import circuits, losses
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ... import weights
+from ...base import files
+from ...base.paths import data_root
 from ...data import cache_dir
-from ...paths import data_root
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def load(where: Path, name: str, seed: int) -> Encoded | None:
     Raises:
         QmlbookError: if the file is not the one that was stored.
     """
-    tensors = weights.load(path(where, name, seed))
+    tensors = files.load_tensors(path(where, name, seed))
     if tensors is None:
         return None
     network = {key[8:]: value for key, value in tensors.items() if key.startswith("network.")}
@@ -71,4 +71,4 @@ def save(found: Encoded, where: Path, name: str, seed: int) -> Path:
     tensors = {f"network.{key}": value for key, value in found.network.items()}
     for key in ("angles", "labels", "weight", "bias"):
         tensors[key] = getattr(found, key)
-    return weights.save(tensors, path(where, name, seed))
+    return files.save_tensors(tensors, path(where, name, seed))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ...rng import stream
+from ...base.rng import stream
 from .. import Experiment, by_name
 from .circuits import model
 

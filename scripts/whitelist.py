@@ -1,0 +1,22 @@
+"""What nothing in the library calls although it is used, each line with its reason (vulture)."""
+
+_._debugger  # PennyLane's debugger is kept here by the device's parent
+_.base_label  # PennyLane passes it to every operation's label
+_.cost_s  # a column of the exported verdicts, read by name
+_.decimals  # PennyLane passes it to every operation's label
+_.default_priority  # Sphinx sorts transforms by it
+_.doctree  # Sphinx passes it to every listener of its event
+_.exclude  # IPython passes it to every picture of a value
+_.global_phase  # Qiskit's circuits keep it
+_.images_sha256  # of a data set, for whoever compares two of them
+_.include  # IPython passes it to every picture of a value
+_.job_tags  # an option that Qiskit's runtime reads
+_.labels_sha256  # of a data set, for whoever compares two of them
+_.num_wires  # PennyLane checks operations with it
+_.preprocess_transforms  # PennyLane asks its devices for it
+_._repr_mimebundle_  # IPython shows a value with it
+_.setup  # Sphinx calls it when it loads an extension
+_.setup_execution_config  # PennyLane asks its devices for it
+_.supports_derivatives  # PennyLane asks its devices for it
+_.why  # a field of every claim, for people
+_.with_papers_table  # `make readme` writes the README's table with it

@@ -1,0 +1,67 @@
+"""Where things are, in the checkout or in the package."""
+
+import os
+from pathlib import Path
+
+from .errors import UsageError, shown
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def project_root() -> Path:
+    """Return the checkout that holds ``_toc.yml`` and ``book/``.
+
+    ``QMLBOOK_ROOT`` wins; otherwise the checkout this package was installed from (editable
+    install), then the working directory and its parents.
+
+    Raises:
+        UsageError: if there is no checkout (the package alone was installed).
+    """
+    here = Path.cwd().resolve()
+    candidates = [named] if (named := _named_root()) else [PACKAGE.parents[1], here, *here.parents]
+    for folder in candidates:
+        if _is_checkout(folder):
+            return folder
+    raise _no_checkout()
+
+
+def data_root() -> Path:
+    """Return the folder with images, run records and the like: the checkout's, else the wheel's.
+
+    Raises:
+        UsageError: if ``QMLBOOK_ROOT`` names neither a checkout nor a folder that holds ``data/``.
+    """
+    if named := _named_root():
+        if not ((named / "data").is_dir() or _is_checkout(named)):
+            raise _no_checkout()
+        return named / "data"
+    checkout = PACKAGE.parents[1] / "data"
+    return checkout if (checkout / "images").is_dir() else PACKAGE / "_data"
+
+
+def _named_root() -> Path | None:
+    named = os.environ.get("QMLBOOK_ROOT")
+    return Path(named).expanduser().resolve() if named else None
+
+
+def _is_checkout(folder: Path) -> bool:
+    return (folder / "_toc.yml").is_file() and (folder / "book").is_dir()
+
+
+def _no_checkout() -> UsageError:
+    named = os.environ.get("QMLBOOK_ROOT")
+    where = f"QMLBOOK_ROOT={shown(named)}" if named else "here"
+    return UsageError(
+        f"No checkout of the book {where} (a folder with _toc.yml and book/): "
+        "run this command inside a clone, or set QMLBOOK_ROOT to one."
+    )
+
+
+def images_dir() -> Path:
+    """Return the folder of the embedded image samples."""
+    return data_root() / "images"
+
+
+def results_dir() -> Path:
+    """Return the folder of the stored run records, one sub-folder a paper."""
+    return data_root() / "results"

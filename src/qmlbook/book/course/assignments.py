@@ -1,0 +1,252 @@
+"""Notebooks for a class: exercises left open for students, solved for their teachers.
+
+Both are nbgrader notebooks. The teacher's is what nbgrader calls the source of an assignment, the
+student's what it releases: the same cells, with a stub in place of every solution. A solution's
+code becomes one code cell, its words one written answer; its cells tagged ``self-check`` become
+tests that nbgrader runs. An answer without a test is graded by a person.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ...base.errors import QmlbookError
+from .. import notebooks
+from .myst import Chapter, Exercise
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+#: Tag of a cell inside a solution that checks it; it runs in the book, too.
+SELF_CHECK = "self-check"
+#: What nbgrader itself puts in the place of solutions.
+CODE_STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
+TEXT_STUB = "YOUR ANSWER HERE"
+POINTS = 1  # of every self-check and every written answer; nbgrader's toolbar changes them
+_KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+_FIRST = """\
+**What this is.** The chapter *{title}* of the book *Quantum Learning, Rerun*, with its exercises \
+at the end left for you. Everything before them runs as it stands, on a laptop, without a GPU and \
+without an account.
+
+**Install it** once, inside the folder of the book (the one with `requirements.lock`; ask whoever \
+gave you this notebook), with Python 3.11 to 3.13:
+
+```bash
+python3 -m venv .venv
+.venv/bin/python -m pip install -r requirements.lock
+.venv/bin/python -m pip install --no-deps -e .
+```
+
+(on Windows, `py -3.11 -m venv .venv`, then the same with `.venv\\Scripts` instead of \
+`.venv/bin`), then open this notebook with the Python of `.venv`.
+
+**Work on it.** Run the cells from the top. Write your code where it says `YOUR CODE HERE` (and \
+take the line `raise NotImplementedError()` out), your words where it says `YOUR ANSWER HERE`. \
+Cells that begin with `# Self-check` say nothing when your answer passes. They look for the names \
+that the exercise asks you to use."""
+
+
+def instructor(chapter: Chapter) -> NotebookNode:
+    """Return the teacher's notebook of a chapter: every solution in its place, and marked.
+
+    Raises:
+        QmlbookError: if a self-check could not fail, asks for a name the exercise keeps secret, or
+            fails without a word.
+    """
+    from nbformat.v4 import new_markdown_cell, new_notebook
+
+    cells = [new_markdown_cell(_FIRST.format(title=chapter.title))]
+    for item in chapter.items:
+        if isinstance(item, Exercise):
+            _require_sound_checks(item, chapter)
+            cells.append(new_markdown_cell(f"### Exercise {item.number}\n\n{item.question}"))
+            cells += _places(item)
+        elif item.cell_type == "markdown":
+            cells.append(new_markdown_cell(item.source))
+        else:
+            cells += _shown(item)
+    if chapter.cited:
+        works = chapter.book.works_list(chapter.cited)
+        cells.append(new_markdown_cell(f"## References\n\n{works}"))
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number}"
+    return new_notebook(cells=cells, metadata={"kernelspec": _KERNEL})
+
+
+def student(solved: NotebookNode) -> NotebookNode:
+    """Return the student's copy of a teacher's notebook: a place to work for every solution."""
+    from copy import deepcopy
+
+    open_ = deepcopy(solved)
+    for cell in open_.cells:
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            cell.source = CODE_STUB if cell.cell_type == "code" else TEXT_STUB
+    return open_
+
+
+def checks(exercise: Exercise) -> list[NotebookNode]:
+    """Return the self-checks of an exercise."""
+    return [cell for cell in exercise.solution if SELF_CHECK in notebooks.tags(cell)]
+
+
+def _answer(exercise: Exercise) -> list[NotebookNode]:
+    """Return the solution of an exercise without its self-checks."""
+    return [cell for cell in exercise.solution if SELF_CHECK not in notebooks.tags(cell)]
+
+
+def _shown(code: NotebookNode) -> list[NotebookNode]:
+    """Return a code cell as students see it, its caption below."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+
+    cell = new_code_cell(code.source)
+    if "parameters" in notebooks.tags(code):
+        cell.metadata["tags"] = ["parameters"]
+    if {"hide-input", "remove-input", "hide-cell"} & set(notebooks.tags(code)):
+        cell.metadata["jupyter"] = {"source_hidden": True}
+    figure = code.metadata.get("figure")
+    return [cell, *([new_markdown_cell(caption(figure))] if figure else [])]
+
+
+def caption(figure: dict) -> str:
+    """Return the caption of a figure, numbered if the figure is."""
+    number = f" {figure['number']}" if figure["number"] else ""
+    return f"**Figure{number}.** {figure['caption']}"
+
+
+def _places(exercise: Exercise) -> list[NotebookNode]:
+    """Return the cells in which an exercise is answered, filled with its solution.
+
+    Words and code stand in the order of the solution, tests right after the code that they test.
+    Code without a test is graded by a person only where no words are asked for.
+    """
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+
+    tests = checks(exercise)
+    rest = _answer(exercise)
+    code = "\n\n".join(cell.source for cell in rest if cell.cell_type == "code")
+    words = "\n\n".join(cell.source for cell in rest if cell.cell_type == "markdown")
+    by_hand = bool(words or not code)
+    made = {
+        "code": [
+            _graded(
+                new_code_cell(f"# Solution\n{code}"),
+                exercise.label,
+                solution=True,
+                grade=not tests and not by_hand,
+            ),
+            *(
+                _graded(
+                    new_code_cell(f"# Self-check\n{test.source}"),
+                    f"{exercise.label}-check-{number}",
+                    locked=True,
+                    grade=True,
+                )
+                for number, test in enumerate(tests, 1)
+            ),
+        ],
+        "markdown": [
+            _graded(
+                new_markdown_cell(f"**Solution.** {words}".strip()),
+                f"{exercise.label}-answer",
+                solution=True,
+                grade=True,
+            )
+        ],
+    }
+    order = dict.fromkeys(cell.cell_type for cell in rest) or {"markdown": None}
+    return [cell for kind in order for cell in made[kind]]
+
+
+def _graded(
+    cell: NotebookNode,
+    grade_id: str,
+    *,
+    solution: bool = False,
+    locked: bool = False,
+    grade: bool = False,
+) -> NotebookNode:
+    """Return a cell with nbgrader's settings, version 3 of their schema."""
+    settings: dict[str, object] = {
+        "grade": grade,
+        "locked": locked,
+        "solution": solution,
+        "task": False,
+    }
+    settings |= {"grade_id": grade_id, "schema_version": 3, **({"points": POINTS} if grade else {})}
+    cell.metadata["nbgrader"] = settings
+    return cell
+
+
+# --- are the checks sound? ----------------------------------------------------------------------
+
+
+def _require_sound_checks(exercise: Exercise, chapter: Chapter) -> None:
+    """Refuse a self-check that an empty answer would pass, or that a student cannot understand.
+
+    A check fails without an answer if it reads a name that nothing but the solution gives a
+    value; a student can pass it if the exercise says how to call it, and learns from it if it
+    says what was expected of that name.
+    """
+    ours = _bound(_answer(exercise))
+    others = [item for item in chapter.items if not isinstance(item, Exercise)]
+    for other in chapter.exercises:
+        others += _answer(other) if other is not exercise else []
+    known = _bound(others) | set(dir(builtins))
+    asked = set(re.findall(r"`(\w+)", exercise.question))
+    for check in checks(exercise):
+        wanted = (_read(check) & ours) - known - _bound([check])
+        if not wanted:
+            raise QmlbookError(
+                f"{chapter.name}: a self-check of {exercise.label} would pass for an empty answer; "
+                "it must read a name that only the solution assigns."
+            )
+        code = list(ast.walk(ast.parse(check.source)))
+        mute = any(isinstance(node, ast.Assert) and node.msg is None for node in code)
+        said = " ".join(
+            node.value
+            for node in code
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+        if mute or not wanted & set(re.findall(r"\w+", said)):
+            raise QmlbookError(
+                f"{chapter.name}: every assert in a self-check of {exercise.label} needs a message "
+                f"that says what was expected of {' or '.join(sorted(wanted))}."
+            )
+        if secret := sorted(wanted - asked):
+            raise QmlbookError(
+                f"{chapter.name}: a self-check of {exercise.label} reads {secret[0]!r}, so the "
+                "exercise must ask for that name, in backticks."
+            )
+
+
+def _bound(cells: Iterable[NotebookNode]) -> set[str]:
+    """Return the names that code assigns, defines or imports outside of functions."""
+    bound: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.ClassDef):
+                bound.add(child.name)
+                continue
+            if isinstance(child, ast.alias):
+                bound.add((child.asname or child.name).split(".")[0])
+            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+                bound.add(child.id)
+            visit(child)
+
+    for cell in cells:
+        if cell.cell_type == "code":
+            visit(ast.parse(cell.source))
+    return bound
+
+
+def _read(cell: NotebookNode) -> set[str]:
+    """Return the names that a cell reads."""
+    names = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, ast.Load)}

@@ -1,0 +1,157 @@
+"""One figure style and one colour-blind-safe palette for the whole book.
+
+Most colours are those of Okabe and Ito; the same kind of model has the same colour on every page.
+Each stands out from white paper by a contrast of 3 to 1, and from every other one, also for eyes
+that lack one sort of cones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
+QUANTUM, CLASSICAL, UNTRAINED, PUBLISHED, NEUTRAL = (
+    "#0072B2",
+    "#D55E00",
+    "#666666",
+    "#000000",
+    "#6C3C18",
+)
+COLOURS = {
+    "quantum": QUANTUM,
+    "classical": CLASSICAL,
+    "untrained": UNTRAINED,
+    "published": PUBLISHED,
+}
+
+
+def use_style() -> None:
+    """Set the book's style for all figures of this process."""
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "white",
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.alpha": 0.3,
+            "image.cmap": "gray_r",
+            "legend.frameon": False,
+            "axes.prop_cycle": cycler(color=[QUANTUM, CLASSICAL, "#009E73", "#CC79A7"]),
+        }
+    )
+
+
+def gallery(
+    rows: Mapping[str, Sequence[ArrayLike]], *, columns: int = 8, size: float = 0.85
+) -> Figure:
+    """Show labelled rows of grey images (side, side), all on one scale of 0 to 1."""
+    fig, axes = plt.subplots(
+        len(rows), columns, figsize=(size * columns + 1.2, size * len(rows)), squeeze=False
+    )
+    for line, (label, images) in zip(axes, rows.items(), strict=True):
+        for ax in line:
+            ax.axis("off")
+        for ax, image in zip(line, images, strict=False):
+            ax.imshow(np.asarray(image), vmin=0, vmax=1)
+        line[0].text(-0.15, 0.5, label, ha="right", va="center", transform=line[0].transAxes)
+    return fig
+
+
+def strip(
+    ax: Axes,
+    groups: Mapping[str, ArrayLike],
+    *,
+    colours: Mapping[str, str] | None = None,
+    width: float = 0.3,
+    alpha: float = 0.55,
+) -> None:
+    """Show every single run of each group as a dot, and the group's mean as a bar.
+
+    ``colours`` maps group names to colours; a group is otherwise coloured by the first word of
+    its name that the palette knows.
+    """
+    for position, (name, runs) in enumerate(groups.items()):
+        runs = np.asarray(runs, dtype=float)
+        if not runs.size:  # nothing has been run yet: an empty column says so
+            continue
+        colour = (colours or {}).get(name) or _colour_of(name)
+        offsets = _spread(runs) * width
+        ax.plot(position + offsets, runs, "o", ms=4, mew=0, alpha=alpha, color=colour)
+        ax.plot([position - width, position + width], [runs.mean()] * 2, color=colour, lw=2)
+    ax.set_xticks(range(len(groups)), list(groups))
+    ax.grid(False, axis="x")
+
+
+def lanes(
+    ax: Axes,
+    groups: Mapping[str, ArrayLike],
+    *,
+    published: Mapping[str, float] | None = None,
+    colours: Mapping[str, str] | None = None,
+    alpha: float = 0.55,
+) -> None:
+    """Show the runs of each group in a row of its own, for groups with long names.
+
+    A dot is a run, a bar the mean, a black diamond the published value of that group. A row stays
+    empty while nothing has been run. Colours as in :func:`strip`.
+    """
+    for position, (name, runs) in enumerate(groups.items()):
+        runs = np.asarray(runs, dtype=float)
+        colour = (colours or {}).get(name) or _colour_of(name)
+        if runs.size:
+            ax.plot(
+                runs, position + 0.25 * _spread(runs), "o", ms=4, mew=0, alpha=alpha, color=colour
+            )
+            ax.plot([runs.mean()] * 2, [position - 0.35, position + 0.35], color=colour, lw=2)
+        if published and name in published:
+            ax.plot(published[name], position, "D", ms=6, color=PUBLISHED)
+    ax.set_yticks(range(len(groups)), list(groups))
+    ax.set_ylim(len(groups) - 0.5, -0.5)  # the first row on top
+    ax.grid(False, axis="y")
+
+
+def circuit(qnode: Callable, *arguments: object, **options: object) -> Figure:
+    """Draw a QNode, as it is executed with these arguments, with all wires and their labels."""
+    import pennylane as qml
+
+    # PennyLane places every gate itself; a layout engine would move them.
+    with mpl.rc_context({"figure.constrained_layout.use": False, "axes.grid": False}):
+        draw = qml.draw_mpl(qnode, style="pennylane", show_all_wires=True, **options)
+        fig, _ = draw(*arguments)
+        interactive = mpl.is_interactive()
+    # The first figure of a notebook turns interactive mode on; the context turned it off again,
+    # and no later figure would be shown.
+    mpl.interactive(interactive)
+    return fig
+
+
+def chance(ax: Axes, level: float = 0.5) -> None:
+    """Mark the accuracy of a coin."""
+    ax.axhline(level, color="black", lw=0.8, ls=":", zorder=0)
+
+
+def _spread(runs: np.ndarray) -> np.ndarray:
+    """Return sideways offsets in [-1, 1] that keep equal runs apart, without randomness."""
+    order = np.argsort(np.argsort(runs, kind="stable"), kind="stable")
+    golden = (order * 0.618033988749895) % 1  # neighbours in value land far apart
+    return (2 * golden - 1) * (len(runs) > 1)
+
+
+def _colour_of(name: str) -> str:
+    words = re.findall(r"[a-z]+", name.lower())
+    return next((COLOURS[word] for word in words if word in COLOURS), NEUTRAL)

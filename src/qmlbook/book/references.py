@@ -1,0 +1,333 @@
+"""References: executed notebooks under version control, with which later runs are compared.
+
+``tests/reference/<name>.ipynb`` is a quick run of a chapter on the data in the repository, without
+its images. What nbval compares, and how, is nbval's own business: its procedure runs over the cells
+of a reference, and the outputs come from the very notebook that the book shows or, where that is
+asked for, from a kernel of nbval's. All that is printed counts, standard error and HTML included,
+character by character. nbval compares nothing for a cell that the reference never ran and knows
+nothing of the chapter's source, hence the guards.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..base import files, paths
+from . import chapters, execute, notebooks
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+#: Drawings are not compared, only that there is one.
+DRAWINGS: notebooks.Words = [
+    (r"(?s)(?:<\?xml.*?)?<svg\b(?:[^>]*/>|.*?</svg>)\s*", "[drawing]"),
+    (r"data:image/[\w.+\-]+;base64,[A-Za-z0-9+/=\s]+", "[image]"),
+    (r"<Figure size [^>]*>", "[figure]"),
+]
+UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
+
+
+def folder(root: Path) -> Path:
+    """Return the folder of the references of a checkout."""
+    return root / "tests" / "reference"
+
+
+def check(
+    selected: Iterable[str] | None = None,
+    *,
+    update: bool = False,
+    nbval: bool = False,
+    jobs: int = 2,
+    cell_timeout: float = execute.CELL_TIMEOUT["quick"],
+    root: Path | None = None,
+    echo: Callable[[str], object] = execute.say,
+) -> bool:
+    """Compare a quick run of chapters with their references, or (``update``) write them anew.
+
+    The reader's own data are hidden. A chapter that is up to date is not run again: it is the
+    notebook that the book shows. Cells tagged ``nbval-ignore-output``, those that show stored
+    records, run but are not compared.
+
+    Args:
+        selected: chapters; none for all, which also asks that every reference has a chapter.
+        update: write references from a quick run instead of comparing.
+        nbval: let nbval run the cells of the references itself, whatever has been run before.
+        jobs: how many notebooks run at a time.
+        cell_timeout: seconds one cell may take.
+        root: the checkout; by default :func:`qmlbook.base.paths.project_root`.
+        echo: called with one text per finished chapter.
+
+    Returns:
+        Whether every chapter agrees with a sound reference.
+
+    Raises:
+        UsageError: for an unknown chapter, or ``jobs`` below 1.
+        QmlbookError: for a chapter that does not declare its parameters properly.
+    """
+    root = root or paths.project_root()
+    wanted = list(chapters.select(selected, root))
+    execute.require_jobs(jobs)
+    if update:
+        files.require_writable(folder(root))
+        results = _executed(wanted, jobs, cell_timeout, root, echo)
+        for result in results:
+            if result.path:
+                write(result.path, folder(root) / f"{result.name}.ipynb", root)
+        wanted = [result.name for result in results if result.ok]
+        good = len(wanted) == len(results)
+    else:
+        good = True
+    complaints = {name: guard(name, root) for name in wanted}
+    if not selected:
+        complaints |= guard_orphans(root)
+    for name, each in complaints.items():
+        for complaint in each:
+            echo(f"{name}: FAILED: {complaint}")
+    sound = [name for name, each in complaints.items() if not each]
+    good = good and len(sound) == len(complaints)
+    if update or not sound:
+        return good
+    compare = _compare_again if nbval else _compare_executed
+    return compare(sound, jobs, cell_timeout, root, echo) and good
+
+
+def _executed(
+    wanted: Iterable[str],
+    jobs: int,
+    cell_timeout: float,
+    root: Path,
+    echo: Callable[[str], object],
+) -> list[execute.Result]:
+    return execute.run(
+        wanted,
+        embedded=True,
+        keep_going=True,
+        jobs=jobs,
+        cell_timeout=cell_timeout,
+        root=root,
+        echo=echo,
+    )
+
+
+# --- guards -------------------------------------------------------------------------------------
+
+
+def guard(name: str, root: Path) -> list[str]:
+    """Return what is wrong with the reference of a chapter; an empty list if it is sound."""
+    import nbformat
+
+    reference, source = folder(root) / f"{name}.ipynb", chapters.read(chapters.sources(root)[name])
+    if not reference.is_file():
+        return [f"no reference; `qmlbook check {name} --update` writes it"]
+    try:
+        return guard_reference(nbformat.read(reference, as_version=4), source)
+    except (ValueError, LookupError, AttributeError, nbformat.ValidationError):
+        return [f"the reference is damaged; `qmlbook check {name} --update` writes it anew"]
+
+
+def guard_reference(notebook: NotebookNode, source: NotebookNode) -> list[str]:
+    """Return what would let a reference pass without checking its chapter.
+
+    Args:
+        notebook: the reference.
+        source: the chapter as written.
+    """
+    complaints = [
+        f"code cell {number} of the reference was never executed"
+        for number, cell in notebooks.code_cells(notebook)
+        if not cell.execution_count
+    ]
+    if not any(_compared(cell) for _, cell in notebooks.code_cells(notebook)):
+        complaints.append("nothing to compare: no compared cell of the reference prints anything")
+    ours, theirs = ([_essence(cell) for cell in book.cells] for book in (source, notebook))
+    for number, pair in enumerate(zip(ours, theirs, strict=False), 1):
+        if pair[0] != pair[1]:
+            complaints.append(f"cell {number} differs between chapter and reference; update it")
+            break
+    else:
+        if len(ours) != len(theirs):
+            complaints.append(f"{len(ours)} cells in the chapter, {len(theirs)} in the reference")
+    return complaints
+
+
+def guard_orphans(root: Path) -> dict[str, list[str]]:
+    """Return a complaint for every reference without a chapter."""
+    known = chapters.names(root)
+    return {
+        path.stem: [f"{path.relative_to(root)} has no chapter in _toc.yml; remove it"]
+        for path in sorted(folder(root).glob("*.ipynb"))
+        if path.stem not in known
+    }
+
+
+def _essence(cell: NotebookNode) -> tuple[str, str, list[str]]:
+    return cell.cell_type, cell.source.strip(), sorted(notebooks.tags(cell))
+
+
+def _compared(cell: NotebookNode) -> bool:
+    """Return whether nbval would compare any text of a cell, other than that a figure appeared."""
+    if UNCOMPARED & set(notebooks.tags(cell)):
+        return False
+    text = [output.get("text", "") for output in cell.outputs]
+    text += [str(value) for output in cell.outputs for value in output.get("data", {}).values()]
+    words = {word for _, word in DRAWINGS}
+    return any(notebooks.replace(part, DRAWINGS).strip() not in {"", *words} for part in text)
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def write(executed: Path, target: Path, root: Path) -> None:
+    """Store an executed notebook without images and without the stamp of its run."""
+    import nbformat
+
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("qmlbook", None)
+    for _, cell in notebooks.code_cells(notebook):
+        for output in cell.outputs:
+            for kind in [kind for kind in output.get("data", {}) if notebooks.bitmap(kind)]:
+                del output.data[kind]
+        notebooks.replace_everywhere(cell.outputs, DRAWINGS)
+    notebooks.write(notebook, target)
+
+
+# --- comparing ----------------------------------------------------------------------------------
+
+
+def _sanitizers(root: Path) -> str:
+    """Return what nbval replaces before it compares, in its own format."""
+    return "".join(
+        f"[pattern {number}]\nregex: {pattern}\nreplace: {word}\n\n"
+        for number, (pattern, word) in enumerate(notebooks.local_words(root) + DRAWINGS)
+    )
+
+
+def _options(scratch: Path, root: Path) -> list[str]:
+    """Return the options of pytest: nbval and nothing else of any project or plugin."""
+    settings, patterns = scratch / "pytest.ini", scratch / "sanitize.cfg"
+    with files.writing(scratch):
+        settings.write_text("[pytest]\n", "utf-8")
+        patterns.write_text(_sanitizers(root), "utf-8")
+    options = ["-c", str(settings), "--noconftest", "-p", "no:cacheprovider", "-p", "nbval.plugin"]
+    options += ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(patterns)]
+    return [*options, "--disable-plugin-autoload", "--color=no", "--quiet", "-rN"]
+
+
+def _said(text: str) -> str:
+    """Return what nbval says, with code cells counted from 1 as readers do, not from 0."""
+    return re.sub(r"\bCell (\d+)", lambda match: f"code cell {int(match[1]) + 1}", text.strip())
+
+
+class RecordedKernel:
+    """Stands in for nbval's kernel: it answers with the outputs of an executed notebook.
+
+    Args:
+        notebook: a notebook that was executed from the same source as the reference.
+    """
+
+    def __init__(self, notebook: NotebookNode):
+        self._cells = iter([cell for cell in notebook.cells if cell.cell_type == "code"])
+        self._messages: Iterator[tuple[str, Any]] = iter(())
+
+    def is_alive(self) -> bool:
+        """Return that it can answer."""
+        return True
+
+    def skip(self) -> None:
+        """Leave the next cell out."""
+        next(self._cells)
+
+    def execute_cell_input(self, source: str, allow_stdin: bool | None = None) -> str:
+        """Prepare the messages of the next cell; return their number, which is always the same."""
+        cell = next(self._cells)
+        if cell.source.strip() != source.strip():
+            raise RuntimeError(f"the reference runs {source!r}, the chapter {cell.source!r}")
+        outputs = [(output.output_type, output) for output in cell.outputs]
+        self._messages = iter([*outputs, ("status", {"execution_state": "idle"})])
+        return "1"
+
+    def await_reply(self, number: str, timeout: float | None = None) -> None:
+        """Do nothing: the cell was executed."""
+
+    def await_idle(self, number: str, timeout: float | None = None) -> None:
+        """Do nothing: the kernel is idle."""
+
+    def get_message(self, stream: str, timeout: float | None = None) -> dict[str, Any]:
+        """Return the next message, as Jupyter writes it."""
+        kind, content = next(self._messages)
+        return {"msg_type": kind, "content": content, "parent_header": {"msg_id": "1"}}
+
+
+def _compare_executed(
+    names: list[str], jobs: int, cell_timeout: float, root: Path, echo: Callable[[str], object]
+) -> bool:
+    """Run the chapters that need it, and nbval's procedure on what they printed."""
+    import nbformat
+    import pytest
+    from nbval.plugin import IPyNbFile
+
+    results = _executed(names, jobs, cell_timeout, root, echo)
+    good = all(result.ok for result in results)
+    with tempfile.TemporaryDirectory(prefix="qmlbook-") as scratch:
+        config = pytest.Config.fromdictargs({}, _options(Path(scratch), root))
+        session = pytest.Session.from_config(config)
+        for result in results:
+            if not result.path:
+                continue
+            reference = IPyNbFile.from_parent(session, path=folder(root) / f"{result.name}.ipynb")
+            reference.setup_sanitize_files()
+            reference.kernel = RecordedKernel(nbformat.read(result.path, as_version=4))
+            said = "\n".join(_differences(reference))
+            echo(f"{result.name}: FAILED\n{said}" if said else _agrees(result.name))
+            good = good and not said
+    return good
+
+
+def _agrees(name: str) -> str:
+    return f"{name}: agrees with its reference"
+
+
+def _differences(reference: Any) -> Iterator[str]:
+    """Yield what nbval says of every cell that differs from its reference.
+
+    Args:
+        reference: nbval's collector of the cells of a notebook.
+    """
+    import pytest
+    from nbval.plugin import NbCellError
+
+    for cell in reference.collect():
+        try:
+            cell.runtest()
+        except pytest.skip.Exception:
+            reference.kernel.skip()
+        except NbCellError:
+            yield _said(cell.repr_failure(pytest.ExceptionInfo.from_current()))
+
+
+def _compare_again(
+    names: list[str], jobs: int, cell_timeout: float, root: Path, echo: Callable[[str], object]
+) -> bool:
+    """Let nbval run the references; return whether all agree."""
+
+    def agrees(name: str) -> bool:
+        with tempfile.TemporaryDirectory(prefix="qmlbook-") as folder_:
+            scratch = Path(folder_)
+            options = [*_options(scratch, root), "--nbval-cell-timeout", str(cell_timeout)]
+            process = programs.run(
+                [sys.executable, "-m", "pytest", *options, folder(root) / f"{name}.ipynb"],
+                env=execute.kernel_environment(root, scratch, embedded=True),
+                cwd=root,
+            )
+        said = _said(process.stdout + process.stderr) or f"pytest exited {process.returncode}"
+        echo(f"{name}: FAILED\n{said}" if process.returncode else _agrees(name))
+        return not process.returncode
+
+    with ThreadPoolExecutor(jobs) as pool, execute.Programs() as programs:
+        return all(list(pool.map(agrees, names)))

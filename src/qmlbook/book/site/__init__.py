@@ -1,0 +1,1 @@
+"""The HTML book: staging, building, and the Sphinx extensions of its pages."""

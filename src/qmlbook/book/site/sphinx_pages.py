@@ -1,0 +1,71 @@
+"""A Sphinx extension: what a page of the book has that neither Sphinx nor the theme gives it.
+
+A number and its per cent sign stay on one line. The theme offers the file a page was made from,
+which for a chapter is the executed notebook; this adds the source of the chapter. The module
+`build` stages the sources and loads this extension; a plain ``jupyter-book build .``, whose pages
+are made from the sources, does without.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+#: Folder of the staged site that is copied to the top of the book as it is.
+EXTRA = "extra"
+#: Where the theme puts the file a page was made from; the sources of chapters join it.
+DOWNLOADS = "_sources"
+AFTER_THE_THEME = 900
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension; called by Sphinx."""
+    app.add_post_transform(PerCent)
+    app.connect("html-page-context", offer_source, priority=AFTER_THE_THEME)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class PerCent(SphinxPostTransform):
+    """Keeps ``66 %`` together; in code nothing changes."""
+
+    default_priority = AFTER_THE_THEME
+
+    def run(self, **_: Any) -> None:
+        """Replace the space."""
+        code = nodes.literal | nodes.FixedTextElement | nodes.math  # and what is written as HTML
+        for text in list(self.document.findall(nodes.Text)):
+            kept = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
+            if kept != text and not isinstance(text.parent, code):
+                text.parent.replace(text, nodes.Text(kept))
+
+
+def offer_source(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Add the source to the download buttons of a page that was made from an executed notebook."""
+    source = f"{DOWNLOADS}/{page}.md"
+    if not Path(app.srcdir, EXTRA, source).is_file():
+        return
+    for group in context["header_buttons"]:
+        if group.get("label") == "download-buttons":
+            executed, *others = group["buttons"]
+            executed |= {
+                "text": ".ipynb, as executed",
+                "tooltip": "Download the notebook as it was run",
+            }
+            button = {
+                "type": "link",
+                "url": context["pathto"](source, 1),
+                "text": ".md, the source",
+                "icon": "fas fa-file-lines",
+                "tooltip": "Download the Markdown that Jupyter opens as a notebook",
+                "label": "download-myst-button",
+            }
+            group["buttons"] = [executed, button, *others]
