@@ -616,7 +616,8 @@ def test_gates_no_measurement_feels_cost_nothing():
             qml.CRY(x, wires=(wire, wire + 1))
         return qml.expval(qml.Z(0))
 
-    torch.testing.assert_close(function(torch.tensor(0.3)), torch.tensor(0.3).cos())
+    angle = torch.tensor(0.3, dtype=torch.float64)
+    torch.testing.assert_close(function(angle), angle.cos())
 
 
 def test_numbers_of_numpy_give_numpy():

@@ -61,7 +61,7 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
         return (tape,), _first
     refuse(tape)
     pipeline = CompilePipeline()
-    if device.wires is not None:
+    if device.wires is not None and not any(isinstance(w, DynamicWire) for w in tape.wires):
         pipeline.add_transform(validate_device_wires, device.wires, name=NAME)
     pipeline.add_transform(defer_measurements, allow_postselect=False)
     pipeline.add_transform(

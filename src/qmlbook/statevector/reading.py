@@ -176,8 +176,10 @@ def dephasing_angle(p: Any) -> Any:
         raise CircuitError(f"PhaseFlip needs a probability between 0 and 1, not {p}.")
     if not isinstance(p, torch.Tensor):
         return 2 * np.arcsin(np.sqrt(p))
-    edge = 1e-12 if p.dtype == torch.float64 else 1e-6
-    return 2 * torch.asin(torch.sqrt(p.clamp(edge, 1 - edge) if p.requires_grad else p))
+    if p.requires_grad:
+        edge = 1e-12 if p.dtype == torch.float64 else 1e-6
+        p = p + (p.clamp(edge, 1 - edge) - p).detach()
+    return 2 * torch.asin(torch.sqrt(p))
 
 
 def _prepared(op: StatePrepBase) -> tuple[Any, Any]:
