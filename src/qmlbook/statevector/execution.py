@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -84,7 +85,7 @@ class Layout:
         starts = np.concatenate([[0], np.cumsum(np.array(sizes, dtype=np.int64))])
         self.base, self.stride = base.astype(np.int64), stride.astype(np.int64)
         self.offset = starts[self.base] + offset if len(base) else offset.astype(np.int64)
-        self.ends = starts[1:-1]
+        self.ends = starts[1:-1].tolist()
         self._known: WeakKeyDictionary[Lowered, dict] = WeakKeyDictionary()
 
     def sources(self, lowered: Lowered, alone: bool) -> np.ndarray:
@@ -254,7 +255,7 @@ class _Run:
 
     def _matrices(self, given: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the table and the entries of constant and given matrices."""
-        self.slots = self.lowered.slots
+        self.slots, self.given = self.lowered.slots, bool(given)
         if not given and self.kind in self.lowered.constants:
             return self.lowered.constants[self.kind]
         rows, parts, at = [], [], 0
@@ -335,12 +336,12 @@ class _Run:
             )
         )  # fmt: skip
         made: list[np.ndarray | None] = [None] * len(wanted)
-        made[: call.bases] = self._of_bases(shared.sum(0), batched)
+        made[: call.bases] = self._of_bases(shared.sum(0) if blocks > 1 else shared[0], batched)
         if prepared:
             amplitudes = a[0] + 1j * a[1]
             alone = len(self.shapes[call.bases][0]) == 1
             made[call.bases] = amplitudes.sum(1) if alone else amplitudes[:, : self.batch].T
-        entries = m[0].sum(0) + 1j * m[1].sum(0)
+        entries = m[0].sum(0) + 1j * m[1].sum(0) if self.given else None
         for entry, operation in self.lowered.matrices:
             if operation.kind == "given":
                 at = call.bases + call.prepared + operation.parameter
@@ -357,8 +358,8 @@ class _Run:
         slopes = np.zeros(self.out.shape, self.kind)
         seeds = np.zeros((0, 2, self.circuit.size), self.kind)
         parts = self.call.plan.parts
-        if len(parts) == len(slopes) == len(gradients) and None not in gradients:
-            slopes[:, : self.batch] = _array(torch.stack(gradients)).reshape(len(parts), -1)
+        if len(parts) == len(slopes) and all(g is not None for g in gradients[: len(parts)]):
+            slopes[:, : self.batch] = _array(torch.stack(gradients[: len(parts)])).reshape(len(parts), -1)
             parts = []
         for (first, count), gradient in zip(parts, gradients, strict=False):
             if gradient is not None:
@@ -377,13 +378,14 @@ class _Run:
         flat = np.zeros(len(self.numbers.flat))
         _kernels().gather(self.numbers.sources, shared, batched, self.batch, flat)
         ends = self.call.layout.ends
-        return list(np.split(flat, ends)) if len(ends) else [flat] * self.call.bases
+        edges = [0, *ends, len(flat)]
+        return [flat[a:b] for a, b in pairwise(edges)] if self.call.bases else []
 
 
 def _like(gradient: np.ndarray | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
     if gradient is None:
         return torch.zeros(shape, dtype=dtype)
-    made = torch.from_numpy(np.ascontiguousarray(gradient)).reshape(shape)
+    made = torch.from_numpy(np.ascontiguousarray(gradient)).view(shape)
     return made.to(dtype) if dtype.is_complex or not made.is_complex() else made.real.to(dtype)
 
 
