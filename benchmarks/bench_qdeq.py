@@ -12,14 +12,16 @@ import torch
 from torch.nn import functional as F
 
 from qmlbook.base.rng import stream
-from qmlbook.papers.qdeq import circuits, experiment, models
+from qmlbook.papers.qdeq import circuits, models
+from qmlbook.papers.qdeq.config import Config
 from qmlbook.papers.qdeq.layer import expand
 from qmlbook.papers.qdeq.solvers import broyden, implicit
+from qmlbook.papers.shared.qnodes import qnode
 
 torch.set_num_threads(1)
 
 STEPS, BATCH = 8, 256
-CONFIG = experiment.Config(
+CONFIG = Config(
     classes=tuple(range(10)), threshold=STEPS, delta=0, eps=1e-30, dropout=0.0, gamma=0.0
 )
 
@@ -44,7 +46,7 @@ def ours():
 
 def simulated():
     model, u, labels = problem()
-    node = circuits.qnode(circuits.layer, 10)
+    node = qnode(circuits.layer, wires=10)
 
     def f(z):
         return expand(torch.stack(list(node(z + u, model.theta, model.phi, 10)), -1))

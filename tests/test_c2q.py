@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from qmlbook.base import paths
-from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.base.errors import UsageError
 from qmlbook.base.rng import stream
-from qmlbook.papers import count_parameters
 from qmlbook.papers.c2q import __main__ as command
-from qmlbook.papers.c2q import circuits, experiment, models, training, weights
+from qmlbook.papers.c2q import checks, circuits, experiments, models, runs, training
+from qmlbook.papers.c2q.config import QUANTUM_HEADS, WIDTHS, Properties, Recipe
+from qmlbook.papers.shared import weights
+from qmlbook.papers.shared.qnodes import qnode
+from qmlbook.papers.shared.weights import count_parameters
 
 TINY = replace(
-    experiment.QUICK, n_train=200, n_test=100, source_images=320, steps=60, ansatz=4, pooling="zx"
+    experiments.QUICK, n_train=200, n_test=100, source_images=320, steps=60, ansatz=4, pooling="zx"
 )
 
 
@@ -59,18 +61,18 @@ def test_classical_heads_have_the_released_sizes(kind, size):
     assert head(torch.randn(3, 256, dtype=torch.float64)).shape == (3, 2)
 
 
-@pytest.mark.parametrize("size", experiment.LINEAR)
+@pytest.mark.parametrize("size", experiments.LINEAR)
 def test_linear_heads_have_as_many_parameters_as_a_quantum_head(size):
     head = models.Linear(stream(0, "test"), size)
     assert count_parameters(head) == size
-    assert size in {circuits.count_params(*head) for head in experiment.HEADS.values()}
+    assert size in {circuits.count_params(*head) for head in QUANTUM_HEADS.values()}
     x = torch.randn(7, 256, dtype=torch.float64)
     assert torch.allclose(head(2 * x) - head(x), head(x) - head(0 * x))  # affine
 
 
 def test_every_quantum_head_has_a_linear_one_of_its_size():
-    sizes = {circuits.count_params(*head) for head in experiment.HEADS.values()}
-    assert sizes == set(experiment.LINEAR)
+    sizes = {circuits.count_params(*head) for head in QUANTUM_HEADS.values()}
+    assert sizes == set(experiments.LINEAR)
 
 
 def test_projections_keep_lengths_on_average():
@@ -84,17 +86,17 @@ def test_projections_keep_lengths_on_average():
     [
         (lambda: models.classical("3d", stream(0, "t")), "kind .*3d.*1d, 2d, dense"),
         (lambda: models.Linear(stream(0, "t"), 1), "parameters must be 2 or more"),
-        (lambda: replace(experiment.PUBLISHED, pair=(1, 7)), "pair"),
-        (lambda: replace(experiment.PUBLISHED, head="3d"), "head .*3d"),
-        (lambda: replace(experiment.PUBLISHED, ansatz=12), "ansatz.*12"),
-        (lambda: replace(experiment.PUBLISHED, pooling="max"), "pooling .*max"),
-        (lambda: replace(experiment.PUBLISHED, encoding="basis"), "encoding .*basis"),
-        (lambda: replace(experiment.PUBLISHED, features="random"), "features .*random"),
-        (lambda: replace(experiment.PUBLISHED, optimiser="sgd"), "optimiser .*sgd"),
-        (lambda: replace(experiment.PUBLISHED, encoding="angle", head="1d"), "angle.*'1d'"),
-        (lambda: replace(experiment.PUBLISHED, encoding="angle", features="pixels"), "pixels"),
+        (lambda: replace(experiments.PUBLISHED, pair=(1, 7)), "pair"),
+        (lambda: replace(experiments.PUBLISHED, head="3d"), "head .*3d"),
+        (lambda: replace(experiments.PUBLISHED, ansatz=12), "ansatz.*12"),
+        (lambda: replace(experiments.PUBLISHED, pooling="max"), "pooling .*max"),
+        (lambda: replace(experiments.PUBLISHED, encoding="basis"), "encoding .*basis"),
+        (lambda: replace(experiments.PUBLISHED, features="random"), "features .*random"),
+        (lambda: replace(experiments.PUBLISHED, optimiser="sgd"), "optimiser .*sgd"),
+        (lambda: replace(experiments.PUBLISHED, encoding="angle", head="1d"), "angle.*'1d'"),
+        (lambda: replace(experiments.PUBLISHED, encoding="angle", features="pixels"), "pixels"),
         (
-            lambda: replace(experiment.PUBLISHED, batch_size=0),
+            lambda: replace(experiments.PUBLISHED, batch_size=0),
             "batch_size must be 1 or more, not 0",
         ),
     ],
@@ -109,13 +111,13 @@ def test_what_does_not_exist_is_refused_in_one_sentence(make, words):
 
 
 def test_labels_are_one_for_the_smaller_digit():
-    found = training.digits((8, 9), "test", 40)
+    found = training.load_digits((8, 9), "test", 40)
     assert found.labels.sum() == 20
-    assert found.values.shape == (40, 28, 28)
-    eight = found.values[found.labels == 1][0]
+    assert found.inputs.shape == (40, 28, 28)
+    eight = found.inputs[found.labels == 1][0]
     assert eight.max() <= 1
-    again = training.digits((8, 9), "test", 2)
-    assert torch.equal(again.values[again.labels == 1][0], eight)
+    again = training.load_digits((8, 9), "test", 2)
+    assert torch.equal(again.inputs[again.labels == 1][0], eight)
 
 
 def test_pixels_are_averages():
@@ -128,25 +130,25 @@ def test_pixels_are_averages():
 def test_all_sorts_of_features_fit_the_encodings():
     for changes in ({}, {"features": "untrained"}, {"features": "pixels"}, {"encoding": "angle"}):
         config = replace(TINY, **changes)
-        split = training.features(config, 0)
-        assert split.train.values.shape == (200, models.WIDTHS[config.encoding])
+        split = training.load_features(config, 0)
+        assert split.train.inputs.shape == (200, WIDTHS[config.encoding])
         assert len(split.test) == 100
 
 
 def test_seeds_have_source_networks_of_their_own_unless_one_is_named():
     own = replace(TINY, features="untrained", source_seed=None)
     shared = replace(own, source_seed=0)
-    first, second = (training.features(own, seed).test.values for seed in (0, 1))
+    first, second = (training.load_features(own, seed).test.inputs for seed in (0, 1))
     assert not torch.equal(first, second)
-    assert torch.equal(training.features(shared, 1).test.values, first)
+    assert torch.equal(training.load_features(shared, 1).test.inputs, first)
 
 
 # --- quantum heads ---
 
 
-@pytest.mark.parametrize("head", list(experiment.HEADS.values()))
+@pytest.mark.parametrize("head", list(QUANTUM_HEADS.values()))
 def test_a_head_is_a_quadratic_form(head):
-    assert experiment.is_quadratic_form(*head, seed=1, images=5)
+    assert checks.is_quadratic_form(*head, seed=1, images=5)
 
 
 def test_the_form_gives_both_probabilities():
@@ -162,7 +164,7 @@ def test_the_form_gives_both_probabilities():
 
 
 def test_poolings_agree_at_zero():
-    assert experiment.poolings_agree(seed=5, images=8)
+    assert checks.poolings_agree(seed=5, images=8)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_poolings_agree_at_zero():
     [(1, "zx", 5), (1, "general", 14), (4, "zx", 17), (7, "general", 29), (11, "none", 24)],
 )
 def test_effective_parameters(ansatz, pooling, effective):
-    assert experiment.effective_parameters(ansatz, pooling, seed=2) == effective
+    assert checks.effective_parameters(ansatz, pooling, seed=2) == effective
 
 
 def test_convolution_one_with_zero_pooling_reads_one_bit():
@@ -185,7 +187,7 @@ def test_convolution_one_with_zero_pooling_reads_one_bit():
 
 
 def test_drawings_show_every_block():
-    tape = circuits.layout_qnode().construct((), {})
+    tape = qnode(circuits.layout, wires=8).construct((), {})
     names = [op.label() for op in tape.operations]
     assert [names.count(name) for name in ("U1", "U2", "U3", "V1", "V2", "V3")] == [
         8,
@@ -204,14 +206,14 @@ def test_drawings_show_every_block():
 @pytest.mark.parametrize("optimiser", ["adam", "nesterov"])
 def test_quantum_heads_learn(optimiser):
     config = replace(TINY, features="pixels", optimiser=optimiser, stepsize=0.03)
-    split = training.features(config, 0)
+    split = training.load_features(config, 0)
     before = training.train(replace(config, steps=0), 0, split.train)
     after = training.train(config, 0, split.train)
     assert len(after.costs) == 60
     assert after.costs[-10:].mean() < 0.9 * after.costs[:10].mean()
     assert after.accuracy(split.test) > before.accuracy(split.test) + 5
-    scores = after.scores(split.test.values)
-    assert torch.allclose(after.scores(split.test.values[:57]), scores[:57], atol=1e-12)
+    scores = after.scores(split.test.inputs)
+    assert torch.allclose(after.scores(split.test.inputs[:57]), scores[:57], atol=1e-12)
     assert torch.equal(
         training.train(config, 0, split.train).params, after.params
     )  # the same seed, the same run
@@ -220,15 +222,15 @@ def test_quantum_heads_learn(optimiser):
 @pytest.mark.parametrize("kind", ["1d", "dense", "linear"])
 def test_classical_heads_learn(kind):
     config = replace(TINY, head=kind, features="pixels", stepsize=0.02)
-    split = training.features(config, 1)
+    split = training.load_features(config, 1)
     after = training.train(config, 1, split.train)
     assert after.accuracy(split.test) > 70
-    assert torch.allclose(after.scores(split.test.values).sum(1), torch.ones(100).double())
+    assert torch.allclose(after.scores(split.test.inputs).sum(1), torch.ones(100).double())
 
 
 def test_untrained_heads_keep_the_initial_angles_of_their_seed():
     config = replace(TINY, steps=0)
-    split = training.features(config, 0)
+    split = training.load_features(config, 0)
     start = training.train(config, 0, split.train).params
     trained = training.train(replace(config, steps=1), 0, split.train).params
     assert (start - trained).abs().max().item() == pytest.approx(0.01, rel=1e-3)  # Adam's first
@@ -236,12 +238,14 @@ def test_untrained_heads_keep_the_initial_angles_of_their_seed():
     assert not torch.allclose(start, other)
 
 
-def test_batches_of_classical_heads_cover_the_first_images_once():
-    config = replace(experiment.CLASSICAL, head="1d", first=150, batch_size=50, steps=3)
-    seen = torch.cat(list(training._classical_batches(config, 0, 400)))
-    assert sorted(seen.tolist()) == list(range(150))
-    longer = list(training._classical_batches(replace(config, steps=5), 0, 120))
-    assert [len(batch) for batch in longer] == [50, 50, 20, 50, 50]
+def test_classical_heads_see_the_first_images_only():
+    config = replace(TINY, head="dense", features="pixels", first=150, steps=4)
+    train = training.load_features(config, 0).train
+    first = training.train(config, 0, train)
+    assert len(first.costs) == 4
+    assert torch.equal(training.train(config, 0, train[:150]).params, first.params)
+    everything = replace(config, first=200)
+    assert not torch.equal(training.train(everything, 0, train).params, first.params)
 
 
 def test_sources_learn_and_are_the_same_every_time():
@@ -254,7 +258,7 @@ def test_sources_learn_and_are_the_same_every_time():
 
 
 def test_a_run_has_the_promised_metric():
-    result = experiment.run(replace(TINY, features="pixels", steps=5), 0)
+    result = runs.run(replace(TINY, features="pixels", steps=5), 0)
     assert list(result) == ["accuracy"]
     assert 0 <= result["accuracy"] <= 100
 
@@ -263,14 +267,14 @@ def test_a_run_has_the_promised_metric():
 
 
 def test_the_grid_is_the_charts():
-    variants = experiment.EXPERIMENTS["grid"].variants["full"]
+    variants = experiments.EXPERIMENTS["grid"].variants["full"]
     assert len(variants) == 22 * 3 * 2
-    assert len(experiment.EXPERIMENTS["angle"].variants["full"]) == 18
+    assert len(experiments.EXPERIMENTS["angle"].variants["full"]) == 18
     config = variants["11-trivial-8v9-nesterov"]
     assert (config.ansatz, config.pooling, config.pair) == (11, "none", (8, 9))
     assert config.optimiser == "nesterov"
     steps = {
-        name: {c.stepsize for c in experiment.EXPERIMENTS[name].variants["full"].values()}
+        name: {c.stepsize for c in experiments.EXPERIMENTS[name].variants["full"].values()}
         for name in ("grid", "classical", "equal-step", "small-step")
     }
     assert steps == {
@@ -282,37 +286,31 @@ def test_the_grid_is_the_charts():
 
 
 def test_stored_networks_are_the_ones_that_were_trained():
-    files = sorted(path.name for path in weights.folder().glob("*.safetensors"))
-    sums = [path.name for path in weights.folder().glob("*.sha256")]
+    files = sorted(path.name for path in weights.stored("c2q").glob("*.safetensors"))
+    sums = [path.name for path in weights.stored("c2q").glob("*.sha256")]
     assert sorted(sums) == [f"{name}.sha256" for name in files]
     for name in files:
-        line = (weights.folder() / f"{name}.sha256").read_text("utf-8")
-        digest = hashlib.sha256((weights.folder() / name).read_bytes()).hexdigest()
+        line = (weights.stored("c2q") / f"{name}.sha256").read_text("utf-8")
+        digest = hashlib.sha256((weights.stored("c2q") / name).read_bytes()).hexdigest()
         assert line == f"{digest}  {name}\n"
     assert files == sorted(f"source-{w}-{s}.safetensors" for w in (256, 8) for s in range(10))
     for width in (256, 8):
-        made = training.source(training.Recipe(width), 3)
+        made = training.source(Recipe(width), 3)
         assert training.source_accuracy(made, 1000) > 85
 
 
-def test_damaged_weights_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "data_root", lambda: tmp_path)
-    monkeypatch.setattr(weights, "data_root", lambda: tmp_path)
-    state = weights.rounded(network(8))
-    file = weights.save(state, 8, 0)
-    loaded = weights.load(8, 0)
+def test_a_source_network_comes_back_as_it_was_stored(tmp_path):
+    state = training.rounded(network(8))
+    weights.save(state, tmp_path, training.source_name(8), 0)
+    loaded = weights.load(tmp_path, training.source_name(8), 0)
     assert all(torch.equal(loaded[name], state[name]) for name in state)
-    assert weights.load(8, 1) is None
-    file.write_bytes(file.read_bytes()[:-1] + b"!")
-    with pytest.raises(QmlbookError, match="checksum"):
-        weights.load(8, 0)
 
 
 def test_weights_are_kept_in_half_precision_only_if_they_are_stored():
-    state = weights.rounded(network(8))
+    state = training.rounded(network(8))
     floats = [value for value in state.values() if value.is_floating_point()]
     assert {value.dtype for value in floats} == {torch.float16}
-    assert weights.rounded(network(8), "float64")["extract.1.weight"].dtype == torch.float64
+    assert training.rounded(network(8), "float64")["extract.1.weight"].dtype == torch.float64
 
 
 def test_the_command_says_what_is_wrong(capsys):
@@ -328,18 +326,18 @@ def test_the_command_leaves_stored_networks_alone_and_downloads_nothing(
     monkeypatch.delenv("QMLBOOK_DATA", raising=False)
     monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path))
     monkeypatch.setenv("QMLBOOK_DATA_URL", "http://127.0.0.1:9")
-    before = weights.path(8, 0).read_bytes()
+    before = weights.path(weights.stored("c2q"), "source-8", 0).read_bytes()
     assert command.main(["--width", "8", "--seeds", "1"]) == 0
     said = capsys.readouterr().out
     assert "width 8, seed 0: stored, test accuracy" in said
     assert said.endswith(" on 3,000 of 10,000 images\n")
     assert not list(tmp_path.iterdir())
-    assert weights.path(8, 0).read_bytes() == before
+    assert weights.path(weights.stored("c2q"), "source-8", 0).read_bytes() == before
 
 
 def test_properties_hold_as_recorded():
-    found = experiment.run_properties(experiment.Properties(images=3, inputs=80), seed=0)
+    found = runs.run_properties(Properties(images=3, inputs=80), seed=0)
     assert found["quadratic_form"] == found["poolings_agree"] == found["fewer_effective"] == 1
-    sizes = [circuits.count_params(*head) for head in experiment.HEADS.values()]
+    sizes = [circuits.count_params(*head) for head in QUANTUM_HEADS.values()]
     assert np.all(np.array(found["effective"]) < sizes)
     assert found["checked"] == 22

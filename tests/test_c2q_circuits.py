@@ -15,6 +15,7 @@ from pennylane import numpy as pnp
 from qmlbook.base.errors import UsageError
 from qmlbook.papers import vectors
 from qmlbook.papers.c2q import circuits, descent, losses
+from qmlbook.papers.shared.qnodes import qnode
 
 # --- an independent simulation: gates as words, wire 0 in the most significant bit ----------------
 
@@ -116,7 +117,7 @@ def some_features(encoding, rng):
 def run(features, params, *names):
     features, params = (torch.as_tensor(v, dtype=torch.float64) for v in (features, params))
     ansatz_index, pooling, encoding = names
-    return circuits.qcnn_qnode()(
+    return qnode(circuits.qcnn, wires=8)(
         features, params, ansatz_index=ansatz_index, pooling=pooling, encoding=encoding
     )
 
@@ -367,7 +368,7 @@ def test_broadcasting_features_or_both(encoding):
 def test_other_devices_and_drawing():
     rng = np.random.default_rng(8)
     features, params = rng.normal(size=8), rng.normal(size=18)
-    node = circuits.qcnn_qnode(qml.device("lightning.qubit", wires=8))
+    node = qnode(circuits.qcnn, qml.device("lightning.qubit", wires=8))
     options = {"ansatz_index": 4, "pooling": "zx", "encoding": "angle"}
     result = node(pnp.array(features), pnp.array(params), **options)
     wanted = simulate(features[None], params, 4, "zx", "angle")[0]
@@ -389,4 +390,4 @@ def test_other_devices_and_drawing():
 )
 def test_wrong_requests(changed, error, words):
     with pytest.raises(error, match=words):
-        circuits.qcnn_qnode()(np.ones(256), np.zeros(63), **changed)
+        qnode(circuits.qcnn, wires=8)(np.ones(256), np.zeros(63), **changed)

@@ -1,12 +1,14 @@
 """A mistake in a ``claims.yml`` is an error that says where it is and what is allowed."""
 
 import copy
+import errno
 
 import pytest
 import yaml
 
 from qmlbook import papers
 from qmlbook.base.errors import QmlbookError
+from qmlbook.evidence.cells import Cell
 from qmlbook.evidence.claims import Claim, load, load_claims
 
 VALUE = {
@@ -66,7 +68,7 @@ def test_every_field_arrives(read):
         note="none", why="because",
     )  # fmt: skip
     assert (order.statistic, order.under) == ("difference", ("other/c2", "c4"))
-    assert (order.place("n2"), order.place("other/c2")) == (("grid", "n2"), ("other", "c2"))
+    assert order.cells(["n2", "other/c2"]) == [Cell("grid", "n2"), Cell("other", "c2")]
     assert (exact.variants, exact.seeds, exact.controls) == (("exact",), 1, "not applicable")
     assert best.published == {"best": 0.7, "of": 20}
     assert (quoted.experiment, quoted.published, quoted.controls) == (None, "not available", {})
@@ -110,7 +112,7 @@ REFUSED = [
     (VALUE, {"published": {"best": 1, "of": 0.5}, "statistic": "max"}, "published.of is 0.5"),
     (VALUE, {"published": {"single": 0.5}}, "takes one variant"),
     (VALUE, {"controls": ["n2"]}, "controls is .* and must be name"),
-    (VALUE, {"controls": {"a": ["n2"]}}, "a has 1 variants and must have 2"),
+    (VALUE, {"controls": {"a": ["n2"]}}, "a has 1 variant and must have 2"),
     (VALUE, {"variants": ORDER["variants"]}, "a difference, and nothing else"),
     (BEST, {"statistic": ...}, "'max' and published {best, of} go together"),
     (BEST, {"published": {"mean": 0.5}}, "'max' and published {best, of} go together"),
@@ -121,6 +123,14 @@ REFUSED = [
     (ORDER, {"variants": {"over": "n2"}}, "variants: field 'under' is missing"),
     (ORDER, {"variants": {"over": ["n2"], "under": ["a", "b"]}, "controls": {}}, "under has 2"),
     (ORDER, {"statistic": "mean"}, "the statistic of an order is 'difference'"),
+    (VALUE, {"variants": ["../../x"]}, "variants is '../../x' and must be variant or experiment"),
+    (VALUE, {"variants": ["grid/a/b"]}, "variants is 'grid/a/b' and must be variant or exper"),
+    (VALUE, {"controls": {"a": ["../n2", "n4"]}}, "controls.a is '../n2' and must be variant or"),
+    (VALUE, {"experiment": None}, "experiment is None and must be given or left out"),
+    (VALUE, {"margin": 10**400}, r"margin is 10+\.\.\.0+ and must be a number"),
+    (VALUE, {"margin": 1e300}, r"margin is 1e\+300 and must be a number"),
+    (VALUE, {"seeds": 10**20}, "seeds is 100000000000000000000 and must be a whole number"),
+    (VALUE, {"published": {"mean": 10**400}}, r"published.mean is 10+\.\.\.0+ and"),
     (PROPERTY, {"controls": {"a": ["x"]}}, "a property takes no controls"),
     (PROPERTY, {"statistic": "max"}, "a property takes no statistic"),
     (QUOTED, {"source": ...}, "field 'source' is missing"),
@@ -158,8 +168,10 @@ def test_the_file_itself(read, tmp_path):
         read(VALUE, **{"citation key": "x"})
     with pytest.raises(QmlbookError, match="title is 3"):
         read(VALUE, title=3)
-    with pytest.raises(QmlbookError, match="cannot be read"):
+    with pytest.raises(QmlbookError, match=r"absent.yml: the file is missing\.$"):
         load("fake", tmp_path / "absent.yml")
+    with pytest.raises(QmlbookError, match=r"the file cannot be read \(Is a directory\)\.$"):
+        load("fake", tmp_path)
     broken = tmp_path / "broken.yml"
     broken.write_text("claims: [", encoding="utf-8")
     with pytest.raises(QmlbookError, match=r"broken.yml: the file cannot be read as YAML"):
@@ -167,6 +179,74 @@ def test_the_file_itself(read, tmp_path):
     broken.write_text("- !!python/object/apply:os.getcwd []", encoding="utf-8")
     with pytest.raises(QmlbookError, match="cannot be read as YAML"):
         load("fake", broken)
+
+
+HEAD = "paper: fake\ncitation: key\n"
+BOMB = "a: &a0 [x, x]\n" + "".join(
+    f"b{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+)
+MERGES = "a0: &m0 {k: 1}\n" + "".join(
+    f"a{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}]}}\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"{HEAD}title: T\nclaims: []\nclaims: []\n", "line 5: key 'claims' is given twice"),
+        (f"{HEAD}title: T\nclaims:\n  - id: a\n    seeds: 6\n    seeds: 30\n", "'seeds' is given"),
+        (f"{HEAD}title: {'[' * 100_000}", "more than 20 brackets or levels are open"),
+        (f"{HEAD}title: {'[' * 3_000}{']' * 3_000}\nclaims: []", "more than 20 brackets"),
+        (f"{HEAD}claims: []\n{BOMB}title: *a11\n", "field 'a' is not known"),
+        (f"{HEAD}claims: []\ntitle:\n{BOMB.replace('a: &', '- &').replace(': &', ' &')}", "YAML"),
+        (f"{MERGES}{HEAD}title: T\nclaims: []\n", "more than 200 fields in one mapping"),
+        (f"{HEAD}title: {'9' * 5_000}\nclaims: []\n", "cannot be read as YAML"),
+        (f"{HEAD}title: 0x{'f' * 5_000}\nclaims: []\n", "title is a value of type int"),
+        (
+            f"{HEAD}title: [0x{'f' * 5_000}]\nclaims: []\n",
+            "title is a value of type list",
+        ),
+        (f"{HEAD}title: T\nclaims:\n  - {{id: {'i' * 5_000}}}\n", "field 'statement' is missing"),
+        (f"{HEAD}title: T\nclaims: []\n{'k' * 900}: 1\n", r"902 characters\) is not known"),
+    ],
+)
+def test_a_file_made_to_break_readers_is_one_short_sentence(tmp_path, content, message):
+    (tmp_path / "claims.yml").write_text(content, encoding="utf-8")
+    with pytest.raises(QmlbookError, match=message) as caught:
+        load("fake", tmp_path / "claims.yml")
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_that_holds_itself_many_times_over_is_shown_in_short(tmp_path):
+    """An alias bomb as a field: of a value of 9^11 items, a line is shown."""
+    lines = ["claims:", "  - &b0 [x, x]"]
+    lines += [f"  - &b{i} [{', '.join([f'*b{i - 1}'] * 9)}]" for i in range(1, 12)]
+    content = "\n".join([*lines, "paper: fake", "citation: key", "title: *b11"])
+    (tmp_path / "claims.yml").write_text(content, encoding="utf-8")
+    with pytest.raises(QmlbookError, match=r"title is \[\[\[.* and must be a text") as caught:
+        load("fake", tmp_path / "claims.yml")
+    assert len(str(caught.value)) < 200
+
+
+def test_what_is_merged_may_be_written_again(tmp_path):
+    text = f"""{HEAD}title: T
+claims:
+  - &first {{id: a, statement: s, kind: order, source: p, evidence: illustrated}}
+  - {{<<: *first, id: b, statement: other}}
+"""
+    (tmp_path / "claims.yml").write_text(text, encoding="utf-8")
+    first, second = load("fake", tmp_path / "claims.yml").claims
+    assert (first.statement, second.statement, second.source) == ("s", "other", "p")
+
+
+def test_a_file_that_nobody_may_read_is_called_that(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(QmlbookError, match=r"the file cannot be read \(Permission denied\)\.$"):
+        load("fake", tmp_path / "claims.yml")
 
 
 def test_the_claims_of_this_book():
@@ -179,7 +259,7 @@ def test_the_claims_of_this_book():
                 assert claim.why, f"{label} does not say why its margin and seeds are what they are"
             controls = claim.controls.values() if isinstance(claim.controls, dict) else ()
             names = [*claim.variants, *claim.under, *(name for group in controls for name in group)]
-            for experiment, variant in map(claim.place, names):
+            for experiment, variant in claim.cells(names):
                 if known:
                     assert variant in known[experiment].variants["full"], label
                     assert claim.seeds <= known[experiment].seeds["full"], label

@@ -27,7 +27,7 @@ def call(monkeypatch, capsys, *arguments):
 
 COMMANDS = [
     *("chapters", "check", "measure", "build", "pdf", "course"),
-    *("sweep", "report", "records", "vectors", "data"),
+    *("sweep", "verify", "report", "records", "vectors", "data"),
 ]
 
 
@@ -75,6 +75,8 @@ def test_pages_name_only_commands_and_options_that_exist():
         (("sweep", "nosuch"), ["nosuch", "klssl"]),
         (("sweep", "klssl", "--experiment", "nosuch"), ["nosuch", "grid"]),
         (("sweep", "klssl", "--profile", "huge"), ["huge"]),
+        (("verify", "nosuch"), ["nosuch", "klssl"]),
+        (("verify", "klssl", "--sample", "0"), ["--sample", "1"]),
         (("data", "verify", "nosuch"), ["nosuch", "mnist"]),
         (("data", "fetch", "nosuch"), ["nosuch", "mnist"]),
         (("data", "list", "nosuch"), ["nosuch", "mnist"]),
@@ -209,6 +211,33 @@ def test_embedded_images_verify_and_a_corrupt_file_does_not(monkeypatch, capsys,
     assert "CORRUPT" in out
 
 
+def test_records_verify_and_an_altered_one_does_not(monkeypatch, capsys, tmp_path):
+    stored = tmp_path / "data" / "results" / "qssl"
+    shutil.copytree(HERE.parent / "data" / "results" / "qssl", stored)
+    monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
+    status, out, _ = call(monkeypatch, capsys, "data", "verify", "qssl")
+    files = sorted(stored.glob("*.jsonl"))
+    assert status == 0
+    assert len(out.splitlines()) == len(files)
+    assert re.search(r"^ok .*properties\.jsonl  1 record$", out, re.MULTILINE)
+    file = stored / "separation.jsonl"
+    file.write_text(re.sub(r'"seconds":\d', '"seconds":9', file.read_text("utf-8")), "utf-8")
+    status, out, _ = call(monkeypatch, capsys, "data", "verify", "qssl")
+    assert status == 1
+    (line,) = [line for line in out.splitlines() if line.startswith("CORRUPT")]
+    assert "separation.jsonl  qssl/separation.jsonl: the records are not those that were" in line
+    status, _, err = call(monkeypatch, capsys, "report", "qssl")
+    assert status == 0
+    assert "qssl/separation.jsonl: the records are not those that were stored" in err
+
+
+def test_stored_runs_are_made_again(monkeypatch, capsys):
+    words = ("verify", "klssl", "--profile", "quick", "--cheapest", "--sample", "1")
+    status, out, err = call(monkeypatch, capsys, *words)
+    assert (status, err) == (0, "")
+    assert out == "klssl: 1 of 1 run made again agrees with the record\n"
+
+
 def test_parameters_are_written_as_two_words_or_with_an_equals_sign():
     words = ["chapters", "-p", "a", "1", "-p", "b=2", "--parameter", "c", "-3", "x"]
     assert cli._join_pairs(words) == [
@@ -233,10 +262,16 @@ atexit.register(lambda: print([name for name in {heavy!r} if name in sys.modules
 from qmlbook.cli import main
 main()
 """
-    for words in (["--help"], ["--version"], ["sweep", "--help"], ["data", "--help"]):
-        command = [sys.executable, "-c", code, *words]
+    for words in ("--help", "--version"):
+        command = [sys.executable, "-c", code, words]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stderr == "[]\n", words
+    env = {**os.environ, "_QMLBOOK_COMPLETE": "complete_bash"}
+    env |= {"COMP_WORDS": "qmlbook records k", "COMP_CWORD": "2"}
+    code = code.replace("from qmlbook.cli", "sys.argv = ['qmlbook']; from qmlbook.cli")
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("klssl\n", "[]\n")
 
 
 @pytest.mark.parametrize("command", ["report", "records", "pdf"])
@@ -261,7 +296,7 @@ def test_a_report_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tm
     to = tmp_path / "file" / "report.txt"
     status, out, error = call(monkeypatch, capsys, "report", "qssl", "--to", to)
     assert (status, out) == (1, "")
-    assert error == f"Error: --to {to}: the file cannot be written (Not a directory).\n"
+    assert error == f"Error: --to {to}: the file cannot be written (File exists).\n"
 
 
 def test_a_dash_is_standard_output_and_a_link_stays(monkeypatch, capsys, tmp_path):

@@ -1,5 +1,6 @@
 """Sweeps on real Dask processes: killed workers, a killed scheduler, Ctrl-C, wrong versions."""
 
+import errno
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import dask
 import pytest
 
 from qmlbook import papers
@@ -177,10 +179,14 @@ def test_an_encrypted_cluster_takes_only_those_with_a_certificate(tmp_path, port
         for word in (f"--tls-{name}{'-file' * (name == 'ca')}", tmp_path / name)
     ]
     address, store = f"tls://127.0.0.1:{port}", Store(tmp_path / "store")
-    named = {f"tls_{name}": str(tmp_path / name) for name in files}
+    # What a reader's DASK_DISTRIBUTED__COMM__TLS__CA_FILE and its neighbours, or a file, would set.
+    tls = {"ca-file": str(tmp_path / "ca"), "client": {
+        "cert": str(tmp_path / "cert"), "key": str(tmp_path / "key")}}  # fmt: skip
+    settings = {"distributed.comm.tls": tls, "distributed.comm.require-encryption": True}
     with scheduler(port, "--protocol", "tls", *options), worker(address, *options):
         wait_for_workers(address, 1, security=own)
-        summary = sweep("klssl", seeds=1, store=store, runner=Cluster(address, **named), **WHAT)
+        with dask.config.set(settings):
+            summary = sweep("klssl", seeds=1, store=store, runner=Cluster(address), **WHAT)
         assert summary.ran == 8
         with pytest.raises(QmlbookError, match="No Dask scheduler answers"):
             sweep("klssl", seeds=2, store=store, runner=Cluster(address), **WHAT)
@@ -240,8 +246,6 @@ def test_no_scheduler_is_one_sentence(tmp_path, port, monkeypatch):
     ("options", "message"),
     [
         ({"workers": 0}, "workers is 0"),
-        ({"tls_ca": "ca.pem"}, "belong together"),
-        ({"tls_ca": "a", "tls_cert": "b", "tls_key": "c"}, "need --scheduler"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
@@ -251,6 +255,42 @@ def test_options_that_do_not_fit_are_refused(options, message):
 
 def test_nothing_to_do_starts_no_cluster(tmp_path):
     assert list(Cluster("tcp://nowhere.invalid:1")([])) == []
+
+
+def listening():
+    """Return the ports on which processes of this machine listen, 8787 among them or not."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return {int(line.split()[1].split(":")[1], 16) for line in lines if line.split()[3] == "0A"}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").is_file(), reason="ports are listed by Linux alone")
+def test_no_dashboard_is_served_unless_it_is_asked_for(recwarn):
+    usual = 8787
+    before = listening()
+    with Cluster(workers=1)._client(1) as client:
+        assert usual not in listening() - before
+        assert client.cluster.scheduler.http_application.applications == []
+        # A second sweep beside it has nothing to warn about.
+        with Cluster(workers=1)._client(1):
+            assert usual not in listening() - before
+    assert not [warning for warning in recwarn if str(usual) in str(warning.message)]
+
+
+def test_without_processes_the_runs_are_made_one_after_the_other(tmp_path, monkeypatch, capfd):
+    """No shared memory, no address space, no file handles: one line, and the same records."""
+    import distributed
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(distributed, "LocalCluster", refuse)
+    store = Store(tmp_path)
+    assert sweep("klssl", seeds=1, store=store, runner=Cluster(), **WHAT).ran == 8
+    assert stored_keys(store) == expected_keys(store, 1)
+    _, error = capfd.readouterr()
+    assert error.startswith("No worker process can be started here (")
+    assert error.endswith("Function not implemented): the runs are made one after the other.\n")
+    assert len(error.splitlines()) == 1
 
 
 def test_local_workers_keep_freed_memory(monkeypatch):

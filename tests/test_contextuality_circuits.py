@@ -17,6 +17,7 @@ from qmlbook.papers import vectors
 from qmlbook.papers.contextuality import circuits, sharing, tableau, task
 from qmlbook.papers.contextuality import vectors as room
 from qmlbook.papers.contextuality.task import Token
+from qmlbook.papers.shared.qnodes import qnode
 
 SIZES = [(2, 2), (3, 2), (4, 2), (3, 3), (4, 3), (4, 4)]
 X, Z, ONE = np.array([[0, 1], [1, 0]]), np.diag([1, -1]), np.eye(2)
@@ -187,7 +188,7 @@ def test_wrong_tokens_and_strings_are_named():
 @pytest.mark.parametrize(("n", "k"), SIZES)
 def test_the_cell_translates_without_error(n, k):
     tokens = random_tokens(stream(6, n, k), n, k, 5)
-    probabilities = circuits.qnode(circuits.translate)(pairs(tokens), n)
+    probabilities = qnode(circuits.translate)(pairs(tokens), n)
     exact = np.zeros(2**5)
     for word, probability in task.outputs(n, tokens).items():
         exact[int(word, 2)] = probability
@@ -198,7 +199,7 @@ def test_the_cell_translates_without_error(n, k):
 def test_a_block_on_a_prepared_state(n, k):
     draw = stream(7, n, k)
     A, B, s = random_edges(draw, n, k), random_edges(draw, n, k), bits(draw, n)
-    probabilities = circuits.qnode(circuits.translate)(pairs(task.block(n, B)), n, A, s)
+    probabilities = qnode(circuits.translate)(pairs(task.block(n, B)), n, A, s)
     law = task.transition(n, A, s, B)
     assert probabilities == pytest.approx(
         [law.get(f"{x:0{n}b}", 0) for x in range(2**n)], abs=1e-12
@@ -211,7 +212,7 @@ def test_the_memory_after_an_answer_is_the_projected_state():
     psi = task.hypergraph_state(3)
     for token, outcome in zip(tokens, word, strict=True):
         psi = task.project(token, psi)[int(outcome)]
-    found = circuits.qnode(circuits.memory)(pairs(tokens), [int(y) for y in word], 3)
+    found = qnode(circuits.memory)(pairs(tokens), [int(y) for y in word], 3)
     exact = np.square(psi).reshape(2, 2, 2).transpose().ravel()  # wire 0 is PennyLane's highest bit
     assert found == pytest.approx(exact / exact.sum(), abs=1e-12)
 
@@ -228,7 +229,7 @@ def test_generators_are_observables(n, k):
 
     psi = task.hypergraph_state(n, A, s)
     exact = [psi @ task.measured(token, psi) for token in tokens]
-    assert circuits.qnode(circuit)() == pytest.approx(exact, abs=1e-12)
+    assert qnode(circuit)() == pytest.approx(exact, abs=1e-12)
 
 
 def test_trainable_phases_reach_the_exact_cell_and_take_batches():
@@ -237,8 +238,8 @@ def test_trainable_phases_reach_the_exact_cell_and_take_batches():
     for token_angles in angles:
         token_angles[1] += 0.3
     angles = [a.requires_grad_() for a in angles]
-    found = circuits.qnode(circuits.translate)(pairs(tokens), 3, angles=angles)
-    exact = torch.as_tensor(circuits.qnode(circuits.translate)(pairs(tokens), 3))
+    found = qnode(circuits.translate)(pairs(tokens), 3, angles=angles)
+    exact = torch.as_tensor(qnode(circuits.translate)(pairs(tokens), 3))
     assert torch.allclose(found[0], exact, rtol=0, atol=1e-12)
     assert not torch.allclose(found[1], exact, rtol=0, atol=1e-3)
     (gradient,) = torch.autograd.grad(found[1, 0], [a for a in angles if a.numel()][:1])
@@ -253,7 +254,7 @@ def test_the_ancilla_makes_the_kraus_pair_of_a_trainable_cell(theta):
     )
     psi = (np.eye(8) + U) @ task.hypergraph_state(3) / 2
     angles = [torch.tensor([theta], dtype=torch.float64)]
-    found = circuits.qnode(circuits.translate)([(0, ((1, 2),))], 3, angles=angles)
+    found = qnode(circuits.translate)([(0, ((1, 2),))], 3, angles=angles)
     assert found[0].item() == pytest.approx((psi.conj() @ psi).real, abs=1e-12)
 
 

@@ -18,6 +18,9 @@ import struct
 import tarfile
 import threading
 import time
+import tracemalloc
+import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,17 +282,33 @@ def test_names_in_their_usual_spellings(given_name, name):
         ({"classes": [0, 10]}, "class 10"),
         ({"classes": [-1]}, "class -1"),
         ({"classes": [1, 1]}, "none twice"),
+        ({"classes": [1] * 10**5}, "none twice"),
         ({"classes": []}, "at least one"),
         ({"classes": "01"}, "list of labels"),
         ({"classes": 3}, "list of labels"),
-        ({"n": 0}, "n must be 1 or more"),
-        ({"n": 2.5}, "whole number"),
-        ({"n": 60_000}, "has 5,923"),
+        ({"classes": [0.0]}, "list of labels"),
+        ({"classes": [[0, 1]]}, "list of labels"),
+        ({"classes": np.zeros((2, 2), int)}, "list of labels"),
+        ({"n": 0}, "n must be 1 or more, not 0"),
+        ({"n": -3}, "n must be 1 or more, not -3"),
+        ({"n": 2.5}, "n must be a whole number, not 2.5"),
+        ({"n": "5"}, "n must be a whole number, not '5'"),
+        ({"n": -(10**5000)}, "n must be 1 or more"),
+        ({"n": 60_000}, "class 0 than the 5,923 images .* at most n=54,210 of these"),
+        ({"n": 10**5000}, "5,923 images that MNIST train has"),
+        ({"split": None}, "split None is not known; choose from: train, test"),
+        ({"split": ["train"]}, "train, test"),
+        ({"split": np.array(["train", "test"])}, "train, test"),
+        ({"name": None}, "name None is not known"),
+        ({"name": "x" * 10**6}, "is not known"),
     ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_wrong_request_is_one_clear_sentence(request_, words):
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=words) as refused:
         data.load(**{"name": "mnist", **request_})
+    assert len(str(refused.value)) < 300
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @given(
@@ -544,6 +563,94 @@ def test_nothing_is_unpickled(small, folder):
     assert not (folder / "sprung").exists()
 
 
+LARGE = 1 << 26  # bytes, of which the small sets need some thousands
+
+
+def npz_bomb(path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (LARGE // 784, 28, 28)}
+    )
+    with zipfile.ZipFile(path / "mnist.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x_train.npy", header.getvalue() + bytes(LARGE))
+        archive.writestr("y_train.npy", b"")
+
+
+def gzip_bomb(path):
+    head = struct.pack(">BBBB3I", 0, 0, 8, 3, LARGE // 784, 28, 28)
+    name = "train-images-idx3-ubyte.gz"
+    put(path, {name: gzip.compress(head + bytes(LARGE), 1), "train-labels-idx1-ubyte": b""})
+
+
+def sparse_file(path):
+    put(path, {"train-images-idx3-ubyte": b"", "train-labels-idx1-ubyte": b""})
+    os.truncate(path / "train-images-idx3-ubyte", 100 * LARGE)
+
+
+def batches_bomb(path):
+    put(path, {f"data_batch_{n}.bin": gzip.compress(bytes(LARGE), 1) for n in range(1, 6)})
+
+
+def sheets_bomb(path):
+    put(path, {f"data_batch_{n}.png": b"" for n in range(1, 6)} | {"train_lables.json": b"[]"})
+    Image.new("RGB", (1024, LARGE // 3072)).save(path / "data_batch_1.png")
+
+
+def labels_bomb(path):
+    put(path, sheet_files(small_world()["cifar10"][0]))
+    (path / "train_lables.json").write_bytes(gzip.compress(b"[" + b" " * LARGE + b"]", 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("mnist", npz_bomb),
+        ("mnist", gzip_bomb),
+        ("mnist", sparse_file),
+        ("cifar10", batches_bomb),
+        ("cifar10", sheets_bomb),
+        ("cifar10", labels_bomb),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_unpacks_to_too_much_is_refused_before_it_costs_memory(small, folder, name, make):
+    make(folder)
+    data.status()  # what is imported when it is needed
+    tracemalloc.start()
+    try:
+        with pytest.raises(QmlbookError, match=r"of another kind \(it unpacks to more than") as no:
+            data.load(name, n=10, download=False)
+        assert tracemalloc.get_traced_memory()[1] < LARGE / 16
+    finally:
+        tracemalloc.stop()
+    assert str(folder) in str(no.value)
+
+
+def test_an_image_that_is_too_large_for_pillow_is_refused(small, folder):
+    sheets_bomb(folder)
+    sheet = bytearray((folder / "data_batch_1.png").read_bytes())
+    for height in (100_000, 10**9):  # Pillow warns, Pillow refuses
+        sheet[16:24] = struct.pack(">II", 1024, height)
+        sheet[29:33] = struct.pack(">I", zlib.crc32(sheet[12:29]))
+        (folder / "data_batch_1.png").write_bytes(sheet)
+        with pytest.raises(QmlbookError, match=r"data_batch_1\.png is damaged or of another kind"):
+            data.load("cifar10", n=10, download=False)
+
+
+@pytest.mark.parametrize("name", ["cifar-10-batches-py", "cifar-10-python.tar.gz", "data_batch_1"])
+def test_the_python_version_of_cifar_is_not_read_but_named(small, folder, name):
+    (folder / name).touch()
+    with pytest.raises(QmlbookError, match="not on this machine") as missing:
+        data.load("cifar10", n=10)
+    (status,) = data.status(["cifar10"])
+    for sentence in (str(missing.value), status.problem):
+        assert f"{folder / name} is the Python version, whose pickles are never loaded" in sentence
+        assert "cifar-10-binary.tar.gz" in sentence
+    put(folder / "cifar-10-batches-bin", batch_files(small["cifar10"]))
+    assert data.load("cifar10", n=10).provenance.whole
+    assert data.status(["cifar10"])[0].problem == ""
+
+
 def test_a_changed_file_is_read_again(small, folder):
     put(folder, {"mnist.npz": npz(small["mnist"])})
     data.load("mnist", n=10)
@@ -587,8 +694,7 @@ def test_writing_leaves_all_or_nothing_and_is_deterministic(monkeypatch, small, 
 
 def test_status_says_what_is_here(small, folder):
     put(folder, {"kmnist.npz": npz(small["kmnist"]), "cifar10.npz": b"rubbish"})
-    rows = {row.name: row for row in data.status(["MNIST", "kmnist", "cifar10"])}
-    mnist, kmnist, cifar = rows["mnist"], rows["kmnist"], rows["cifar10"]
+    mnist, kmnist, cifar = data.status(["MNIST", "kmnist", "cifar10"])
     assert (mnist.source, mnist.whole, mnist.train, mnist.test) == ("embedded", False, 40, 20)
     assert mnist.embedded
     assert "CC BY-SA 3.0" in mnist.licence
@@ -597,18 +703,18 @@ def test_status_says_what_is_here(small, folder):
     assert (cifar.source, cifar.path, cifar.whole, cifar.train) == (None, None, False, 0)
     assert "cifar10.npz is damaged" in cifar.problem
     assert not mnist.problem
-    assert [row.name for row in data.status()] == list(data.names())
+    assert [held.name for held in data.status()] == list(data.names())
     with pytest.raises(UsageError, match="'svhn' is not known"):
         data.status(["svhn"])
 
 
 def test_status_names_the_place_that_would_answer(small, folder):
     put(folder, {"mnist.npz": npz(small_world()["mnist"][1])})
-    (row,) = data.status(["mnist"])
-    assert (row.source, row.whole, row.train) == ("folder", False, 40)
+    (held,) = data.status(["mnist"])
+    assert (held.source, held.whole, held.train) == ("folder", False, 40)
     put(data.cache_dir(), {"mnist.npz": npz(small["mnist"])})
-    (row,) = data.status(["mnist"])  # the whole set is worth more than the first sample
-    assert (row.source, row.whole, row.train) == ("cache", True, 79)
+    (held,) = data.status(["mnist"])  # the whole set is worth more than the first sample
+    assert (held.source, held.whole, held.train) == ("cache", True, 79)
 
 
 # --- downloads ----------------------------------------------------------------------------------
@@ -764,6 +870,17 @@ def test_an_archive_that_is_none(small, serve, tmp_path):
     assert left_in_cache() == []
 
 
+def test_an_archive_of_too_much_is_not_unpacked(monkeypatch, small, serve, tmp_path):
+    monkeypatch.setattr(download, "UNPACKED", 1000)
+    put(tmp_path / "cifar-10-batches-bin", {"x": bytes(1001)})
+    (tmp_path / "www/cifar10").mkdir()
+    with tarfile.open(tmp_path / "www/cifar10/cifar-10-binary.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "cifar-10-batches-bin", "cifar-10-batches-bin")
+    with pytest.raises(QmlbookError, match="its files are too large for a set of images"):
+        data.fetch("cifar10")
+    assert left_in_cache() == []
+
+
 def test_offline_and_too_small_names_the_three_ways_out(small):
     started = time.monotonic()
     with pytest.raises(QmlbookError) as failure:
@@ -775,6 +892,8 @@ def test_offline_and_too_small_names_the_three_ways_out(small):
     assert "127.0.0.1:9: the connection failed" in sentence
     with pytest.raises(QmlbookError, match="there is no embedded sample of this set"):
         data.load("kmnist", n=10)
+    with pytest.raises(QmlbookError, match="KMNIST train, 1 image of 1 class, is not on this"):
+        data.load("kmnist", classes=[3], n=1)
 
 
 def test_download_can_be_ruled_out(small, serve, tmp_path):

@@ -30,13 +30,13 @@ def test_places_and_addresses_become_words_once_and_for_all(tmp_path, monkeypatc
     word = {temporary: "[temporary]", home: "[home]", root: "[project]"}
     for place in word:
         text = (
-            f"{place}/book/x.md in {place}. <{place}:3> file://{place}/y {place}shop {place}.z/1 "
+            f"{place}/notes/x.md in {place}. <{place}:3> file://{place}/y {place}shop {place}.z/1 "
             f"x{place}/1 {place}-1 {place}~ {root}/.venv/lib/{temporary[1:]}/ipykernel_12/3.py "
             "<object at 0x7f2b3c4d5e6f>"
         )
         cleaned = notebooks.replace(text, words)
         here = word[place]
-        assert cleaned.startswith(f"{here}/book/x.md in {here}. <{here}:3> file://{here}/y ")
+        assert cleaned.startswith(f"{here}/notes/x.md in {here}. <{here}:3> file://{here}/y ")
         assert cleaned.endswith(
             f"[python]/lib/{temporary[1:]}/ipykernel_PID/3.py <object at 0xADDRESS>"
         )
@@ -175,6 +175,7 @@ def test_every_other_way_to_go_wrong_fails_too(project):
         skips=chapter("Skips", start, ("skip-execution", "1 + 1")),
         hangs=chapter("Hangs", start, "import time", "time.sleep(60)"),
         dies=chapter("Dies", start, "import os\n\nos._exit(3)"),
+        greedy=chapter("Greedy", start, "raise MemoryError"),
         expected=chapter("Expected", start, ("raises-exception", "1 / 0"), "1 + 1"),
         second=chapter("Second", start, ("raises-exception", "1 / 0"), "[][0]"),
     )
@@ -191,6 +192,7 @@ def test_every_other_way_to_go_wrong_fails_too(project):
         "skips": (2, "the cell was not executed"),
         "hangs": (3, "the cell took longer than 4 s"),
         "dies": (2, "the kernel died"),
+        "greedy": (2, "this machine, or a limit set on it, has too little memory (MemoryError)"),
         "expected": (None, ""),
         "second": (3, "IndexError: list index out of range"),
     }

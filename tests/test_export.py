@@ -7,7 +7,6 @@ from dataclasses import fields
 
 import pytest
 
-from qmlbook import papers
 from qmlbook.base.errors import UsageError
 from qmlbook.evidence import export, report
 from qmlbook.evidence.claims import Claim
@@ -116,30 +115,3 @@ def test_every_attribute_of_a_documented_class_is_documented():
     for documented in (Record, Claim, Verdict):
         assert set(export._attributes(documented)) == {item.name for item in fields(documented)}
     assert set(FOR_PEOPLE) < {item.name for item in fields(Verdict)}
-
-
-def test_sections_of_the_verdicts_page_follow_the_contents():
-    order = report.reading_order()
-    assert sorted(order) == papers.names()
-    assert order.index("klssl") < order.index("qssl") < order.index("c2q")
-    text = report.section("klssl")
-    assert text.startswith('<h3 id="verdicts-klssl">Self-supervision with quantum classifiers</h3>')
-    assert "{cite:t}`tran2025`" in text
-    assert '<a href="klssl.html">' in text
-    main, refined = report.headlines(verdicts(["klssl"]))
-    assert f"The same in detail: {len(refined)} rows" in text
-    for verdict in main + refined:
-        assert f"| **{verdict.claim}** " in text
-    assert text.count("<details>") == text.count("</details>") == 2
-
-
-def test_without_the_book_a_section_links_nothing(monkeypatch, tmp_path):
-    text = report.section("klssl")
-    (tmp_path / "book").mkdir()
-    (tmp_path / "_toc.yml").write_text("root: book/intro\n")
-    monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
-    alone = report.section("klssl")
-    assert "cite:t" not in alone
-    assert "klssl.html" not in alone
-    assert text.splitlines()[0] == alone.splitlines()[0]
-    assert report.reading_order() == papers.names()

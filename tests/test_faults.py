@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -60,10 +61,9 @@ def commands(root, *lines, wrap=(), **options):
     """Run command lines; return (status, output, error) of each."""
     done = subprocess.run(
         [*wrap, sys.executable, "-c", RUN, json.dumps([line.split() for line in lines])],
-        env=environment(root),
         capture_output=True,
         text=True,
-        **options,
+        **{"env": environment(root), **options},
     )
     assert done.returncode == 0, done.stderr
     return [tuple(one) for one in json.loads(done.stdout)]
@@ -346,7 +346,8 @@ def leave(process, status):
     """Wait for the end of a command that was sent a signal; nobody wants a traceback of it."""
     out, error = process.communicate(timeout=300)
     assert process.returncode == status, out + error
-    assert "Traceback" not in error
+    if status > 0:
+        assert re.fullmatch(r"Interrupted: qmlbook \w+\. .* the same command goes on\.\n", error)
 
 
 @pytest.mark.slow
@@ -358,6 +359,30 @@ def test_a_command_that_is_terminated_takes_its_kernels_along(tmp_path):
     process.terminate()
     leave(process, 128 + signal.SIGTERM)
     assert not any(map(alive, running))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_says_what_was_interrupted_and_a_second_one_ends_it_at_once(
+    tmp_path, number
+):
+    Project(tmp_path).chapters(tiny=hanging(tmp_path))
+    process = start(tmp_path, "chapters")
+    running = [int(word) for word in wait_for(tmp_path / "started").read_text().split()]
+    process.send_signal(number)
+    said = [process.stdout.readline(), process.stdout.readline()]
+    assert said[1] == (
+        "Interrupted while tiny ran; finished chapters are kept, the same command goes on.\n"
+    )
+    assert process.poll() is None  # it waits for a kernel that does not listen
+    process.send_signal(number)
+    leave(process, 128 + number)
+    for _ in range(300):  # a kernel ends when it misses who started it
+        if not any(map(alive, running)):
+            break
+        time.sleep(0.1)
+    assert not any(map(alive, running))
+    assert not list((tmp_path / "_build").rglob("*.ipynb"))
 
 
 # Sends itself a signal when the old book has made room and the new one is not yet in its place.
@@ -498,6 +523,32 @@ def test_weights_that_are_damaged(tmp_path):
         beside.unlink(missing_ok=True) if sums is None else beside.write_bytes(sums)
         with pytest.raises(QmlbookError, match=r"net\.safetensors does not have the checksum"):
             files.load_tensors(file)
+
+
+def test_what_may_not_be_read_is_not_called_damaged(project):
+    images = project.root / "images"
+    images.mkdir()
+    content = (ROOT / "data/images/mnist.npz").read_bytes()
+    lines = ["data list mnist", "data verify mnist"]
+    for closed in (images / "mnist.npz", images / "mnist.npz.sha256", images):
+        (images / "mnist.npz").write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        (images / "mnist.npz.sha256").write_text(f"{digest}  mnist.npz\n")
+        before = closed.stat().st_mode
+        closed.chmod(0)
+        try:
+            env = environment(project.root, QMLBOOK_DATA=str(images))
+            results = commands(project.root, *lines, env=env, preexec_fn=drop_privileges)
+        finally:
+            closed.chmod(before)
+        for line, (status, out, error) in zip(lines, results, strict=True):
+            said = out + error
+            assert "damaged" not in said, (closed, line)
+            assert len(error.splitlines()) <= 1, (closed, line)
+            if line != "data list mnist" or closed.suffix != ".sha256":  # which only verify reads
+                assert "cannot be read (Permission denied)" in said, (closed, line)
+            if line == "data verify mnist":
+                assert status == 1, closed
 
 
 def test_records_that_are_damaged_are_told_and_the_report_goes_on(monkeypatch, capsys, project):

@@ -1,5 +1,7 @@
 """The package alone, as pip installs it from the repository's address, without a checkout."""
 
+import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,8 +13,10 @@ import nbformat
 import pytest
 
 from qmlbook import papers
+from qmlbook.base import paths
 from qmlbook.book import chapters
 from qmlbook.book.site import build
+from qmlbook.evidence import store
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -33,6 +37,42 @@ def installed(tmp_path_factory):
     return folder
 
 
+def left_alone(installed, tmp_path):
+    """Return the environment of a reader who has the package and nothing else."""
+    left_out = ("QMLBOOK_DATA", "QMLBOOK_ROOT")
+    env = {key: value for key, value in os.environ.items() if key not in left_out}
+    return env | {"PYTHONPATH": str(installed), "QMLBOOK_CACHE": str(tmp_path / "cache")}
+
+
+def test_the_package_alone_finds_what_travels_with_it_and_is_the_same_code(installed, tmp_path):
+    ask = """if True:
+    import json
+    from qmlbook import data, papers
+    from qmlbook.base import paths
+    from qmlbook.evidence.store import code_version
+    for name in papers.names():
+        assert (papers.claims_file(name)).is_file()
+    assert {status.source for status in data.status(["mnist", "fashion_mnist"])} == {"embedded"}
+    print(json.dumps([str(paths.PACKAGE), str(paths.data_root()), code_version()]))
+    """
+    env = left_alone(installed, tmp_path)
+    python = [sys.executable, "-c", ask]
+    done = subprocess.run(python, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    package, root, version = json.loads(done.stdout)
+    assert Path(package) == installed / "qmlbook"
+    assert Path(root) == installed / "qmlbook" / "_data"
+    assert paths.PACKAGE == ROOT / "src" / "qmlbook"
+    assert paths.data_root() == ROOT / "data"
+    assert version == store.code_version()
+    scripts = (
+        PROJECT["project"]["scripts"] | PROJECT["project"]["entry-points"]["pennylane.plugins"]
+    )
+    for target in scripts.values():
+        module, name = target.split(":")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_twin_runs_where_only_the_package_is(installed, tmp_path, name):
@@ -43,9 +83,7 @@ def test_a_twin_runs_where_only_the_package_is(installed, tmp_path, name):
     where = f"import qmlbook; assert qmlbook.__file__.startswith({str(installed)!r})"
     twin.cells.insert(1, nbformat.v4.new_code_cell(where))
     nbformat.write(twin, tmp_path / "twin.ipynb")
-    left_out = ("QMLBOOK_DATA", "QMLBOOK_ROOT")
-    env = {key: value for key, value in os.environ.items() if key not in left_out}
-    env |= {"PYTHONPATH": str(installed), "QMLBOOK_CACHE": str(tmp_path / "cache")}
+    env = left_alone(installed, tmp_path)
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "twin.ipynb", "run.ipynb"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

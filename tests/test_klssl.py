@@ -10,18 +10,19 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from qmlbook.base.rng import stream
-from qmlbook.papers.klssl import circuits, experiment, models, training
+from qmlbook.papers.klssl import checks, circuits, experiments, models, runs, training
 from qmlbook.papers.shared.crops import draw_crops
+from qmlbook.papers.shared.qnodes import qnode
 
-TINY = replace(experiment.QUICK_PUBLISHED, n_train=128, n_eval=200, batch_size=32, epochs=2)
+TINY = replace(experiments.QUICK_PUBLISHED, n_train=128, n_eval=200, batch_size=32, epochs=2)
 
 
 def angles(seed, *shape):
     return torch.from_numpy(stream(seed, "angles").uniform(0, 2 * np.pi, shape))
 
 
-def rows(seed, n):
-    return models.rows_of_parity(torch.from_numpy(stream(seed, "z").uniform(-1, 1, n)))
+def outputs(seed, n):
+    return models.outputs_of_parity(torch.from_numpy(stream(seed, "z").uniform(-1, 1, n)))
 
 
 # --- circuit and closed form ---
@@ -30,7 +31,7 @@ def rows(seed, n):
 @pytest.mark.parametrize("n", range(1, 18))
 def test_closed_form_equals_the_simulated_circuit(n):
     features, weights = angles(n, 20, 4), angles(100 + n, 3, n, 2)
-    simulated = circuits.head_qnode()(features, *weights)[:, 0]
+    simulated = qnode(circuits.head, wires=5)(features, *weights)[:, 0]
     z = models.parity(features, models.effective_phases(*weights))
     assert torch.allclose(simulated, (1 + z) / 2, rtol=0, atol=1e-10)
 
@@ -40,7 +41,7 @@ def test_gradients_of_the_closed_form_are_those_of_the_circuit(n):
     features = angles(n, 6, 4)
 
     def of_circuit(*weights):
-        return circuits.head_qnode()(features, *weights)[:, 0]
+        return qnode(circuits.head, wires=5)(features, *weights)[:, 0]
 
     def of_formula(*weights):
         return (1 + models.parity(features, models.effective_phases(*weights))) / 2
@@ -75,11 +76,11 @@ def test_first_angles_of_odd_layers_have_no_effect(seed, n):
 
 def test_answers_are_squeezed():
     z = torch.linspace(-1, 1, 11, dtype=torch.float64)
-    probabilities = models.rows_of_parity(z).exp()
+    probabilities = models.outputs_of_parity(z).exp()
     assert probabilities.sum(1) == pytest.approx(np.ones(11))
     assert probabilities.min() == pytest.approx(1 / (1 + np.e))
     expected = F.log_softmax(torch.stack([(1 + z) / 2, (1 - z) / 2], 1), 1)
-    assert torch.allclose(models.rows_of_parity(z), expected, rtol=0, atol=1e-14)
+    assert torch.allclose(models.outputs_of_parity(z), expected, rtol=0, atol=1e-14)
 
 
 # --- losses ---
@@ -100,7 +101,9 @@ def released_loop(gamma, x, y, pos, neg):
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(0, 9), st.floats(0.01, 0.99))
 @settings(max_examples=60)
 def test_published_loss_equals_the_released_loop(seed, batch, more, gamma):
-    x, y, pos, neg = (rows(seed + k, n) for k, n in enumerate((batch, batch, batch, batch + more)))
+    x, y, pos, neg = (
+        outputs(seed + k, n) for k, n in enumerate((batch, batch, batch, batch + more))
+    )
     ours = models.loss("published", gamma, x, y, pos, neg.sum(0), len(neg))
     assert ours.item() == pytest.approx(released_loop(gamma, x, y, pos, neg).item(), abs=1e-13)
 
@@ -108,7 +111,7 @@ def test_published_loss_equals_the_released_loop(seed, batch, more, gamma):
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 7))
 @settings(max_examples=40)
 def test_collapsed_sums_equal_the_double_sum(seed, batch, h):
-    x, y, pos, neg = (rows(seed + k, n) for k, n in enumerate((batch, batch, batch, h)))
+    x, y, pos, neg = (outputs(seed + k, n) for k, n in enumerate((batch, batch, batch, h)))
     double = sum(models.divergence(v[i], n) for v in (x, y) for i in range(batch) for n in neg)
     double = double / (batch * h)
     positive = models.positive_term(x, y, pos)
@@ -120,20 +123,20 @@ def test_collapsed_sums_equal_the_double_sum(seed, batch, h):
 
 
 def test_too_few_negatives_are_refused():
-    x = rows(0, 3)
+    x = outputs(0, 3)
     with pytest.raises(ValueError, match="at least as many negatives"):
-        models.loss("published", 0.5, x, x, x, rows(1, 2).sum(0), 2)
+        models.loss("published", 0.5, x, x, x, outputs(1, 2).sum(0), 2)
 
 
 def test_gradients_of_every_loss_match_finite_differences():
-    neg = rows(9, 6)
+    neg = outputs(9, 6)
     inputs = [
         torch.from_numpy(stream(k, "z").uniform(-0.9, 0.9, 4)).requires_grad_() for k in range(3)
     ]
     for kind in ("published", "loop_fixed", "sign_fixed", "corrected"):
         assert torch.autograd.gradcheck(
             lambda *z, kind=kind: models.loss(
-                kind, 0.4, *(models.rows_of_parity(v) for v in z), neg.sum(0), 6
+                kind, 0.4, *(models.outputs_of_parity(v) for v in z), neg.sum(0), 6
             ),
             inputs,
             eps=1e-6,
@@ -143,8 +146,8 @@ def test_gradients_of_every_loss_match_finite_differences():
 
 def test_the_published_loss_is_least_for_a_constant_answer():
     constant, decided = (
-        rows(0, 1).repeat(8, 1),
-        models.rows_of_parity(torch.tensor([0.9, -0.9] * 4)),
+        outputs(0, 1).repeat(8, 1),
+        models.outputs_of_parity(torch.tensor([0.9, -0.9] * 4)),
     )
     low, high = (
         models.loss("published", 0.5, v, v, v.roll(1, 0), v.sum(0), 8) for v in (constant, decided)
@@ -160,9 +163,7 @@ def test_a_shared_crop_folds_into_the_filter():
     model = training.build(TINY, 3)
     images = torch.from_numpy(stream(0, "images").random((9, 14, 14)))
     crops = draw_crops(stream(1, "crops"), 1, 14)
-    folded = (
-        images.flatten(1) @ model.encoder.filter_matrix(*crops.matrices()) + model.encoder.conv.bias
-    )
+    folded = model.encoder.filter_cropped(images, crops)
     assert torch.allclose(folded, model.encoder.filter(crops(images)), rtol=0, atol=1e-12)
 
 
@@ -190,7 +191,7 @@ def test_only_what_the_released_code_trains_receives_a_gradient():
 
 def test_mended_networks_train_everything():
     config = replace(
-        experiment.QUICK_CORRECTED, n_train=64, n_eval=64, epochs=1, classifier="classical"
+        experiments.QUICK_CORRECTED, n_train=64, n_eval=64, epochs=1, classifier="classical"
     )
     split, _ = training.splits(config)
     before = {k: v.clone() for k, v in training.build(config, 0).named_parameters()}
@@ -210,8 +211,8 @@ def test_training_gate_by_gate_gives_the_same_numbers():
 
 
 def test_a_run_is_a_function_of_its_seed():
-    assert experiment.run(TINY, 3) == experiment.run(TINY, 3)
-    assert experiment.run(TINY, 3) != experiment.run(TINY, 4)
+    assert runs.run(TINY, 3) == runs.run(TINY, 3)
+    assert runs.run(TINY, 3) != runs.run(TINY, 4)
 
 
 def test_paired_runs_start_from_the_same_weights():
@@ -253,37 +254,37 @@ def test_strata_keep_the_shares():
 def test_matched_accuracy_is_decided_on_the_training_split():
     trained_on, evaluated_on = training.splits(TINY)
     trained = training.train(replace(TINY, epochs=0), 0, trained_on)
-    metrics = experiment.evaluate(trained, trained_on, evaluated_on, 0)
+    metrics = runs.evaluate(trained, trained_on, evaluated_on, 0)
     flipped = replace(trained_on, labels=1 - trained_on.labels)
-    other = experiment.evaluate(trained, flipped, evaluated_on, 0)
+    other = runs.evaluate(trained, flipped, evaluated_on, 0)
     assert other["matched"] == pytest.approx(1 - metrics["matched"])
 
 
 def test_untrained_draws_agree_with_untrained_networks():
     trained_on, evaluated_on = training.splits(TINY)
-    draws = experiment.untrained_accuracies(trained_on, evaluated_on, 300, 0)
-    networks = [experiment.run(replace(TINY, epochs=0), s)["accuracy"] for s in range(150)]
+    draws = checks.untrained_accuracies(trained_on, evaluated_on, 300, 0)
+    networks = [runs.run(replace(TINY, epochs=0), s)["accuracy"] for s in range(150)]
     assert draws.mean() == pytest.approx(np.mean(networks), abs=0.05)
     assert draws.std() == pytest.approx(np.std(networks), rel=0.25)
 
 
 def test_small_published_runs_behave_as_the_full_ones_do():
-    small = experiment.QUICK_PUBLISHED
-    classical = [experiment.run(replace(small, classifier="classical"), s) for s in range(5)]
+    small = experiments.QUICK_PUBLISHED
+    classical = [runs.run(replace(small, classifier="classical"), s) for s in range(5)]
     assert sum(run["minority"] < 0.01 for run in classical) >= 4
-    quantum = [experiment.run(small, s)["accuracy"] for s in range(10)]
+    quantum = [runs.run(small, s)["accuracy"] for s in range(10)]
     assert np.mean(quantum) == pytest.approx(0.5, abs=0.12)
     assert 0.03 < np.std(quantum) < 0.2
 
 
 def test_the_mended_loss_teaches_both_heads():
     for classifier in ("quantum", "classical"):
-        config = replace(experiment.QUICK_CORRECTED, classifier=classifier)
-        assert np.median([experiment.run(config, s)["matched"] for s in range(5)]) > 0.65
+        config = replace(experiments.QUICK_CORRECTED, classifier=classifier)
+        assert np.median([runs.run(config, s)["matched"] for s in range(5)]) > 0.65
 
 
 def test_quick_presets_keep_the_weight_of_the_negative_term():
-    batch, n = experiment.SMALL["batch_size"], experiment.SMALL["n_train"]
+    batch, n = experiments.SMALL["batch_size"], experiments.SMALL["n_train"]
     assert batch / (n - batch) == pytest.approx(512 / (2115 - 512), abs=0.02)
 
 
@@ -297,6 +298,6 @@ def test_shrinking_is_pillows_bilinear_with_rounding():
 
 
 def test_published_runs_are_those_behind_the_claims():
-    found = experiment.published_runs()
+    found = experiments.published_runs()
     assert {len(five) for cells in found.values() for five in cells.values()} == {5}
     assert max(max(five) for five in found["mnist"].values()) == 0.664

@@ -3,12 +3,14 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from qmlbook import data
 from qmlbook.papers.klssl import __main__ as command
+from qmlbook.papers.klssl import training
 
 EXAMPLE = (
     "--device cpu --seed 42 --classifier classical --nlayers 3 --gamma 0.7 "
@@ -125,3 +127,17 @@ def test_the_commands_of_papers_have_help_and_refuse_what_they_do_not_know(paper
     out, err = capsys.readouterr()
     assert out == ""
     assert "--nosuch" in err or "required" in err or "invalid choice" in err
+
+
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize(
+    "words", ["", "--loss corrected", "--classifier classical", "--nlayers 3 --loss corrected"]
+)
+def test_training_computes_where_its_images_are(words, monkeypatch):
+    config = replace(command.configure(command.parse(words.split())), epochs=1)
+    split = command.moved(training.splits(config)[0], "meta")  # a device that computes no numbers
+    for read, value in (("item", 1.0), ("__float__", 1.0), ("__bool__", True)):
+        monkeypatch.setattr(torch.Tensor, read, lambda tensor, value=value: value)
+    model = training.train(config, 0, split).model
+    assert {value.device.type for value in model.state_dict().values()} == {"meta"}
+    assert training.predict(model, next(iter(vars(split).values()))).device.type == "meta"

@@ -13,19 +13,21 @@ from torch.nn import functional as F
 from qmlbook import papers
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.base.rng import stream
-from qmlbook.papers.qdeq import __main__ as command
-from qmlbook.papers.qdeq import checks, circuits, experiment, models
+from qmlbook.papers.qdeq import checks, circuits, experiments, models, runs
 from qmlbook.papers.qdeq import training as learning
-from qmlbook.papers.qdeq.features import features, grey
+from qmlbook.papers.qdeq.config import EQUILIBRIUM, FOUR, METHODS, Config, Memory, Roots
+from qmlbook.papers.qdeq.features import grey, load_pooled, pooled
 from qmlbook.papers.qdeq.layer import Layer, Reduced, expand
-from qmlbook.papers.qdeq.models import EQUILIBRIUM, Draws
-from qmlbook.papers.qdeq.solvers import broyden, find_root, implicit
+from qmlbook.papers.qdeq.models import Draws
+from qmlbook.papers.qdeq.solvers import SOLVERS, broyden, find_root, implicit
+from qmlbook.papers.shared.qnodes import qnode
+from qmlbook.papers.shared.splits import Split
+from qmlbook.papers.shared.tuning import tuned
 
 pytestmark = pytest.mark.usefixtures("one_thread", "embedded")
 
-TINY = experiment.Config(
-    n_train=400, n_test=200, batch_size=64, epochs=2, learning_rate=0.05, eps=1e-3
-)
+EXPERIMENTS = experiments.experiments()
+TINY = Config(n_train=400, n_test=200, batch_size=64, epochs=2, learning_rate=0.05, eps=1e-3)
 TINY_10 = replace(TINY, classes=tuple(range(10)), n_train=200, epochs=1)
 CASES = [(4, "amplitude"), (4, "angle"), (10, "amplitude"), (10, "angle")]
 
@@ -141,7 +143,7 @@ def test_model_gradients_are_slopes_of_resolved_roots(n, encoder):
 
 
 @pytest.mark.parametrize("encoder", circuits.ENCODERS)
-@pytest.mark.parametrize("solver", models.SOLVERS)
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_the_exact_adjoint_is_the_released_one_solved_further(encoder, solver):
     # A solver that stops on |f(z) - z| is exact in the limit; ten steps to 1e-3 come near.
     u, labels, found = data(6, 4), torch.arange(5) % 4, {}
@@ -155,7 +157,7 @@ def test_the_exact_adjoint_is_the_released_one_solved_further(encoder, solver):
         model.config = replace(model.config, **changes)
         f = model.layer().reduced(u)
         root = find_root(f, torch.zeros(5, 4).double())
-        solve = models.SOLVERS[solver]
+        solve = SOLVERS[solver]
         adjoint = None
         if changes:
             budget, eps = model.config.adjoint_threshold, changes.get("eps", 1e-3)
@@ -311,13 +313,13 @@ def test_a_vector_of_length_zero_is_refused():
 
 
 def test_nan_in_data_is_refused_in_every_mode():
-    training = learning.load_split("mnist", experiment.FOUR, "train", 64)
-    u = training.u.clone()
+    training = load_pooled("mnist", FOUR, "train", 64)
+    u = training.inputs.clone()
     u[5, 3] = torch.nan
     for name in ("direct", "implicit", "linear", "baseline"):
         config = replace(TINY, model=name, clip=None if name == "baseline" else 0.25)
         with pytest.raises(QmlbookError, match="not finite"):
-            learning.train(config, 0, learning.Split(u, training.labels), training)
+            learning.train(config, 0, Split(u, training.labels), training)
 
 
 def test_a_solver_that_does_not_arrive_is_counted():
@@ -333,12 +335,12 @@ def test_a_solver_that_does_not_arrive_is_counted():
 def test_splits_are_disjoint_shares_of_the_images():
     config = replace(TINY, n_train=401)
     training, validation, test = learning.splits(config, 3)
-    whole = learning.load_split("mnist", experiment.FOUR, "train", 401)
+    whole = load_pooled("mnist", FOUR, "train", 401)
     assert (len(training), len(validation), len(test)) == (320, 81, 200)
-    together = torch.cat([training.u, validation.u])
-    assert torch.equal(together.sort(0).values, whole.u.sort(0).values)
+    together = torch.cat([training.inputs, validation.inputs])
+    assert torch.equal(together.sort(0).values, whole.inputs.sort(0).values)
     assert set(whole.labels.tolist()) == {0, 1, 2, 3}
-    assert not torch.equal(learning.splits(config, 4)[1].u, validation.u)
+    assert not torch.equal(learning.splits(config, 4)[1].inputs, validation.inputs)
 
 
 def test_colour_images_become_grey_and_small():
@@ -364,8 +366,8 @@ def test_colour_images_become_grey_and_small():
     normalised = F.interpolate(
         ((shades / 255 - 0.1307) / 0.3081)[:, None], (28, 28), mode="bilinear"
     )
-    pooled = F.avg_pool2d(normalised, 5, 3, 2).flatten(1)
-    assert torch.allclose(features(small, 10), pooled, rtol=0, atol=1e-12)
+    wanted = F.avg_pool2d(normalised, 5, 3, 2).flatten(1)
+    assert torch.allclose(pooled(small, 10), wanted, rtol=0, atol=1e-12)
 
 
 # --- training ---
@@ -374,7 +376,7 @@ def test_colour_images_become_grey_and_small():
 def test_training_learns_and_beats_untrained_angles():
     config = replace(TINY, n_train=1000, n_test=500, epochs=6)
     accuracies = {
-        name: experiment.run(replace(config, **changes), 1)["accuracy"]
+        name: runs.run(replace(config, **changes), 1)["accuracy"]
         for name, changes in {
             "direct1": {"model": "direct", "layers": 1},
             "implicit": {},
@@ -389,7 +391,7 @@ def test_training_learns_and_beats_untrained_angles():
 
 def test_runs_repeat():
     for config in (TINY, replace(TINY, encoder="angle"), TINY_10):
-        assert experiment.run(config, 5) == experiment.run(config, 5)
+        assert runs.run(config, 5) == runs.run(config, 5)
 
 
 def test_the_lowest_validation_loss_is_kept():
@@ -441,7 +443,7 @@ def test_gradients_are_clipped_and_only_moving_parameters_move(monkeypatch):
 
 
 def test_the_cosine_schedule_ends_at_zero():
-    config = replace(experiment.BASELINE, epochs=10)
+    config = replace(experiments.BASELINE, epochs=10)
     rates = [learning.learning_rate(config, epoch) for epoch in (0, 5, 10)]
     assert rates == pytest.approx([0.005, 0.0025, 0.0])
     optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.005)
@@ -458,10 +460,10 @@ def test_residuals_by_their_definitions():
     model = model_of(replace(TINY, model="direct", layers=2))
     _, _, test = learning.splits(TINY, 0)
     with torch.no_grad():
-        layer, z = model.layer(), torch.zeros_like(test.u)
+        layer, z = model.layer(), torch.zeros_like(test.inputs)
         for _ in range(2):
-            z = layer(z, test.u)
-        value = layer(z, test.u)
+            z = layer(z, test.inputs)
+        value = layer(z, test.inputs)
     found = learning.residuals(model, test, 2)
     assert found["residual"] == pytest.approx(((value - z).norm() / value.norm()).item())
     released = torch.norm((value - z).unsqueeze(2), dim=2) / (z.unsqueeze(2).norm(dim=2) + 1e-9)
@@ -469,7 +471,7 @@ def test_residuals_by_their_definitions():
 
 
 def test_the_baseline_is_the_circuit_on_the_data():
-    config = replace(experiment.BASELINE, n_train=400, n_test=200, epochs=1)
+    config = replace(experiments.BASELINE, n_train=400, n_test=200, epochs=1)
     model, u = models.build(config, 1), data(14, 4)
     assert model.theta.numel() == circuits.count_angles(circuits.random_layer(4, 0))
     assert [p.requires_grad for p in model.parameters()] == [True, True]
@@ -477,11 +479,11 @@ def test_the_baseline_is_the_circuit_on_the_data():
     def circuit():
         circuits.encode(u, 4, "amplitude")
         circuits.transform(model.theta, model.phi, 4, 0)
-        return [experiment.circuits.qml.expval(circuits.qml.Z(w)) for w in range(4)]
+        return [circuits.qml.expval(circuits.qml.Z(w)) for w in range(4)]
 
-    simulated = torch.stack(circuits.qnode(circuit, 4)(), -1)
+    simulated = torch.stack(qnode(circuit, wires=4)(), -1)
     assert torch.allclose(model(u, 1, Draws(1))[0], simulated, rtol=0, atol=1e-12)
-    assert set(experiment.run(config, 0)) == {"accuracy", "validation_accuracy", "accuracy_75"}
+    assert set(runs.run(config, 0)) == {"accuracy", "validation_accuracy", "accuracy_75"}
 
 
 # --- memory ---
@@ -490,7 +492,7 @@ def test_the_baseline_is_the_circuit_on_the_data():
 @pytest.mark.parametrize("encoder", circuits.ENCODERS)
 def test_memory_is_flat_in_the_budget_and_linear_in_depth(encoder):
     def kept(**changes):
-        return checks.saved_bytes(checks.Memory(batch_size=32, encoder=encoder, **changes), 0)
+        return checks.saved_bytes(Memory(batch_size=32, encoder=encoder, **changes), 0)
 
     flat = [kept(threshold=steps) for steps in (5, 20)]
     assert abs(flat[1] / flat[0] - 1) < 0.02
@@ -508,7 +510,7 @@ def test_memory_is_flat_in_the_budget_and_linear_in_depth(encoder):
 
 @pytest.mark.parametrize("name", ["overlap-bound", "contraction-bound", "angle10"])
 def test_properties_hold(name):
-    made = experiment.EXPERIMENTS["properties"]
+    made = EXPERIMENTS["properties"]
     found = made.run(made.variants["full"][name], 0)
     assert found["holds"] == 1
     assert found["checked"] >= 20
@@ -525,10 +527,10 @@ def test_checks_can_fail(monkeypatch):
 
 def test_root_solver_reaches_more_images_than_plain_iteration():
     shares = {
-        method: [checks.run_roots(checks.Roots(method, images=40), seed) for seed in range(4)]
-        for method in checks.METHODS
+        method: [runs.run_roots(Roots(method, images=40), seed) for seed in range(4)]
+        for method in METHODS
     }
-    plain, solved = (sum(r["converged"] for r in shares[m]) / 4 for m in checks.METHODS)
+    plain, solved = (sum(r["converged"] for r in shares[m]) / 4 for m in METHODS)
     assert solved > 0.97
     assert plain < solved
 
@@ -568,72 +570,50 @@ def test_every_claim_finds_its_runs():
         names = groups if isinstance(groups, list) else groups["over"] + groups["under"]
         for variant in names:
             place, _, name = variant.rpartition("/")
-            found = experiment.EXPERIMENTS[place or claim["experiment"]]
+            found = EXPERIMENTS[place or claim["experiment"]]
             assert name in found.variants["full"], claim["id"]
             assert found.seeds["full"] >= claim["seeds"], claim["id"]
 
 
 def test_tuning_is_equal_and_of_other_seeds():
-    names = list(experiment.EXPERIMENTS["tuning"].variants["full"])
-    for family, variants in experiment.FAMILIES.items():
-        for model in variants:
-            assert sum(n.rpartition("-")[0] == f"{family}-{model}" for n in names) == 8
-    assert len(experiment.GRID) == len(experiment.PENALTY_GRID) == 8
-    assert experiment.tuning_seed(0) >= 10**6
+    trials = experiments.TUNING.trials
+    assert {len(choices) for choices in trials.values()} == {8}
+    assert len(trials) == sum(map(len, experiments.FAMILIES.values()))
+    made = EXPERIMENTS["tuning"].variants["full"]
+    assert list(made) == [trial for choices in trials.values() for trial in choices]
+    for choices in trials.values():
+        for trial, changes in choices.items():
+            assert changes.items() <= asdict(made[trial]).items()
+    assert runs.tuning_seed(0) >= 10**6
 
 
-class Kept:
-    """A stored run, as far as choosing settings is concerned."""
-
-    experiment, profile, status = "tuning", "full", "ok"
-
-    def __init__(self, variant, accuracy, loss=1.0):
-        self.variant = variant
-        self.metrics = {"validation_accuracy": accuracy, "validation_loss": loss}
-
-
-def test_settings_are_chosen_by_validation(tmp_path, monkeypatch):
-    records = [Kept(f"mnist4-direct1-{i}", 0.9, 1.0 - 0.1 * (i == 6)) for i in range(8)]
-    records += [Kept(f"mnist4-implicit-{i}", i / 10) for i in range(8)]
-    records += [Kept(f"mnist4-direct2-{i}", 0.5) for i in range(7)]  # one is missing
-    chosen = {
-        "direct1": {"learning_rate": 0.1},
-        "implicit": {"learning_rate": 0.1, "gamma": 0.0},
-    }
-    assert experiment.best(records) == {"mnist4": chosen}
-
-    class Store:
-        def records(self, paper):
-            return records
-
-    monkeypatch.setattr("qmlbook.evidence.store.Store", Store)
-    monkeypatch.setattr(experiment, "TUNED", tmp_path / "tuned.yml")
-    experiment.TUNED.write_text("mnist10: {linear: {learning_rate: 0.01}}\n")
-    assert command.main(["tune"]) == 0
-    assert experiment.tuned() == {"mnist10": {"linear": {"learning_rate": 0.01}}, "mnist4": chosen}
-    assert list(tmp_path.iterdir()) == [experiment.TUNED]
-    records.clear()
-    assert command.main(["tune"]) == 1
+def test_models_take_their_tuned_settings_and_other_images_those_of_mnist():
+    chosen = {"mnist10-linear": {"learning_rate": 0.01}, "mnist4-implicit": {"gamma": 0.3}}
+    assert experiments.full("mnist4", chosen)["implicit"].gamma == 0.3
+    for name in ("mnist10", "fashion_mnist10", "cifar10"):
+        models = experiments.full(name, chosen)
+        assert models["linear"].learning_rate == 0.01
+        assert models["direct1"].learning_rate == 0.05  # not tuned
+    assert EXPERIMENTS["mnist4"].variants["full"] == experiments.full("mnist4", tuned("qdeq"))
 
 
 def test_quick_runs_are_small_and_need_no_other_images():
-    for name, found in experiment.EXPERIMENTS.items():
+    for name, found in EXPERIMENTS.items():
         for variant, config in found.variants["quick"].items():
             assert isinstance(asdict(config), dict), (name, variant)
-            if isinstance(config, experiment.Config):
+            if isinstance(config, Config):
                 assert config.dataset in ("mnist", "fashion_mnist")
                 assert config.n_train <= 1000
-    assert set(experiment.PRESETS["quick"]) == set(experiment.PRESETS["full"])
 
 
 @pytest.mark.slow
 def test_every_quick_run_gives_its_metrics():
     wanted = {"accuracy", "residual", "residual_logged", "evaluations"}
-    for found in experiment.EXPERIMENTS.values():
+    for found in EXPERIMENTS.values():
         for variant, config in found.variants["quick"].items():
             metrics = found.run(config, 0)
             assert all(torch.isfinite(torch.tensor(v)) for v in metrics.values()), variant
-            if isinstance(config, experiment.Config):
+            if isinstance(config, Config):
                 expected = {"linear": {"accuracy"}, "baseline": {"accuracy", "accuracy_75"}}
                 assert expected.get(config.model, wanted) <= set(metrics)
             if found.name == "properties":

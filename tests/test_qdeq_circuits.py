@@ -17,10 +17,11 @@ from qmlbook.base.rng import stream
 from qmlbook.papers import vectors
 from qmlbook.papers.qdeq import circuits
 from qmlbook.papers.qdeq import vectors as room
-from qmlbook.papers.qdeq.features import features
+from qmlbook.papers.qdeq.features import pooled
 from qmlbook.papers.qdeq.layer import Layer, encoded, expand, spectra
 from qmlbook.papers.qdeq.solvers import find_root
 from qmlbook.papers.shared.cases import formula
+from qmlbook.papers.shared.qnodes import qnode
 
 tensor = partial(torch.tensor, dtype=torch.float64)
 ANGLES = {4: (35, 4), 10: (40, 16)}
@@ -88,7 +89,7 @@ def test_the_circuit_is_the_stated_gates(encoder):
 @pytest.mark.parametrize("encoder", circuits.ENCODERS)
 def test_the_layer_in_closed_form_is_the_circuit(n, encoder):
     theta, phi, v = drawn(2, n)
-    simulated = torch.stack(circuits.qnode(circuits.layer, n)(v, theta, phi, n, encoder), -1)
+    simulated = torch.stack(qnode(circuits.layer, wires=n)(v, theta, phi, n, encoder), -1)
     layer = Layer.of(theta, phi, n, encoder)
     assert torch.allclose(layer.expectations(v), simulated, rtol=0, atol=1e-13)
     assert torch.equal(layer(torch.zeros_like(v), v)[:, ::n], layer.expectations(v))
@@ -99,7 +100,7 @@ def test_gradients_of_the_closed_form_are_those_of_the_circuit(encoder):
     theta, phi, v = drawn(3, 4)
 
     def of_circuit(*args):
-        return torch.stack(circuits.qnode(circuits.layer, 4)(args[2], *args[:2], 4, encoder), -1)
+        return torch.stack(qnode(circuits.layer, wires=4)(args[2], *args[:2], 4, encoder), -1)
 
     def of_form(*args):
         return Layer.of(*args[:2], 4, encoder).expectations(args[2])
@@ -171,7 +172,7 @@ def test_data_of_another_size_are_refused():
     with pytest.raises(UsageError, match="16 features"):
         encoded(torch.ones(2, 15).double(), 4, "amplitude")
     with pytest.raises(UsageError, match="n_wires"):
-        features(torch.ones(1, 28, 28), 5)
+        pooled(torch.ones(1, 28, 28), 5)
 
 
 # --- kinds of reference vectors, against values computed another way ---
@@ -186,9 +187,9 @@ def resolved(case, theta=None, phi=None, u=None, simulate=False):
     n, encoder = case["n_wires"], case["encoder"]
     start = torch.zeros(len(u), n, dtype=torch.float64)
     if simulate:
-        qnode = circuits.qnode(circuits.layer, n)
+        node = qnode(circuits.layer, wires=n)
         return find_root(
-            lambda m: torch.stack(qnode(expand(m) + u, theta, phi, n, encoder), -1), start
+            lambda m: torch.stack(node(expand(m) + u, theta, phi, n, encoder), -1), start
         )
     with torch.no_grad():
         layer = Layer.of(theta, phi, n, encoder)
@@ -241,7 +242,7 @@ def test_unrolling_once_is_the_circuit_on_the_data():
     case = inputs(12, "angle", layers=1, W=normal(12, 16))
     theta, phi, u = drawn(12, 4)
     theta.requires_grad_()
-    simulated = torch.stack(circuits.qnode(circuits.layer, 4)(u, theta, phi, 4, "angle"), -1)
+    simulated = torch.stack(qnode(circuits.layer, wires=4)(u, theta, phi, 4, "angle"), -1)
     loss = (expand(simulated) @ tensor(case["W"])).sum()
     (gradient,) = torch.autograd.grad(loss, theta)
     found = room.unrolled(case)
@@ -346,11 +347,11 @@ def test_jacobian_regulariser(tmp_path, encoder):
 
     def penalties(theta):
         """Both values from whole D x D Jacobians of the circuit at the fixed root."""
-        qnode = circuits.qnode(circuits.layer, 4)
+        node = qnode(circuits.layer, wires=4)
         phi = tensor(case["phi"])
 
         def f(z):
-            return expand(torch.stack(qnode(z + u, theta, phi, 4, encoder), -1)).sum(0)
+            return expand(torch.stack(node(z + u, theta, phi, 4, encoder), -1)).sum(0)
 
         whole = torch.autograd.functional.jacobian(f, expand(root)).movedim(1, 0)
         return (v[:, None] @ whole).square().sum() / 32, whole.square().sum() / 32

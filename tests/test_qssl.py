@@ -20,17 +20,28 @@ from qmlbook.papers.qssl import __main__ as command
 from qmlbook.papers.qssl import (
     checks,
     circuits,
-    experiment,
+    experiments,
     hardware,
     losses,
     models,
+    networks,
+    probes,
+    runs,
     training,
-    weights,
 )
+from qmlbook.papers.qssl.config import DIGITS, PUBLISHED, SOME_CIFAR10, Properties
+from qmlbook.papers.qssl.pictures import cifar10 as cifar10_images
+from qmlbook.papers.qssl.pictures import pictures
+from qmlbook.papers.qssl.views import normalise, view
+from qmlbook.papers.shared import weights
+from qmlbook.papers.shared.qnodes import compiled, qnode
+from qmlbook.papers.shared.tuning import tuned
+from qmlbook.papers.shared.weights import count_parameters
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TINY = replace(experiment.DIGITS, batches=12, checkpoints=(1, 12), n_train=200, n_test=100)
+EXPERIMENTS = experiments.experiments()
+TINY = replace(DIGITS, batches=12, checkpoints=(1, 12), n_train=200, n_test=100)
 TOKEN = "planted-7f3a9c0e5b2d4816"
 
 
@@ -40,30 +51,30 @@ def angles(rows, width=8, seed=0):
 
 def circuit(seed=0, **changes):
     """Return a circuit in double precision."""
-    return models.representation(replace(experiment.DIGITS, **changes), seed).double()
+    return models.representation(replace(DIGITS, **changes), seed).double()
 
 
 def own(variant):
     """Return a tiny configuration of a variant."""
-    return replace(TINY, **experiment.NETWORKS[variant])
+    return replace(TINY, **experiments.REPRESENTATIONS[variant])
 
 
 # --- networks ---
 
 
 def test_sizes_of_the_networks():
-    count = models.count_parameters
-    made = models.Model(experiment.PUBLISHED, 0)
+    count = count_parameters
+    made = models.Model(PUBLISHED, 0)
     assert count(made.encoder.trunk) == 11_176_512
     assert count(made.encoder.squeeze) == 4_104
     assert count(made.head) == 152
     assert count(made.network) == 32
     sizes = {"all-to-all": 32, "classical": 144, "identity": 0, "cosine": 0}
     for name, size in sizes.items():
-        config = replace(experiment.PUBLISHED, **experiment.NETWORKS[name])
+        config = replace(PUBLISHED, **experiments.REPRESENTATIONS[name])
         assert count(models.representation(config, 0)) == size
-    for settings in experiment.SEARCH.values():
-        config = replace(experiment.PUBLISHED, **settings)
+    for settings in experiments.SEARCH.values():
+        config = replace(PUBLISHED, **settings)
         assert count(models.representation(config, 0)) == 144
 
 
@@ -87,7 +98,7 @@ def test_a_block_is_two_convolutions_and_a_way_around():
 
 
 def test_first_weights_follow_the_released_widths():
-    made = models.Model(experiment.PUBLISHED, 0)
+    made = models.Model(PUBLISHED, 0)
     convolution = made.encoder.trunk[5].body[3].weight
     assert convolution.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     assert made.encoder.squeeze.weight.abs().max().item() == pytest.approx(512**-0.5, rel=0.01)
@@ -106,7 +117,7 @@ def test_equal_seeds_share_everything_but_the_representation():
     steps = [
         next(training.steps(own(name), 3, models.Model(own(name), 3), known))
         for name in ("ring", "classical")
-        for known in [training.pictures(TINY).train]
+        for known in [pictures(TINY).train]
     ]
     assert torch.equal(steps[0].angles, steps[1].angles)  # same images, same views
     assert steps[0].loss != steps[1].loss
@@ -141,7 +152,7 @@ def test_a_ring_at_zero_is_the_cosine_control():
 
 
 def test_single_precision_agrees_with_double():
-    single = models.representation(replace(experiment.DIGITS, dtype="float32"), 1).float()
+    single = models.representation(replace(DIGITS, dtype="float32"), 1).float()
     found = single(angles(7).float())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), circuit(1)(angles(7)), rtol=0, atol=1e-5)
@@ -180,8 +191,12 @@ def test_four_shifts_are_the_exact_gradient_and_two_only_of_plain_rotations(ansa
 
 
 def test_half_of_the_qubits_measured_is_dephasing():
-    mixed = circuits.qnode(
-        device="default.mixed", wires=4, layers=2, activation="partial_dephasing_half"
+    mixed = qnode(
+        circuits.features,
+        device="default.mixed",
+        wires=4,
+        layers=2,
+        activation="partial_dephasing_half",
     )
     network = circuit(width=4, activation="partial_measurement_half")
     x = angles(3, 4)
@@ -196,8 +211,8 @@ def test_half_of_the_qubits_measured_is_dephasing():
 @pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-12), ("float32", 1e-6)])
 @pytest.mark.parametrize("width", range(2, 9))
 def test_branches_have_the_probabilities_of_the_compiled_circuit(ansatz, dtype, error, width):
-    options = {"layers": 2, "activation": "partial_measurement_half"}
-    whole = models.compiled(circuits.probabilities, dtype, ansatz=ansatz, **options)
+    options = {"layers": 2, "activation": "partial_dephasing_half"}
+    whole = compiled(circuits.probabilities, dtype=dtype, ansatz=ansatz, **options)
     kind, rng = getattr(torch, dtype), stream(width, "branches", ansatz)
     x = torch.from_numpy(rng.uniform(-4, 4, (5, width))).to(kind)
     params = torch.from_numpy(rng.normal(0, 2, circuits.count_params(ansatz, width, 2))).to(kind)
@@ -273,13 +288,13 @@ def test_sampled_gradients_are_right_on_average():
 
 
 def test_digits_are_split_once():
-    train, test = training.pictures(experiment.DIGITS)
+    train, test = pictures(DIGITS)
     assert (len(train.labels), len(test.labels)) == (600, 301)
-    assert train.images.shape == (600, 1, 8, 8)
+    assert train.inputs.shape == (600, 1, 8, 8)
     assert set(test.labels.tolist()) == set(range(5))
-    assert train.take(torch.arange(600), "float64").max() == 1
-    few = training.pictures(TINY)
-    assert torch.equal(few.train.images, train.images[:200])
+    assert train.scaled(torch.arange(600), "float64").max() == 1
+    few = pictures(TINY)
+    assert torch.equal(few.train.inputs, train.inputs[:200])
     assert len(few.test.labels) == 100
 
 
@@ -291,40 +306,40 @@ def cifar10(monkeypatch):
         rng = stream(7, split)
         amount = n or 100
         images = rng.integers(0, 256, (amount, 32, 32, 3), dtype=np.uint8)
-        return SimpleNamespace(images=images, labels=np.arange(amount) % 5)
+        return SimpleNamespace(images=images, labels=np.arange(amount) % 5, provenance=None)
 
     monkeypatch.setattr(data, "load", load)
-    training._cifar10.cache_clear()
+    cifar10_images.cache_clear()
     yield replace(
-        experiment.SOME_CIFAR10, n_train=60, n_test=20, batch_size=20, batches=2,
-        channels=(2, 4, 4, 8), checkpoints=(1, 2), probe="adam", probe_epochs=3, probe_passes=2,
+        SOME_CIFAR10, n_train=60, n_test=20, batch_size=20, batches=2,
+        channels=(8, 16, 16, 32), checkpoints=(1, 2), probe="adam", probe_epochs=3, probe_passes=2,
     )  # fmt: skip
-    training._cifar10.cache_clear()
+    cifar10_images.cache_clear()
 
 
 def test_colour_images_go_all_the_way(cifar10):
-    result = experiment.run_pretrain(cifar10, 0)
+    result = runs.run_pretrain(cifar10, 0)
     assert list(result) == ["accuracy_1", "accuracy_2", "loss_2", "losses"]
     assert len(result["losses"]) == 2
-    train = training.pictures(cifar10).train
-    assert train.images.shape == (60, 3, 32, 32)
-    plain = training.normalise(torch.full((1, 3, 2, 2), 0.5))[0, :, 0, 0]
+    train = pictures(cifar10).train
+    assert train.inputs.shape == (60, 3, 32, 32)
+    plain = normalise(torch.full((1, 3, 2, 2), 0.5))[0, :, 0, 0]
     assert plain.tolist() == pytest.approx([0.0425, 0.0893, 0.2662], abs=1e-3)
 
 
 def test_held_out_images_are_the_last_of_each_class(cifar10):
-    whole = training.pictures(cifar10).train
-    train, test = training.pictures(replace(cifar10, held_out=10))
-    assert torch.equal(test.images, whole.images[-10:])
-    assert torch.equal(train.images, whole.images[:-10])
+    whole = pictures(cifar10).train
+    train, test = pictures(replace(cifar10, held_out=10))
+    assert torch.equal(test.inputs, whole.inputs[-10:])
+    assert torch.equal(train.inputs, whole.inputs[:-10])
     assert test.labels.bincount().tolist() == [2] * 5
 
 
 def test_views_differ_and_a_stream_repeats_them():
     images = torch.rand(4, 3, 32, 32)
-    one, two = (training.view(stream(0, "v", k), images, (0.2, 1.0)) for k in (0, 1))
+    one, two = (view(stream(0, "v", k), images, (0.2, 1.0)) for k in (0, 1))
     assert not torch.equal(one, two)
-    assert torch.equal(one, training.view(stream(0, "v", 0), images, (0.2, 1.0)))
+    assert torch.equal(one, view(stream(0, "v", 0), images, (0.2, 1.0)))
 
 
 def test_batches_drop_what_is_left_over_and_shuffle_anew():
@@ -356,7 +371,7 @@ def test_a_step_is_reported_with_the_numbers_that_made_its_loss():
     config = replace(own("ring"), head=False, batches=2, checkpoints=())
     model = models.Model(config, 0)
     start = model.network.params.detach().clone()
-    first, second = training.steps(config, 0, model, training.pictures(config).train)
+    first, second = training.steps(config, 0, model, pictures(config).train)
     assert torch.equal(first.params, start)
     assert not torch.equal(second.params, start)
     network = models.representation(config, 0).double()
@@ -389,15 +404,15 @@ def test_snapshots_are_of_their_batch():
 
 def test_a_sampled_ring_trains_and_repeats():
     config = replace(own("ring-100-shots"), batches=3, checkpoints=(3,), batch_size=16)
-    one, two = (experiment.run_pretrain(config, 0) for _ in range(2))
+    one, two = (runs.run_pretrain(config, 0) for _ in range(2))
     assert one == two
-    exact = experiment.run_pretrain(replace(config, shots=None), 0)
+    exact = runs.run_pretrain(replace(config, shots=None), 0)
     assert 0 < abs(one["losses"][0] - exact["losses"][0]) < 3
 
 
 def test_states_of_the_cosine_control_are_those_of_the_encoding():
     step = training.Step(1, 0.0, angles(3), None)
-    states = experiment.states(own("cosine"), step)
+    states = runs.states(own("cosine"), step)
     overlap = ((angles(3)[0] - angles(3)[1]) / 2).cos().prod() ** 2
     assert losses.overlaps(states)[0, 1].item() == pytest.approx(overlap.item(), abs=1e-9)
 
@@ -412,11 +427,11 @@ def toy(dtype=torch.float64):
     return (F.one_hot(labels, 8) + noise).to(dtype), labels
 
 
-@pytest.mark.parametrize("kind", training.PROBES)
+@pytest.mark.parametrize("kind", ["adam", "logistic"])
 def test_a_probe_separates_what_can_be_separated(kind):
     features, labels = toy()
     config = replace(TINY, probe=kind, probe_epochs=300)
-    fit = {"adam": training._adam, "logistic": training._logistic}[kind]
+    fit = {"adam": probes.fit_adam, "logistic": probes.fit_logistic}[kind]
     found = fit(config, 0, [lambda: features], labels, lambda: features, labels)
     assert found.accuracy > 95
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
@@ -432,16 +447,16 @@ def test_the_released_probe_keeps_its_best_epoch_and_takes_passes_in_turn():
 
     readers = [lambda k=k: asked.append(k) or features for k in range(2)]
     config = replace(TINY, probe="adam", probe_epochs=5)
-    found = training._adam(config, 0, readers, labels, test, labels)
+    found = probes.fit_adam(config, 0, readers, labels, test, labels)
     assert asked == [0, 1, 0, 1, 0]
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
 
 
 def test_features_from_shots_are_drawn_anew_and_exact_ones_are_kept():
     x, rng = angles(6), stream(0, "shots")
-    sampled = training.reader(circuit(shots=100), x, rng)
+    sampled = probes.reader(circuit(shots=100), x, rng)
     one, two = sampled(), sampled()
-    exact = training.reader(circuit(), x, rng)
+    exact = probes.reader(circuit(), x, rng)
     assert not torch.equal(one, two)
     assert torch.equal(exact(), exact())
     assert ((one + two) / 2 - exact()).abs().max() < 0.4
@@ -449,14 +464,14 @@ def test_features_from_shots_are_drawn_anew_and_exact_ones_are_kept():
 
 def test_a_probe_learns_from_views_and_is_judged_by_plain_images(cifar10):
     trained = training.pretrain(cifar10, 0)
-    found = training.encode(trained)
+    found = probes.encode(trained)
     assert list(found) == [1, 2]
     assert [part.shape for part in found[2].train] == [(60, 8)] * 2
     assert not torch.equal(*found[2].train)
-    split = training.pictures(cifar10)
-    plain = training.normalise(split.test.take(torch.arange(20), "float32"))
+    split = pictures(cifar10)
+    plain = normalise(split.test.scaled(torch.arange(20), "float32"))
     torch.testing.assert_close(found[2].test, trained.snapshots[2].encoder(plain))
-    once = training.encode(replace(trained, config=replace(cifar10, probe_passes=0)))
+    once = probes.encode(replace(trained, config=replace(cifar10, probe_passes=0)))
     assert len(once[1].train) == 1
     assert once[1].train[0].shape == (60, 8)
 
@@ -486,23 +501,23 @@ def test_a_probe_learns_from_views_and_is_judged_by_plain_images(cifar10):
 )
 def test_settings_that_do_not_exist_are_refused_in_one_sentence(changes, words):
     with pytest.raises(UsageError, match=words) as caught:
-        replace(experiment.PUBLISHED, **changes)
+        replace(PUBLISHED, **changes)
     assert "\n" not in str(caught.value)
 
 
 def test_full_variants_are_the_published_setting_but_for_what_they_are_named_after():
-    full = experiment.EXPERIMENTS["pretrain"].variants["full"]
-    assert full["ring"] == replace(experiment.PUBLISHED, batches=176)
+    full = EXPERIMENTS["pretrain"].variants["full"]
+    assert full["ring"] == replace(PUBLISHED, batches=176)
     assert {config.n_train for config in full.values()} == {None}
-    extras = experiment.EXPERIMENTS["extras"].variants["full"]
+    extras = EXPERIMENTS["extras"].variants["full"]
     assert (extras["classical-w16"].width, extras["classical-w32"].width) == (16, 32)
     partial = extras["ring-100-shots-partial"]
     assert (partial.shots, partial.activation) == (100, "partial_measurement_half")
-    seeds = {name: item.seeds["full"] for name, item in experiment.EXPERIMENTS.items()}
+    seeds = {name: item.seeds["full"] for name, item in EXPERIMENTS.items()}
     assert seeds | {"tuning": 0} == {
         "pretrain": 8, "extras": 4, "separation": 5, "hardware": 8, "tuning": 0, "properties": 1,
     }  # fmt: skip
-    search = experiment.EXPERIMENTS["tuning"].variants["full"]["tanh"]
+    search = EXPERIMENTS["tuning"].variants["full"]["tanh"]
     assert search.seeds_from >= max(seeds.values())  # no claim sees these
     assert search.held_out == 5000
 
@@ -512,12 +527,10 @@ def test_every_metric_of_a_claim_is_measured():
         "pretrain": replace(own("identity"), batches=176, checkpoints=(1, 92, 176)),
         "separation": replace(own("cosine"), head=False, batches=100, checkpoints=()),
         "hardware": None,
-        "properties": experiment.Properties(widths=(2, 3)),
+        "properties": Properties(widths=(2, 3)),
     }
     metrics = {
-        name: set(experiment.EXPERIMENTS[name].run(config, 0))
-        for name, config in quick.items()
-        if config
+        name: set(EXPERIMENTS[name].run(config, 0)) for name, config in quick.items() if config
     }
     metrics["extras"] = metrics["pretrain"]
     metrics["hardware"] = {"accuracy"}
@@ -527,7 +540,7 @@ def test_every_metric_of_a_claim_is_measured():
 
 
 def test_the_mean_loss_is_that_of_the_last_twenty_batches():
-    result = experiment.run_pretrain(replace(TINY, batches=25, checkpoints=(24,)), 0)
+    result = runs.run_pretrain(replace(TINY, batches=25, checkpoints=(24,)), 0)
     assert result["loss_24"] == pytest.approx(np.mean(result["losses"][4:24]), abs=1e-4)
 
 
@@ -544,7 +557,7 @@ def test_separation_compares_early_with_late_batches(monkeypatch):
 
     monkeypatch.setattr(training, "pretrain", fake)
     monkeypatch.setattr(losses, "hilbert_schmidt_pairs", pairs)
-    found = experiment.run_separation(replace(own("cosine"), width=2, checkpoints=()), 0)
+    found = runs.run_separation(replace(own("cosine"), width=2, checkpoints=()), 0)
     expected = {
         "loss_90": 5.275, "loss_fall": 4.475, "distance_90": 0.945, "distance_gain": 0.895,
         "purity_gain": -0.895, "spread_gain": 0.895, "correlation": -1,
@@ -554,25 +567,12 @@ def test_separation_compares_early_with_late_batches(monkeypatch):
     assert len(found["distances"]) == 100
 
 
-def test_the_search_takes_the_best_mean_and_needs_all_runs(monkeypatch, tmp_path, capsys):
-    def record(variant, accuracy, **changes):
-        given = {"experiment": "tuning", "profile": "full", "status": "ok"} | changes
-        return SimpleNamespace(variant=variant, metrics={"accuracy_92": accuracy}, **given)
-
-    scores = {"leaky-relu": 40, "leaky-relu-between": 44, "tanh": 43, "tanh-between": 41}
-    records = [record(name, value + k) for name, value in scores.items() for k in (0, 1)]
-    records.append(record("tanh", 99, profile="quick"))
-    assert experiment.best(records) == "leaky-relu-between"
-    assert experiment.best(records[1:]) is None
-    assert experiment.best([]) is None
-    monkeypatch.setattr(experiment, "TUNED", tmp_path / "tuned.yml")
-    assert experiment.tuned() == "leaky-relu"
-    monkeypatch.setattr("qmlbook.evidence.store.Store.records", lambda self, paper: records)
-    assert command.main(["tune"]) == 0
-    assert experiment.tuned() == "leaky-relu-between"
-    monkeypatch.setattr("qmlbook.evidence.store.Store.records", lambda self, paper: [])
-    assert command.main(["tune"]) == 1
-    assert "not all tuning runs are stored" in capsys.readouterr().err
+def test_the_tuned_network_is_the_released_one_before_the_search():
+    assert experiments.extras({})["classical-tuned"] == experiments.SEARCH["leaky-relu"]
+    chosen = {"classical-tuned": experiments.SEARCH["tanh"]}
+    assert experiments.extras(chosen)["classical-tuned"]["bend"] == "tanh"
+    made = EXPERIMENTS["extras"].variants["full"]["classical-tuned"]
+    assert made == replace(PUBLISHED, batches=176, **tuned("qssl")["classical-tuned"])
 
 
 # --- exact statements ---
@@ -600,7 +600,7 @@ def test_the_chain_of_cnots_has_an_order(monkeypatch):
 
 
 def test_properties_hold():
-    assert experiment.run_properties(experiment.Properties(), 0) == {
+    assert runs.run_properties(Properties(), 0) == {
         "shift_rules": 1, "chain": 1, "fewer_parameters": 1, "checked": 14,
     }  # fmt: skip
 
@@ -614,7 +614,7 @@ def encoded():
     state = {"params": circuit().params.detach().float()}
     x = angles(24).float()
     labels = circuit()(x.double())[:, :5].argmax(1)
-    return weights.Encoded(x, labels, state, torch.eye(8)[:5], torch.zeros(5))
+    return networks.Encoded(x, labels, state, torch.eye(8)[:5], torch.zeros(5))
 
 
 def test_an_ideal_backend_gives_the_exact_answers(encoded):
@@ -654,51 +654,52 @@ def test_compiling_makes_the_circuit_longer(encoded):
 def test_images_of_a_seed_are_drawn_from_the_test_images():
     config = replace(TINY, checkpoints=(12,))
     trained = training.pretrain(config, 1)
-    found = training.encode(trained)[12]
-    probe = training.probe(trained, 12, found)
-    made = experiment.encoded(trained, found, probe, 30)
+    found = probes.encode(trained)[12]
+    probe = probes.probe(trained, 12, found)
+    made = networks.some_encoded(trained, found, probe, 30)
     rows = stream(1, "hardware").permutation(100)[:30]
     assert torch.equal(made.angles, found.test[rows].float())
-    assert torch.equal(made.labels, training.pictures(config).test.labels[rows])
+    assert torch.equal(made.labels, pictures(config).test.labels[rows])
     assert torch.equal(made.network["params"], trained.at(12).params.float())
-    whole = experiment.encoded(trained, found, probe, 100)
-    answers = hardware.answers(whole, trained.at(12)(whole.angles.double()).detach())
+    whole = networks.some_encoded(trained, found, probe, 100)
+    answers = hardware.classify(whole, trained.at(12)(whole.angles.double()).detach())
     assert answers.accuracy == pytest.approx(probe.accuracy, abs=1.5)
 
 
 def test_stored_networks_are_used_checked_and_kept(encoded, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "folder", lambda: tmp_path / "stored")
-    monkeypatch.setattr(weights, "kept", lambda: tmp_path / "kept")
-    experiment.network_after_training.cache_clear()
-    assert weights.load(weights.folder(), "ring", 0) is None
-    experiment.keep(encoded, experiment.STORED["ring"], 0)
-    experiment.keep(encoded, experiment.DIGITS, 1)
-    assert [path.name for path in weights.kept().glob("*.safetensors")] == ["ring-0.safetensors"]
+    monkeypatch.setattr(weights, "stored", lambda paper: tmp_path / "stored")
+    monkeypatch.setattr(weights, "kept", lambda paper: tmp_path / "kept")
+    networks.network_after_training.cache_clear()
+    assert networks.load(weights.stored("qssl"), "ring", 0) is None
+    networks.keep(encoded, networks.STORED["ring"], 0)
+    networks.keep(encoded, DIGITS, 1)
+    assert [path.name for path in weights.kept("qssl").glob("*.safetensors")] == [
+        "ring-0.safetensors"
+    ]
     assert command.main(["hardware", "--images", "3", "--shots", "10"]) == 0
-    experiment.network_after_training.cache_clear()
-    found = experiment.network_after_training("ring", "cifar10", 0)
+    networks.network_after_training.cache_clear()
+    found = networks.network_after_training("ring", "cifar10", 0)
     assert torch.equal(found.angles, encoded.angles)
     assert torch.equal(found.network["params"], encoded.network["params"])
     with pytest.raises(UsageError, match="network 'cosine'"):
-        experiment.network_after_training("cosine", "cifar10", 0)
-    experiment.network_after_training.cache_clear()
-    file = weights.path(weights.kept(), "ring", 0)
+        networks.network_after_training("cosine", "cifar10", 0)
+    networks.network_after_training.cache_clear()
+    file = weights.path(weights.kept("qssl"), "ring", 0)
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     with pytest.raises(QmlbookError, match="checksum"):
-        experiment.network_after_training("ring", "cifar10", 0)
-    experiment.network_after_training.cache_clear()
+        networks.network_after_training("ring", "cifar10", 0)
+    networks.network_after_training.cache_clear()
 
 
 def test_stored_networks_are_all_there_and_whole():
-    names = [f"{name}-{seed}" for name in experiment.STORED for seed in range(8)]
-    files = sorted(weights.folder().glob("*.safetensors"))
+    names = [f"{name}-{seed}" for name in networks.STORED for seed in range(8)]
+    files = sorted(weights.stored("qssl").glob("*.safetensors"))
     assert [file.stem for file in files] == sorted(names)
     for file in files:
         name, seed = file.stem.rsplit("-", 1)
-        found = weights.load(weights.folder(), name, int(seed))
+        found = networks.load(weights.stored("qssl"), name, int(seed))
         assert found.angles.shape == (900, 8)
-        settings = experiment.Hardware(network=name)
-        exact = hardware.answers(found, experiment.exact_features(found, settings))
+        exact = hardware.classify(found, networks.exact_features(found, name))
         assert exact.accuracy > 30  # one in five is chance
 
 
@@ -707,7 +708,7 @@ def test_stored_networks_are_all_there_and_whole():
 
 def test_without_an_account_the_command_says_what_to_do(offline, capsys, monkeypatch):
     monkeypatch.setattr(
-        experiment, "network_after_training", lambda *_: pytest.fail("trained before asking")
+        networks, "network_after_training", lambda *_: pytest.fail("trained before asking")
     )
     assert command.main(["hardware", "--machine", "ibm_somewhere"]) == 2
     shown = capsys.readouterr()
@@ -730,13 +731,13 @@ def test_a_saved_token_shows_nowhere(offline, encoded, capsys, caplog):
 NOTEBOOK = """
 import socket
 import torch
-from qmlbook.papers.qssl import hardware, weights
+from qmlbook.papers.qssl import hardware, networks
 
 def refuse(*_, **__):
     raise OSError("no network in this test")
 
 socket.create_connection = socket.socket.connect = refuse
-found = weights.Encoded(
+found = networks.Encoded(
     torch.zeros(1, 8), torch.zeros(1, dtype=torch.int64), {"params": torch.zeros(32)},
     torch.eye(8)[:5], torch.zeros(5),
 )
@@ -760,7 +761,7 @@ def test_no_token_enters_an_executed_notebook(tmp_path, monkeypatch):
 def test_a_job_is_read_later(encoded):
     exact = circuit()(encoded.angles[:2].double()).detach()
     node = backends.on(hardware.circuit(), "ibm", shots=2000)
-    numbers = hardware._numbers(encoded, 2)
+    numbers = hardware.numbers(encoded, 2)
     job = backends.submit(node, *numbers)
     outputs = np.stack(backends.resume(job, node, *numbers), -1)
     assert (torch.from_numpy(outputs) - exact).abs().max() < 0.5

@@ -15,6 +15,7 @@ from qmlbook.base.errors import UsageError
 from qmlbook.papers import vectors
 from qmlbook.papers.qssl import circuits, losses
 from qmlbook.papers.qssl import vectors as room
+from qmlbook.papers.shared.qnodes import qnode
 
 I2, X, Z = np.eye(2), np.array([[0, 1], [1, 0]]), np.diag([1, -1])
 Y = np.array([[0, -1j], [1j, 0]])
@@ -169,7 +170,7 @@ def test_dephasing_against_density_matrices(tmp_path, shape):
 def test_measuring_is_dephasing(shape):
     inputs = make(*shape)
     options = {"ansatz": shape[0], "layers": shape[2]}
-    measured = circuits.qnode(activation="partial_measurement_half", **options)
+    measured = qnode(circuits.features, activation="partial_measurement_half", **options)
     angles, params = (torch.from_numpy(np.array(inputs[k])) for k in ("angles", "params"))
     batch = torch.stack([angles, angles.flip(0)])
     result = torch.stack(measured(batch, params), -1)
@@ -340,7 +341,7 @@ ANGLES = st.lists(st.floats(-7, 7), min_size=2, max_size=5)
 def test_ring_at_zero_is_a_cosine(angles, layers):
     angles = torch.tensor(angles, dtype=torch.float64)
     params = torch.zeros(2 * len(angles) * layers, dtype=torch.float64)
-    outputs = circuits.qnode(layers=layers)(angles, params)
+    outputs = qnode(circuits.features, layers=layers)(angles, params)
     torch.testing.assert_close(torch.stack(outputs), angles.cos(), rtol=0, atol=1e-12)
 
 
@@ -349,7 +350,7 @@ def test_ring_at_zero_is_a_cosine(angles, layers):
 def test_all_to_all_at_zero_multiplies_neighbours_only(angles):
     angles = torch.tensor(angles, dtype=torch.float64)
     params = torch.zeros(2 * len(angles), dtype=torch.float64)
-    outputs = torch.stack(circuits.qnode(ansatz="all-to-all", layers=1)(angles, params))
+    outputs = torch.stack(qnode(circuits.features, ansatz="all-to-all", layers=1)(angles, params))
     wanted = angles.cos() * torch.cat([torch.ones(1), angles[:-1].cos()])
     torch.testing.assert_close(outputs, wanted, rtol=0, atol=1e-12)
 
@@ -427,7 +428,7 @@ def test_broadcasting_angles_or_both(ansatz):
     rng = np.random.default_rng(1)
     count = circuits.count_params(ansatz, 3, 2)
     angles, params = (torch.from_numpy(rng.normal(size=(4, size))) for size in (3, count))
-    node = circuits.qnode(ansatz=ansatz)
+    node = qnode(circuits.features, ansatz=ansatz)
     shared, own = node(angles, params[0]), node(angles, params)
     for i in range(4):
         torch.testing.assert_close([o[i] for o in shared], node(angles[i], params[0]))
@@ -437,7 +438,7 @@ def test_broadcasting_angles_or_both(ansatz):
 def test_order_of_outputs_is_that_of_the_qubits_with_shots_too():
     """The released code reverses the list when it counts bit strings."""
     angles = torch.tensor([0.0, math.pi, math.pi], dtype=torch.float64)
-    node = circuits.qnode(wires=3)
+    node = qnode(circuits.features, wires=3)
     params = torch.zeros(12, dtype=torch.float64)
     for run in (node, qml.set_shots(node, 5)):
         torch.testing.assert_close(
@@ -446,7 +447,9 @@ def test_order_of_outputs_is_that_of_the_qubits_with_shots_too():
 
 
 def test_a_device_can_be_given():
-    node = circuits.qnode(device=qml.device("lightning.qubit", wires=2), ansatz="all-to-all")
+    node = qnode(
+        circuits.features, device=qml.device("lightning.qubit", wires=2), ansatz="all-to-all"
+    )
     inputs = make("all-to-all", 2, 2)
     result = node(pnp.array(inputs["angles"]), pnp.array(inputs["params"]))
     np.testing.assert_allclose(result, expectations(simulate(inputs)), atol=1e-12)
@@ -471,6 +474,6 @@ def test_drawing():
     ],
 )
 def test_wrong_requests(changed, error, words):
-    node = circuits.qnode(**changed)
+    node = qnode(circuits.features, **changed)
     with pytest.raises(error, match=words):
         node(np.zeros(2), np.zeros(8))

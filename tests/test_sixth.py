@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = Path(__file__).with_name("sixth")
 MAKE_README = """
 import pathlib
-from qmlbook.evidence import report
+from qmlbook.book import verdict_pages
 page = pathlib.Path("README.md")
-page.write_text(report.with_papers_table(page.read_text("utf-8")), "utf-8")
+page.write_text(verdict_pages.with_papers_table(page.read_text("utf-8")), "utf-8")
 """
 # Builds the pages with what the copy executed, and for the other chapters with what the book did.
 BUILD = """
@@ -77,7 +77,7 @@ def test_the_example_is_a_folder_and_a_chapter():
     room = "src/qmlbook/papers/fourier/"
     assert {name for name in files if not name.startswith(room)} == {"book/fourier.md"}
     assert f"{room}claims.yml" in files
-    assert f"{room}experiment.py" in files
+    assert f"{room}experiments.py" in files
 
 
 @pytest.mark.slow
@@ -123,7 +123,8 @@ def test_a_sixth_paper_needs_a_folder_a_chapter_and_a_line(project, call, html):
     assert " passed" in call(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *whole
     )
-    readme = "from qmlbook.evidence import report; print(report.papers_table(report.README_LINK))"
+    table = "verdict_pages.papers_table(verdict_pages.README_LINK)"
+    readme = f"from qmlbook.book import verdict_pages; print({table})"
     rows = call("-c", readme).splitlines()[2:]
     assert rows[1].startswith(f"| [{TITLE}")  # after the first chapter, as in the contents
     assert "](book/fourier.md) | 2 | 2 | 0 |" in rows[1]

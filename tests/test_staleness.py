@@ -27,7 +27,7 @@ print((data / "weights" / "{me}.bin").is_file())
 {more}"""
 IMAGES = """
 places = [os.environ[name] for name in ("QMLBOOK_DATA", "QMLBOOK_CACHE") if name in os.environ]
-files = [Path(place, "mnist.npz") for place in places if Path(place).is_dir()]
+files = [Path(place, "mnist.npz") for place in places]
 print([file.read_text() for file in files if file.is_file()])
 """
 

@@ -9,8 +9,7 @@ import pytest
 from small_project import PARAMETERS, chapter
 
 from qmlbook.base.errors import QmlbookError, UsageError
-from qmlbook.book import chapters, status
-from qmlbook.evidence import report
+from qmlbook.book import chapters, status, verdict_pages
 from qmlbook.evidence.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +94,7 @@ def test_the_evidence_is_added_up(tmp_path):
         at = f"{day}T12:00:00+00:00"
         store.add(replace(record, seed=seed, seconds=seconds, threads=2, started_at=at))
     found = dict(
-        zip(report.reading_order(), cells(status.evidence_table(store=store)), strict=True)
+        zip(verdict_pages.reading_order(), cells(status.evidence_table(store=store)), strict=True)
     )
     runs, hours, made, device, versions = found["klssl"][1:]
     assert (runs, hours, made) == ("2", "1.5", "2026-03-01 to 2026-03-04")

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -223,8 +225,9 @@ def test_damaged_records_are_told_and_made_again(fake, store):
     path.write_text(text[:-40], encoding="utf-8")
     summary = run(store, experiment="grid")
     assert summary.ran == 1
-    assert len(summary.rejected) == 1
-    assert "a line is set aside" in str(summary)
+    aside, altered = summary.rejected
+    assert "a line is set aside" in aside
+    assert "the records are not those that were stored" in altered
     assert path.read_text(encoding="utf-8").count("\n") == 6
 
 
@@ -306,6 +309,40 @@ def test_a_device_must_be_one_that_the_experiment_knows(fake, store, monkeypatch
     run(store, experiment="grid", device="cuda")
     assert set(seen) == {"cuda"}
     assert {record.device for record in store.records("fake")} == {"cuda"}
+
+
+def test_of_two_sweeps_of_a_paper_one_waits_and_no_run_is_made_twice(fake, store, capfd):
+    """The second one starts while the first is at work, and then finds everything stored."""
+    summaries, threads = [], []
+
+    def second():
+        summaries.append(run(store, experiment="grid"))
+
+    def runner(jobs):
+        for number, job in enumerate(jobs):
+            if number == 2:
+                threads.append(threading.Thread(target=second))
+                threads[0].start()
+                deadline = time.monotonic() + 60
+                while "waiting" not in capfd.readouterr().err and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            yield execute(job)
+
+    assert run(store, experiment="grid", runner=runner).ran == 6
+    threads[0].join(60)
+    (waited,) = summaries
+    assert (waited.done, waited.ran, waited.rejected) == (6, 0, [])
+    assert len(fake.ran) == len(store.records("fake")) == 6
+
+
+def test_one_run_is_said_in_the_singular(fake, store):
+    one = run(store, experiment="grid", profile="quick", dry_run=True)
+    assert str(one).startswith("fake: 2 runs to make")
+    only = run(store, experiment="other", seeds=1)
+    assert str(only).startswith("fake: 0 of 1 run made in ")
+    again = run(store, experiment="other", seeds=1)
+    assert str(again).endswith("0 of 1 run are stored already, "
+                               "1 failed before and waits for --retry-failed.")  # fmt: skip
 
 
 def test_several_experiments_are_checked_before_anything_runs(fake, store):

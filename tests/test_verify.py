@@ -4,11 +4,20 @@ import json
 
 import pytest
 
+from qmlbook import papers
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.evidence.store import Store
 from qmlbook.evidence.sweep import sweep
 from qmlbook.evidence.verify import verify
 from qmlbook.papers.klssl import training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", papers.names())
+def test_stored_runs_are_made_again(paper):
+    """The cheapest quick runs of the book's own records, from as many experiments as possible."""
+    result = verify(paper, profile="quick", cheapest=True, sample=6)
+    assert result.good, str(result)
 
 
 @pytest.fixture
@@ -52,14 +61,14 @@ def test_cheapest_takes_one_run_of_as_many_kinds_as_possible(store):
 
 
 def test_what_cannot_be_made_here_is_said_and_replaced(store, monkeypatch):
-    real = training.load_split
+    real = training.load_small
 
     def without_fashion(dataset, *rest):
         if dataset == "fashion_mnist":
             raise QmlbookError("no fashion today")
         return real(dataset, *rest)
 
-    monkeypatch.setattr(training, "load_split", without_fashion)
+    monkeypatch.setattr(training, "load_small", without_fashion)
     result = verify("klssl", sample=8, store=store)
     assert len(result.agree) == 8
     assert result.good
@@ -70,7 +79,7 @@ def test_nothing_compared_is_not_good(store, monkeypatch):
     def nothing(*_):
         raise QmlbookError("no images")
 
-    monkeypatch.setattr(training, "load_split", nothing)
+    monkeypatch.setattr(training, "load_small", nothing)
     (store.root / "klssl" / "parameters.jsonl").unlink()
     result = verify("klssl", sample=3, store=store)
     assert not result.good

@@ -6,9 +6,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
 import typer
+from typer import core
 
 from . import __version__
 from . import papers as rooms
@@ -245,9 +247,7 @@ def sweep(
     experiment: Annotated[
         list[str] | None, typer.Option(help="Only these experiments; all when none is named.")
     ] = None,
-    profile: Annotated[
-        Profile | None, typer.Option(help="How much is run: full; --verify takes both.")
-    ] = None,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "full",
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds per variant; the experiment's own number.")
     ] = None,
@@ -264,16 +264,6 @@ def sweep(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler to use instead.")
     ] = None,
-    tls_ca: Annotated[str | None, typer.Option(help="TLS: file of the authority.")] = None,
-    tls_cert: Annotated[str | None, typer.Option(help="TLS: file of the certificate.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="TLS: file of the key.")] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Make a sample of stored runs again and compare.")
-    ] = False,
-    sample: Annotated[int, typer.Option(min=1, help="How many runs --verify compares.")] = 5,
-    cheapest: Annotated[
-        bool, typer.Option("--cheapest", help="--verify takes the quickest runs, not random ones.")
-    ] = False,
 ) -> None:
     """Make the runs that are missing.
 
@@ -282,27 +272,77 @@ def sweep(
     from .evidence import sweep as library
     from .evidence.cluster import Cluster
 
-    cluster = Cluster(scheduler, workers, memory, dashboard, tls_ca, tls_cert, tls_key)
     if device == "cuda" and scheduler is None:
         _require_cuda()
-    if verify:
-        from .evidence.verify import verify as again
-
-        runner = library.in_turn if scheduler is None else cluster
-        result = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
-        print(str(result))
-        raise typer.Exit(not result.good)
     summary = library.sweep(
         paper,
         experiment=experiment,
-        profile=profile or "full",
+        profile=profile,
         seeds=seeds,
         device=device,
         dry_run=dry_run,
         retry_failed=retry_failed,
-        runner=cluster,
+        runner=Cluster(scheduler, workers, memory, dashboard),
     )
     print(str(summary))
+    raise typer.Exit(130 if summary.interrupted else summary.failed)
+
+
+@app.command()
+def verify(
+    papers: Papers = None,
+    sample: Annotated[int, typer.Option(min=1, help="Runs of a paper that are compared.")] = 5,
+    profile: Annotated[
+        Profile | None, typer.Option(help="Only runs of this profile; both when none is named.")
+    ] = None,
+    cheapest: Annotated[
+        bool, typer.Option("--cheapest", help="The quickest runs of as many kinds as possible.")
+    ] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler to use.")
+    ] = None,
+) -> None:
+    """Make some stored runs again and compare.
+
+    Those whose images are not on this machine are named and replaced by others.
+    """
+    from .evidence import sweep as library
+    from .evidence.cluster import Cluster
+    from .evidence.store import Store
+    from .evidence.verify import verify as again
+
+    runner = Cluster(scheduler) if scheduler else library.in_turn
+    stored = papers or list(filter(Store().records, rooms.names()))
+    results = []
+    for paper in stored:
+        results.append(
+            again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
+        )
+        print(results[-1], flush=True)
+    raise typer.Exit(not all(result.good for result in results))
+
+
+@app.command()
+def tune(
+    paper: Annotated[
+        str, typer.Argument(help="The paper that is tuned.", autocompletion=rooms.names)
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and how long it takes.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of the local cluster.")] = 2,
+) -> None:
+    """Write the settings of a paper that did best.
+
+    Trials that are missing are made first; the settings go to its tuned.yml.
+    """
+    from .evidence import tuning as library
+    from .evidence.cluster import Cluster
+
+    summary, chosen = library.tune(paper, dry_run=dry_run, runner=Cluster(workers=workers))
+    print(summary)
+    for name, settings in chosen.items():
+        print(f"{name}: {settings}")
     raise typer.Exit(130 if summary.interrupted else summary.failed)
 
 
@@ -415,15 +455,25 @@ def fetch(names: Sets = None) -> None:
         print(f"{name}: {data.fetch(name)}")
 
 
-@data_app.command()
-def verify(names: Sets = None) -> None:
-    """Check every image file that is here.
+@data_app.command("verify")
+def data_verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Image sets, or papers whose records are meant; all when none."),
+    ] = None,
+) -> None:
+    """Check every file of images and records.
 
-    Its images and labels are held against the published checksums.
+    Each is held against the checksum that was published or stored with it.
     """
     from . import data
+    from .evidence.store import Check, Store
 
-    checks = data.verify(names)
+    papers = [name for name in names or rooms.names() if name in rooms.names()]
+    sets = [name for name in names or data.names() if name not in papers]
+    checks: list[data.Check | Check] = [*data.verify(sets)] if sets else []
+    for paper in papers:
+        checks += Store().check(paper)
     for check in checks:
         print(f"{'ok     ' if check.ok else 'CORRUPT'} {check.path}  {check.message}")
     raise typer.Exit(not all(check.ok for check in checks))
@@ -451,6 +501,11 @@ def _split(pair: str) -> tuple[str, str]:
 def main() -> None:
     """Run the command; errors become one sentence and an exit status."""
     words = sys.argv[1:]
+    if "_QMLBOOK_COMPLETE" in os.environ:
+        # Words that are being typed need no check, and pydantic, with which typer checks values,
+        # takes longer to load than all the rest.
+        as_typed: Any = SimpleNamespace(coerce=lambda value, param, ctx: value)
+        core.build_runtime_param = lambda descriptor: as_typed
     sys.exit(exit_status(lambda: app(_join_pairs(words)), "qmlbook", *words))
 
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,30 +56,46 @@ def reading(file: Path | str) -> Iterator[None]:
     """Turn what the system says when ``file`` cannot be read into one sentence.
 
     Raises:
-        QmlbookError: where the block raises an ``OSError``: no permission, no such file.
+        QmlbookError: where the block raises an ``OSError``: it is missing, or no one may read it.
     """
     try:
         yield
+    except FileNotFoundError:
+        raise QmlbookError(f"{file} is missing.") from None
     except OSError as error:
         raise QmlbookError(f"{file} cannot be read ({error.strerror or error}).") from error
 
 
+def stored_checksum(path: Path) -> str | None:
+    """Return the digits in :func:`checksum_file`, ``None`` if there is no such file."""
+    try:
+        words = checksum_file(path).read_bytes().split()
+    except FileNotFoundError:
+        return None
+    return words[0].decode(errors="replace") if words else ""
+
+
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
+def locked(file: Path, *, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Let one process at a time into the block; others wait.
 
     Args:
         file: the lock, made if need be with its folder, and left there.
+        wait: called once before waiting for another process.
 
     Raises:
         WriteError: if the lock cannot be written.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     lock = FileLock(file)
     with writing(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            wait()
+            lock.acquire()
     try:
         yield
     finally:
@@ -166,12 +182,11 @@ def load_tensors(file: Path) -> dict[str, Tensor] | None:
     with reading(file):
         if not file.is_file():
             return None
-        content, beside = file.read_bytes(), checksum_file(file)
-        stored = beside.read_bytes().split()[:1] if beside.is_file() else []
-    if stored != [sha256(content).encode()]:
+        content, stored = file.read_bytes(), stored_checksum(file)
+    if stored != sha256(content):
         raise QmlbookError(
-            f"{file} does not have the checksum in {beside.name} beside it: restore both, or "
-            "remove the file to train the network anew."
+            f"{file} does not have the checksum in {checksum_file(file).name} beside it: "
+            "restore both, or remove the file to train the network anew."
         )
     return parse(content)
 

@@ -41,6 +41,11 @@ ALLOW_ERROR = "raises-exception"
 _MARKER = "papermill-error-cell-tag"
 #: Seconds one cell may take, by profile.
 CELL_TIMEOUT = {"quick": 600.0, "full": 6 * 3600.0}
+#: What is said where a process gets no more memory, threads or address space.
+_NO_MEMORY = re.compile(
+    "MemoryError|failed to map segment|[Cc]annot allocate memory|can't start new thread"
+    "|Kernel died before replying|Resource temporarily unavailable"
+)
 #: Seconds a program has to end by itself, its kernel included, before it is killed.
 GRACE = 15
 
@@ -439,6 +444,8 @@ def _failure(
     expected = any(ALLOW_ERROR in notebooks.tags(cell) for _, cell in cells)
     if process.returncode and (unfinished or not expected):  # papermill knows nothing of the tag
         said = process.stderr.strip().splitlines() or ["it said nothing"]
+        if _NO_MEMORY.search(said[-1]):
+            said[-1] += " (has this machine, or a limit set on it, too little memory?)"
         return last, f"papermill stopped: {said[-1]}", ""
     return None
 
@@ -448,8 +455,10 @@ def _wrong(cell: NotebookNode) -> tuple[str, str] | None:
     for output in cell.outputs:
         if output.output_type == "error" and ALLOW_ERROR not in notebooks.tags(cell):
             lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback)).splitlines()
-            error = f"{output.ename}: {output.evalue}".splitlines()[0]
-            return error, "\n".join(lines[-15:])
+            error = f"{output.ename}: {output.evalue}"
+            if short := _NO_MEMORY.search(error):
+                return f"this machine, or a limit set on it, has too little memory ({short[0]})", ""
+            return error.splitlines()[0], "\n".join(lines[-15:])
         if output.get("name") == "stderr" and ALLOW_STDERR not in notebooks.tags(cell):
             lines = output.text.strip().splitlines()
             return "the cell wrote to standard error", "\n".join(lines[-15:])

@@ -14,6 +14,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +23,10 @@ from .. import papers
 from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError
 from ..evidence.claims import load
-from ..evidence.report import markdown_table, reading_order
+from ..evidence.report import markdown_table
 from ..evidence.store import Record, Store
 from . import chapters, execute
+from .verdict_pages import reading_order
 
 #: Packages whose versions decide what a reader gets.
 PACKAGES = (
@@ -113,10 +115,7 @@ def measure(
     root = root or paths.project_root()
     known = chapters.names(root)
     for name in chapters.select(selected, root):
-        # A fresh process for each, since a system keeps one peak for all children of a process.
-        fresh = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=fresh) as pool:
-            cost = pool.submit(_measured, name, profile, root).result()
+        cost = _in_a_fresh_process(name, profile, root)
         stored = costs(root)
         stored.setdefault(name, {})[profile] = cost
         content = {
@@ -127,6 +126,20 @@ def measure(
         files.write(file(root), f"{json.dumps(content, indent=1)}\n".encode())
         echo(f"{name}: {cost.seconds:.0f} s, {cost.memory_mb} MB")
     return costs(root)
+
+
+def _in_a_fresh_process(name: str, profile: str, root: Path) -> Cost:
+    """Return what :func:`_measured` does: a system keeps one peak for all children of a process."""
+    fresh = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+            return pool.submit(_measured, name, profile, root).result()
+    except QmlbookError:
+        raise
+    except (OSError, ImportError, BrokenProcessPool) as error:  # no shared memory, no more memory
+        raise QmlbookError(
+            f"{name} could not be measured: this system starts no process for it ({error})."
+        ) from error
 
 
 def _measured(name: str, profile: str, root: Path) -> Cost:
@@ -242,7 +255,7 @@ def _stored(records: list[Record]) -> list[str]:
     made = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     devices = sorted({record.device for record in records})
     versions = [
-        f"{package} {', '.join(sorted({record.versions[package] for record in records}))}"
+        f"{package} {', '.join(sorted({r.versions.get(package, '?') for r in records}))}"
         for package in ("python", "torch", "pennylane", "numpy")
     ]
     return [f"{len(records):,}", f"{hours:.1f}", made, ", ".join(devices), "; ".join(versions)]

@@ -172,7 +172,7 @@ def load(
         QmlbookError: if a file is damaged, or what is asked for is neither here nor can be fetched.
     """
     name = canonical(name)
-    if split not in SPLITS:
+    if not isinstance(split, str) or split not in SPLITS:
         raise choose("split", split, SPLITS)
     quota = _quota(name, split, classes, n)
     sample = None

@@ -100,9 +100,9 @@ def layouts(name: str, split: str, source: str, root: Path) -> Iterator[Layout]:
     """Yield the layouts that are present below ``root``, at least in part, best first."""
     for folder, wanted, reader in _known_layouts(name, split):
         pairs = [(root / folder / file, root / folder / f"{file}.gz") for file in wanted]
-        files = tuple(packed if packed.is_file() and not plain.is_file() else plain
-                      for plain, packed in pairs)  # fmt: skip
         with reading(root):
+            files = tuple(packed if packed.is_file() and not plain.is_file() else plain
+                          for plain, packed in pairs)  # fmt: skip
             present = any(file.is_file() for file in files)
         if present:
             loose = reader is _read_idx and folder == "."

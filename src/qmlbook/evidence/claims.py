@@ -6,28 +6,112 @@ written before the runs that decide it, so a mistake in it is an error and never
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import PlainValidator, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from .. import papers
-from ..base.errors import QmlbookError
+from ..base import files
+from ..base.errors import QmlbookError, counted, shown
+from .cells import Cell, is_plain
 from .stats import MIN_PAIRS, MIN_RUNS, NOT_APPLICABLE, RUNS_PER_BEST
 
 NOT_AVAILABLE = "not available"
+Kind = Literal["value", "order", "property"]
+Statistic = Literal["mean", "max", "difference"]
+Evidence = Literal["proved", "computed", "measured", "illustrated"]
 CHOICES = {
-    "kind": ("value", "order", "property"),
-    "statistic": ("mean", "max", "difference"),
-    "evidence": ("proved", "computed", "measured", "illustrated"),
+    "kind": get_args(Kind),
+    "statistic": get_args(Statistic),
+    "evidence": get_args(Evidence),
 }
 PUBLISHED = (("mean", "sd", "n"), ("mean",), ("single",), ("best", "of"))
-TEXTS = ("id", "statement", "source", "experiment", "metric", "note", "why")
-FIELDS = (*TEXTS, *CHOICES, "published", "variants", "margin", "seeds", "controls")
 REQUIRED = ("id", "statement", "kind", "source", "evidence")
 HEADER = ("paper", "title", "citation", "claims")
 MIN_SEEDS = {"value": MIN_RUNS, "order": MIN_PAIRS, "property": 1}
+LARGEST = 1e100  # its square is a number, too
+MAX_DEPTH, MAX_FIELDS = 20, 200  # of a file: no person writes more
+
+
+def _must(value: Any, allowed: str, part: str = "") -> PydanticCustomError:
+    """Return the error of a field, or of a part of it, that `_sentence` puts into words."""
+    context = {"part": part, "given": shown(value), "allowed": allowed}
+    return PydanticCustomError("must", "{allowed}", context)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _must(value, "a text that is not empty")
+    return " ".join(value.split())  # folded YAML leaves line ends and trailing blanks
+
+
+def _names(value: Any, part: str = "") -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    good = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not good or not names:
+        allowed = "a name or a list of names (quote what YAML takes for more)"
+        raise _must(value, allowed, part)
+    for name in names:
+        if not all(map(is_plain, Cell.parse(name, experiment="own"))):
+            allowed = "variant or experiment/variant, names of letters, digits and ._+-"
+            raise _must(name, allowed, part)
+    return tuple(names)
+
+
+def _variants(value: Any, repeated: bool = False) -> tuple[str, ...]:
+    names = () if value == () else _names(value)  # () stands for none; a file must name some
+    if not repeated and len(set(names)) < len(names):
+        raise _must(value, "a list without repetitions")
+    return names
+
+
+def _controls(value: Any) -> Mapping[str, tuple[str, ...]] | str:
+    if isinstance(value, str) and value == NOT_APPLICABLE:
+        return value
+    if not isinstance(value, Mapping):
+        raise _must(value, f"name: [variants], or {NOT_APPLICABLE!r}")
+    return {_text(name): _names(names, f".{name}") for name, names in value.items()}
+
+
+def _number(value: Any, least: float = -LARGEST, part: str = "") -> float:
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not least <= value <= LARGEST:
+        bound = "" if least == -LARGEST else f", {least:g} or more"
+        raise _must(value, f"a number{bound} (YAML writes 0.001 or 1.0e-3)", part)
+    return value  # as it is: a whole number stays one
+
+
+def _whole(value: Any, least: int = 1, part: str = "") -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 10**9:
+        raise _must(value, f"a whole number, {least} or more", part)
+    return value
+
+
+def _published(value: Any) -> Mapping[str, float] | str:
+    if isinstance(value, str) and value == NOT_AVAILABLE:
+        return value
+    if not isinstance(value, Mapping) or set(value) not in [set(form) for form in PUBLISHED]:
+        forms = ", ".join("{" + ", ".join(form) + "}" for form in PUBLISHED)
+        raise _must(value, f"one of: {forms}, {NOT_AVAILABLE!r}")
+    return {name: _published_number(name, number) for name, number in value.items()}
+
+
+def _published_number(name: str, value: Any) -> float:
+    if name in ("n", "of"):
+        return _whole(value, 2 if name == "n" else 1, f".{name}")
+    return _number(value, 0 if name == "sd" else -LARGEST, f".{name}")
+
+
+Text = Annotated[str, PlainValidator(_text)]
+Variants = Annotated[tuple[str, ...], PlainValidator(_variants)]
+NotNegative = Annotated[float, PlainValidator(partial(_number, least=0))]
 
 
 @dataclass(frozen=True)
@@ -48,7 +132,7 @@ class Claim:
         statistic: ``mean``, ``max`` (with ``{best, of}``) or ``difference`` (with ``over`` and
             ``under``).
         variants: variants whose runs are pooled; for a difference those written under ``over``.
-            A name may be ``experiment/variant`` when it lives elsewhere.
+            A name may be ``experiment/variant`` when it lives elsewhere (`cells`).
         under: for a difference, the variants paired with ``variants`` by position and seed.
         margin: largest difference without consequence, in the units of ``metric``; the best of
             several needs none, and its controls then take 0.
@@ -59,38 +143,43 @@ class Claim:
         why: why ``seeds`` and ``margin`` are what they are.
     """
 
-    paper: str
-    id: str
-    statement: str
-    kind: str
-    source: str
-    evidence: str
-    published: Mapping[str, float] | str = NOT_AVAILABLE
-    experiment: str | None = None
-    metric: str | None = None
-    statistic: str = "mean"
-    variants: tuple[str, ...] = ()
-    under: tuple[str, ...] = ()
-    margin: float | None = None
-    seeds: int = 1
-    controls: Mapping[str, tuple[str, ...]] | str = field(default_factory=dict)
-    note: str = ""
-    why: str = ""
+    paper: Text
+    id: Text
+    statement: Text
+    kind: Kind
+    source: Text
+    evidence: Evidence
+    published: Annotated[Mapping[str, float] | str, PlainValidator(_published)] = NOT_AVAILABLE
+    experiment: Text | None = None
+    metric: Text | None = None
+    statistic: Statistic = "mean"
+    variants: Variants = ()
+    under: Annotated[tuple[str, ...], PlainValidator(partial(_variants, repeated=True))] = ()
+    margin: NotNegative | None = None
+    seeds: Annotated[int, PlainValidator(_whole)] = 1
+    controls: Annotated[Mapping[str, tuple[str, ...]] | str, PlainValidator(_controls)] = field(
+        default_factory=dict
+    )
+    note: Text = ""
+    why: Text = ""
 
-    def place(self, name: str) -> tuple[str, str]:
-        """Return the experiment and the variant that ``name`` means."""
-        experiment, slash, variant = name.partition("/")
-        return (experiment, variant) if slash else (str(self.experiment), name)
+    def cells(self, names: Iterable[str]) -> list[Cell]:
+        """Return what these names of variants mean."""
+        return [Cell.parse(name, self.experiment or "") for name in names]
 
 
 @dataclass(frozen=True)
 class Claims:
     """A paper's ``claims.yml``: its name, title, citation key (``references.bib``) and claims."""
 
-    paper: str
-    title: str
-    citation: str
+    paper: Text
+    title: Text
+    citation: Text
     claims: tuple[Claim, ...]
+
+
+FIELDS = tuple(item.name for item in fields(Claim) if item.name not in ("paper", "under"))
+_CLAIM, _TEXT = TypeAdapter(Claim), TypeAdapter(Text)
 
 
 def load(paper: str, path: Path | None = None) -> Claims:
@@ -103,29 +192,23 @@ def load(paper: str, path: Path | None = None) -> Claims:
     Raises:
         QmlbookError: names the file, the claim, the field and what is allowed there.
     """
-    import yaml
-
     path = Path(path) if path else papers.claims_file(paper)
     where = f"{path.parent.name}/{path.name}"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise QmlbookError(f"{where}: the file cannot be read as YAML ({reason}).") from error
+    content = _read(path, where)
     _known(where, content, HEADER, HEADER)
     if content["paper"] != paper:
-        raise QmlbookError(f"{where}: paper is {content['paper']!r} and must be {paper!r}.")
-    for name in ("title", "citation"):
-        _text(where, name, content[name])
+        given = shown(content["paper"])
+        raise QmlbookError(f"{where}: paper is {given} and must be {paper!r}.")
+    title, citation = (_checked(_TEXT, content[name], where, name) for name in HEADER[1:3])
     if not isinstance(content["claims"], list):
         raise QmlbookError(f"{where}: claims must be a list.")
     claims: dict[str, Claim] = {}
     for number, entry in enumerate(content["claims"], 1):
-        claim = _claim(paper, entry, f"{where}, claim {number}")
+        claim = _claim(paper, entry, where, number)
         if claim.id in claims:
-            raise QmlbookError(f"{where}: id {claim.id!r} is used by more than one claim.")
+            raise QmlbookError(f"{where}: id {shown(claim.id)} is used by more than one claim.")
         claims[claim.id] = claim
-    return Claims(paper, content["title"], content["citation"], tuple(claims.values()))
+    return Claims(paper, title, citation, tuple(claims.values()))
 
 
 def load_claims(paper: str, path: Path | None = None) -> list[Claim]:
@@ -133,56 +216,92 @@ def load_claims(paper: str, path: Path | None = None) -> list[Claim]:
     return list(load(paper, path).claims)
 
 
-def _claim(paper: str, entry: Any, where: str) -> Claim:
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C or Python
+    """YAML in which nothing wins silently: a key that is given twice is an error."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.known: set[yaml.MappingNode] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse repeated keys before ``<<`` brings those that may be written again."""
+        keys: set[str] = set()
+        for key, _ in () if node in self.known else node.value:
+            if isinstance(key, yaml.ScalarNode):  # any other is refused by YAML itself
+                if key.value in keys:
+                    raise _unreadable(f"key {shown(key.value)} is given twice", key)
+                keys.add(key.value)
+        self.known.add(node)
+        super().flatten_mapping(node)
+        if len(node.value) > MAX_FIELDS:
+            raise _unreadable(f"more than {MAX_FIELDS} fields in one mapping", node)
+
+
+def _unreadable(problem: str, where: Any) -> yaml.MarkedYAMLError:
+    """Return YAML's own error, at a node or an event."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
+
+
+def _read(path: Path, where: str) -> Any:
+    """Return the content of a file of claims; whatever is wrong with it is one sentence."""
+    with files.reading(f"{where}: the file"):
+        content = path.read_bytes()
+    depth = 0
+    try:
+        for event in yaml.parse(content, Loader=_Loader):  # deep nesting would overflow a stack
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > MAX_DEPTH:
+                raise _unreadable(f"more than {MAX_DEPTH} brackets or levels are open", event)
+        return yaml.load(content, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of 5,000 digits
+        mark = getattr(error, "problem_mark", None)
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise QmlbookError(
+            f"{where}: the file cannot be read as YAML ({line}{reason[:200]})."
+        ) from None
+
+
+def _claim(paper: str, entry: Any, file: str, number: int) -> Claim:
     """Check one entry of the list and make a `Claim` of it."""
-    if isinstance(entry, Mapping) and isinstance(entry.get("id"), str):
-        where = f"{where.rpartition(' ')[0]} {entry['id']}"
+    name = entry.get("id") if isinstance(entry, Mapping) else None
+    where = f"{file}, claim {number}"
+    if isinstance(name, str) and name.isprintable():
+        where = f"{file}, claim {name[:40]}"
     _known(where, entry, FIELDS, REQUIRED)
-    given: dict[str, Any] = {name: _text(where, name, entry[name]) for name in TEXTS & entry.keys()}
-    for name, allowed in CHOICES.items():
-        if name in entry:
-            if entry[name] not in allowed:
-                raise _bad(where, name, entry[name], f"one of: {', '.join(allowed)}")
-            given[name] = entry[name]
-    given["published"] = _published(where, entry.get("published", NOT_AVAILABLE))
-    variants = entry.get("variants", [])
-    if isinstance(variants, Mapping):
-        _known(f"{where}: variants", variants, ("over", "under"), ("over", "under"))
-        given["under"] = _names(where, "variants", variants["under"])
-        variants = variants["over"]
-    if "variants" in entry:
-        given["variants"] = _names(where, "variants", variants)
-    if "margin" in entry:
-        given["margin"] = _number(where, "margin", entry["margin"], 0)
-    if "seeds" in entry:
-        given["seeds"] = _integer(where, "seeds", entry["seeds"], 1)
-    controls = entry.get("controls", NOT_APPLICABLE if entry["kind"] == "property" else {})
-    if controls != NOT_APPLICABLE:
-        if not isinstance(controls, Mapping):
-            raise _bad(where, "controls", controls, f"name: [variants], or {NOT_APPLICABLE!r}")
-        controls = {
-            _text(where, "controls", name): _names(where, f"controls.{name}", names)
-            for name, names in controls.items()
-        }
-    given.setdefault("statistic", "difference" if entry["kind"] == "order" else "mean")
-    claim = Claim(paper=paper, controls=controls, **given)
-    _check_rule(claim, where)
+    given = dict(entry)
+    kind = given["kind"]
+    for name in ("experiment", "metric", "margin"):
+        if name in given and given[name] is None:
+            raise QmlbookError(f"{where}: {name} is None and must be given or left out.")
+    if isinstance(sides := given.get("variants"), Mapping):
+        _known(f"{where}: variants", sides, ("over", "under"), ("over", "under"))
+        given |= {"variants": sides["over"], "under": sides["under"]}
+    given.setdefault("controls", NOT_APPLICABLE if kind == "property" else {})
+    given.setdefault("statistic", "difference" if kind == "order" else "mean")
+    claim = _checked(_CLAIM, {"paper": paper, **given}, where)
+    _check_kind(claim, where)
+    if claim.experiment is not None:  # otherwise it is quoted, and no more can be asked of it
+        _check_variants(claim, where)
+        _check_numbers(claim, where)
     return claim
 
 
-def _check_rule(claim: Claim, where: str) -> None:
-    """Refuse fields that contradict each other or leave the verdict open."""
-    published = claim.published if isinstance(claim.published, Mapping) else {}
+def _check_kind(claim: Claim, where: str) -> None:
+    """Refuse fields that contradict the kind of the claim."""
     if claim.kind == "property" and claim.controls != NOT_APPLICABLE:
         raise QmlbookError(f"{where}: a property takes no controls; make the comparison an order.")
     if claim.kind == "property" and claim.statistic != "mean":
         raise QmlbookError(f"{where}: a property takes no statistic.")
     if claim.kind == "order" and claim.statistic != "difference":
         raise QmlbookError(f"{where}: the statistic of an order is 'difference'.")
-    if claim.experiment is None:  # the claim is quoted, and nothing below can be asked of it
-        return
-    if claim.kind == "value" and (claim.statistic == "max") != ("best" in published):
-        raise QmlbookError(f"{where}: statistic 'max' and published {{best, of}} go together.")
+
+
+def _check_variants(claim: Claim, where: str) -> None:
+    """Refuse variants that are missing or cannot be paired."""
     if not claim.metric or not claim.variants:
         raise QmlbookError(f"{where}: experiment {claim.experiment!r} needs a metric and variants.")
     if (claim.statistic == "difference") != bool(claim.under):
@@ -194,16 +313,26 @@ def _check_rule(claim: Claim, where: str) -> None:
     for name, variants in paired.items():
         if len(variants) != len(claim.variants):
             raise QmlbookError(
-                f"{where}: {name} has {len(variants)} variants and must have "
+                f"{where}: {name} has {counted(len(variants), 'variant')} and must have "
                 f"{len(claim.variants)}, one for each it is paired with."
             )
+
+
+def _check_numbers(claim: Claim, where: str) -> None:
+    """Refuse a published value, a margin or a number of seeds that leaves the verdict open."""
+    published = claim.published if isinstance(claim.published, Mapping) else {}
+    if claim.kind == "value" and (claim.statistic == "max") != ("best" in published):
+        raise QmlbookError(f"{where}: statistic 'max' and published {{best, of}} go together.")
     if claim.kind == "value" and "single" in published and len(claim.variants) > 1:
         raise QmlbookError(f"{where}: published {{single}} is one run, so it takes one variant.")
     needs_margin = claim.kind == "order" or (published and "best" not in published)
     if claim.kind != "property" and needs_margin and claim.margin is None:
         raise QmlbookError(f"{where}: margin is missing, and the verdict depends on it.")
     if claim.seeds < MIN_SEEDS[claim.kind]:
-        raise _bad(where, "seeds", claim.seeds, f"{MIN_SEEDS[claim.kind]} or more ({claim.kind})")
+        raise QmlbookError(
+            f"{where}: seeds is {claim.seeds} and must be {MIN_SEEDS[claim.kind]} or more "
+            f"({claim.kind})."
+        )
     runs, needed = claim.seeds * len(claim.variants), RUNS_PER_BEST * published.get("of", 0)
     if claim.kind == "value" and runs < needed:
         raise QmlbookError(
@@ -212,60 +341,33 @@ def _check_rule(claim: Claim, where: str) -> None:
         )
 
 
-def _bad(where: str, name: str, value: object, allowed: str) -> QmlbookError:
-    return QmlbookError(f"{where}: {name} is {value!r} and must be {allowed}.")
-
-
-def _known(where: str, entry: Any, allowed: tuple[str, ...], required: tuple[str, ...]) -> None:
+def _known(where: str, entry: Any, allowed: Iterable[str], required: Iterable[str]) -> None:
     if not isinstance(entry, Mapping):
         raise QmlbookError(f"{where}: must be a mapping with {', '.join(required)}.")
     for name in entry:
         if name not in allowed:
             choices = ", ".join(allowed)
-            raise QmlbookError(f"{where}: field {name!r} is not known; choose from: {choices}.")
+            raise QmlbookError(
+                f"{where}: field {shown(name)} is not known; choose from: {choices}."
+            )
     for name in required:
         if name not in entry:
             raise QmlbookError(f"{where}: field {name!r} is missing.")
 
 
-def _text(where: str, name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise _bad(where, name, value, "a text that is not empty")
-    return " ".join(value.split())  # folded YAML leaves line ends and trailing blanks
-
-
-def _names(where: str, name: str, value: Any) -> tuple[str, ...]:
-    names = value if isinstance(value, list) else [value]
-    if not names or not all(isinstance(item, str) and item for item in names):
-        raise _bad(where, name, value, "a name or a list of names (quote what YAML takes for more)")
-    if len(set(names)) < len(names) and name == "variants":
-        raise _bad(where, name, value, "a list without repetitions")
-    return tuple(names)
-
-
-def _number(where: str, name: str, value: Any, least: float = -math.inf) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or value < least:
-        bound = "" if least == -math.inf else f", {least:g} or more"
-        raise _bad(where, name, value, f"a number{bound} (YAML writes 0.001 or 1.0e-3)")
-    return value
-
-
-def _integer(where: str, name: str, value: Any, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise _bad(where, name, value, f"a whole number, {least} or more")
-    return value
-
-
-def _published(where: str, value: Any) -> Mapping[str, float] | str:
-    if value == NOT_AVAILABLE:
-        return NOT_AVAILABLE
-    if not isinstance(value, Mapping) or set(value) not in [set(form) for form in PUBLISHED]:
-        forms = ", ".join("{" + ", ".join(form) + "}" for form in PUBLISHED)
-        raise _bad(where, "published", value, f"one of: {forms}, {NOT_AVAILABLE!r}")
-    for name, least in (("n", 2), ("of", 1)):
-        if name in value:
-            _integer(where, f"published.{name}", value[name], least)
-    for name, number in value.items():
-        _number(where, f"published.{name}", number, 0 if name == "sd" else -math.inf)
-    return dict(value)
+def _checked(kind: TypeAdapter[Any], value: Any, where: str, name: str = "") -> Any:
+    """Return a value as its type has it; what pydantic finds first becomes one sentence."""
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        problem = next(p for p in error.errors() if p["type"] in ("must", "literal_error"))
+        name, context = str(*problem["loc"][:1]) or name, problem["ctx"]
+        if problem["type"] == "literal_error":
+            choices = ", ".join(CHOICES[name])
+            context = {
+                "part": "",
+                "given": shown(problem["input"]),
+                "allowed": f"one of: {choices}",
+            }
+        what = f"{name}{context['part']} is {context['given']}"
+        raise QmlbookError(f"{where}: {what} and must be {context['allowed']}.") from None

@@ -1,29 +1,32 @@
 """Make the runs of a sweep on Dask: local worker processes, or any cluster with a scheduler.
 
 Dask's own wire moves pickled functions between client, scheduler and workers. Use it on networks
-you trust, or with TLS; nothing that is *stored* is ever a pickle.
+you trust, or with TLS, which Dask's own configuration switches on; nothing that is *stored* is ever
+a pickle.
 """
 
 from __future__ import annotations
 
+import sys
 from asyncio import CancelledError
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import QmlbookError, UsageError
 from .store import Record, code_version
-from .sweep import Job, execute, failed_record
+from .sweep import Job, execute, failed_record, in_turn
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, Security
+    from distributed import Client, Future
 
 AHEAD = 3  # jobs on their way to a worker for each one it makes
 # Dask has its processes give freed memory back at once (above 64 KiB); training asks for as much
 # again in the next step, and spends 40 % of its time waiting for it.
 SPAWN = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32}
+NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": []}
 PATIENCE = 10  # seconds to wait for a scheduler
 
 
@@ -37,86 +40,86 @@ class Cluster:
 
     Attributes:
         scheduler: address of a running scheduler (``tcp://host:port``, ``tls://host:port``);
-            ``None`` starts a cluster of processes on this machine, reachable from it alone.
+            ``None`` starts a cluster of processes on this machine, reachable from it alone. The
+            files of an encrypted connection are named in Dask's configuration.
         workers: processes of the local cluster, one thread each.
         memory: limit of each local worker; one that exceeds it is restarted.
         dashboard: serve Dask's dashboard on a free local port, and say where.
-        tls_ca, tls_cert, tls_key: files for an encrypted connection; all or none.
     """
 
     scheduler: str | None = None
     workers: int = 2
     memory: str = "4 GiB"
     dashboard: bool = False
-    tls_ca: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise UsageError(f"workers is {self.workers} and must be 1 or more.")
-        given = [bool(file) for file in (self.tls_ca, self.tls_cert, self.tls_key)]
-        if any(given) and not all(given):
-            raise UsageError("--tls-ca, --tls-cert and --tls-key belong together: give all three.")
-        if all(given) and self.scheduler is None:
-            raise UsageError("--tls-ca, --tls-cert and --tls-key need --scheduler ADDRESS.")
 
-    def __call__(self, jobs: list[Job]) -> Iterator[Record]:
+    def __call__(self, jobs: list[Job]) -> Generator[Record]:
         """Yield the record of every job.
+
+        Where this machine lets no worker process start, the runs are made one after the other.
 
         Raises:
             QmlbookError: no scheduler answers, it goes away, or a worker refuses the jobs.
         """
         if not jobs:
             return
-        with self._client(len(jobs)) as client:
-            yield from _collect(client, jobs)
+        with ExitStack() as stack:
+            try:
+                client = stack.enter_context(self._client(len(jobs)))
+            except (OSError, RuntimeError, MemoryError, ImportError) as error:
+                reason = " ".join(str(error).split())[:100] or type(error).__name__
+                print(
+                    f"No worker process can be started here ({reason}): the runs are made one "
+                    "after the other.",
+                    file=sys.stderr,
+                )
+                yield from in_turn(jobs)
+            else:
+                yield from _collect(client, jobs)
 
     @contextmanager
     def _client(self, jobs: int) -> Iterator[Client]:
+        with self._local(jobs) if self.scheduler is None else self._remote() as client:
+            yield client
+
+    @contextmanager
+    def _local(self, jobs: int) -> Iterator[Client]:
         import dask
         import distributed
 
-        if self.scheduler is None:
-            settings = {
-                "n_workers": min(self.workers, jobs),
-                "threads_per_worker": 1,
-                "memory_limit": self.memory,
-                "host": "127.0.0.1",
-                "dashboard_address": "127.0.0.1:0" if self.dashboard else None,
-                "silence_logs": 50,  # critical only: a worker's end is told in our own words
-            }
-            with (
-                dask.config.set(SPAWN),
-                distributed.LocalCluster(**settings) as local,
-                distributed.Client(local) as client,
-            ):
-                if self.dashboard:
-                    print(f"Dask's dashboard is at {client.dashboard_link}", flush=True)
-                yield client
-            return
+        settings = {
+            "n_workers": min(self.workers, jobs),
+            "threads_per_worker": 1,
+            "memory_limit": self.memory,
+            "host": "127.0.0.1",
+            "dashboard_address": "127.0.0.1:0",  # left out, it would be Dask's usual port
+            "scheduler_kwargs": {"dashboard": self.dashboard},
+            "silence_logs": 50,  # critical only: a worker's end is told in our own words
+        }
+        with (
+            dask.config.set(SPAWN if self.dashboard else SPAWN | NO_PAGES),
+            distributed.LocalCluster(**settings) as local,
+            distributed.Client(local) as client,
+        ):
+            if self.dashboard:
+                print(f"Dask's dashboard is at {client.dashboard_link}", flush=True)
+            yield client
+
+    @contextmanager
+    def _remote(self) -> Iterator[Client]:
+        import distributed
+
         try:
-            client = distributed.Client(
-                self.scheduler, timeout=PATIENCE, security=self._security(), set_as_default=False
-            )
+            client = distributed.Client(self.scheduler, timeout=PATIENCE, set_as_default=False)
         except (OSError, TypeError, ValueError) as error:  # TypeError: tls without files
             reason = " ".join(str(error).split())[:200]
             raise QmlbookError(f"No Dask scheduler answers at {self.scheduler}: {reason}") from None
         with client:
             self.workers = max(1, sum(client.ncores().values()))
             yield client
-
-    def _security(self) -> Security | None:
-        from distributed import Security
-
-        if self.tls_ca is None:
-            return None
-        return Security(
-            tls_ca_file=self.tls_ca,
-            tls_client_cert=self.tls_cert,
-            tls_client_key=self.tls_key,
-            require_encryption=True,
-        )
 
 
 def remote(job: dict[str, Any], expected: str) -> str:

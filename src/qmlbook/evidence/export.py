@@ -12,9 +12,10 @@ import inspect
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .. import papers as rooms
 from ..base.errors import RecordFormat, choose
@@ -25,13 +26,12 @@ from .verdicts import FOR_PEOPLE, Verdict
 
 FORMATS = get_args(RecordFormat)
 #: Columns of the CSV that stand for ``metrics``: a line is one number of one run.
-CELL = {
+NUMBER = {
     "metric": ("text", "name of the metric; empty for a run that failed"),
     "index": ("whole number", "place in the list, from 0, where the metric is a list"),
     "value": ("number", "the number"),
 }
-TYPES = {"str": "text", "int": "whole number", "float": "number", "Mapping": "object",
-         "None": "null"}  # fmt: skip
+TYPES = {str: "text", int: "whole number", float: "number", Mapping: "object", NoneType: "null"}
 
 
 def records(papers: Sequence[str] | None = None, *, store: Store | None = None) -> list[Record]:
@@ -66,12 +66,12 @@ def render(records: Sequence[Record], format: str = "csv") -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [item.name for item in fields(Record)]
-    place = names.index("metrics")
-    writer.writerow([*names[:place], *CELL, *names[place + 1 :]])
+    before, after = names[: names.index("metrics")], names[names.index("metrics") + 1 :]
+    writer.writerow([*before, *NUMBER, *after])
     for record in records:
-        cells = [_cell(value) for value in _content(record).values()]
-        for number in _numbers(record):
-            writer.writerow([*cells[:place], *number, *cells[place + 1 :]])
+        content = {name: _cell(value) for name, value in _content(record).items()}
+        left, right = [content[name] for name in before], [content[name] for name in after]
+        writer.writerows([*left, *number, *right] for number in _numbers(record))
     return text.getvalue()
 
 
@@ -119,11 +119,11 @@ def dictionary() -> dict[str, list[Entry]]:
     as_in_claim = {**_attributes(Claim), "claim": _attributes(Claim)["id"]}
     told |= {name: as_in_claim[name] for name, text in told.items() if "`Claim`" in text}
     kept = [item for item in fields(Verdict) if item.name not in FOR_PEOPLE]
-    about = _attributes(Record)
+    about, kinds = _attributes(Record), get_type_hints(Record) | get_type_hints(Verdict)
     return {
-        "records": [Entry(f.name, _type(f.type), about[f.name]) for f in fields(Record)],
-        "records.csv": [Entry(name, *rest) for name, rest in CELL.items()],
-        "verdicts": [Entry(f.name, _type(f.type), told[f.name]) for f in kept],
+        "records": [Entry(f.name, _type(kinds[f.name]), about[f.name]) for f in fields(Record)],
+        "records.csv": [Entry(name, *rest) for name, rest in NUMBER.items()],
+        "verdicts": [Entry(f.name, _type(kinds[f.name]), told[f.name]) for f in kept],
         "verdicts.csv": [Entry(name, *rest) for name, rest in OURS.items()],
     }
 
@@ -137,24 +137,25 @@ def dictionary_markdown(table: str) -> str:
     tables = dictionary()
     if table not in tables:
         raise choose("table", table, tables)
-    rows = [(f"`{each.name}`", each.type, _words(each.meaning)) for each in tables[table]]
-    return markdown_table(("field", "type", "meaning"), rows)
+    cells = [(f"`{each.name}`", each.type, _words(each.meaning)) for each in tables[table]]
+    return markdown_table(("field", "type", "meaning"), cells)
 
 
 def _attributes(documented: type) -> dict[str, str]:
     """Return name -> text of the section ``Attributes:`` of a class's docstring."""
-    _, _, section = inspect.getdoc(documented).partition("Attributes:\n")
+    _, _, section = str(inspect.getdoc(documented)).partition("Attributes:\n")
     section, _, _ = section.partition("\n\n")
-    found = {}
+    meanings: dict[str, str] = {}
     for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
-        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
-    return found
+        meanings |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return meanings
 
 
-def _type(annotation: str) -> str:
+def _type(hint: Any) -> str:
     """Return an annotation in words for people who read JSON or CSV."""
-    plain = re.sub(r"\[.*\]", "", annotation)
-    return " or ".join(TYPES[part] for part in plain.split(" | "))
+    kinds = get_args(hint) if isinstance(hint, UnionType) else [hint]
+    kinds = [type(get_args(kind)[0]) if get_origin(kind) is Literal else kind for kind in kinds]
+    return " or ".join(TYPES[get_origin(kind) or kind] for kind in kinds)
 
 
 def _words(text: str) -> str:

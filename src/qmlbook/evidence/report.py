@@ -7,16 +7,11 @@ import io
 import json
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
-from .. import papers
-from ..base.errors import ReportFormat, UsageError, choose
-from ..base.paths import project_root
-from ..book import chapters
-from .claims import CHOICES, load
-from .store import Store
-from .verdicts import OUTCOMES, Verdict, load_runs, verdicts
+from ..base.errors import ReportFormat, choose
+from .claims import CHOICES
+from .verdicts import OUTCOMES, Verdict
 
 FORMATS = get_args(ReportFormat)
 COLUMNS = ("claim", "published", "ours", "margin", "verdict", "controls")
@@ -76,54 +71,6 @@ def headlines(verdicts: Sequence[Verdict]) -> tuple[list[Verdict], list[Verdict]
     return main, [verdict for verdict, below in zip(verdicts, refines, strict=True) if below]
 
 
-def notes_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return a Markdown list of what is written beside claims: notes, and figures of the rule."""
-    lines = []
-    for verdict in verdicts:
-        text = " ".join([verdict.note, *(f"{detail}." for detail in verdict.details)]).strip()
-        if text:
-            lines.append(f"- **{verdict.claim}** {' '.join(text.split())}\n")
-    return "".join(lines)
-
-
-# Plain HTML: a Markdown link in a cell's output would be taken for a cross-reference.
-PAGE_LINK, README_LINK = '<a href="{name}.html">{title}</a>', "[{title}](book/{name}.md)"
-
-
-def papers_table(
-    link: str = PAGE_LINK,
-    *,
-    findings: Mapping[str, str] | None = None,
-    store: Store | None = None,
-) -> str:
-    """Return a Markdown table with a line a paper: what its main claims came to.
-
-    Rows that refine a claim and the book's own questions are not counted.
-
-    Args:
-        link: how a chapter is linked, by its paper's name and title; papers without a chapter
-            have no link.
-        findings: a sentence for a paper, set below its title.
-        store: where records are; the book's own when omitted.
-    """
-    columns = ("paper", "claims", "reproduced", "not repr.", "inconclusive",
-               "explained by a control", "open")  # fmt: skip
-    rows, linked = [], _documents()
-    for name in reading_order():
-        found, _ = headlines(verdicts([name], store=store))
-        found = [verdict for verdict in found if not verdict.source.startswith("this book")]
-        counts = count(found)
-        explained = sum(verdict.controls.startswith("explained") for verdict in found)
-        decided = [counts[outcome] for outcome in ("reproduced", "not reproduced", "inconclusive")]
-        open_ = len(found) - sum(decided)
-        title = load(name).title
-        title = link.format(name=name, title=title) if name in linked else title
-        if finding := (findings or {}).get(name):
-            title = f"{title}<br>{finding}"
-        rows.append((title, *map(str, (len(found), *decided, explained, open_))))
-    return markdown_table(columns, rows, numbers=range(1, len(columns)))
-
-
 def markdown_table(
     columns: Sequence[str], rows: Iterable[Iterable[str]], numbers: Container[int] = ()
 ) -> str:
@@ -132,86 +79,10 @@ def markdown_table(
     Args:
         columns: their names.
         rows: their cells, in Markdown.
-        numbers: places of columns that are set to the right.
+        numbers: which columns, from 0, are set to the right.
     """
-    rules = ["---:" if place in numbers else "---" for place in range(len(columns))]
+    rules = ["---:" if number in numbers else "---" for number in range(len(columns))]
     return "".join(f"| {' | '.join(row)} |\n" for row in (columns, rules, *rows))
-
-
-def reading_order() -> list[str]:
-    """Return the papers in the order of their chapters; those without a chapter come last."""
-    place = {name: number for number, name in enumerate(_documents())}
-    return sorted(papers.names(), key=lambda name: place.get(name, len(place)))
-
-
-def section(paper: str, *, store: Store | None = None) -> str:
-    """Return the part of the verdicts page that belongs to one paper, in Markdown.
-
-    A heading, the main claims, where the runs come from; then, folded away, the rows that refine
-    a claim and what was written beside the claims. (Headings and folds are HTML, since an output
-    of a cell cannot hold a section.)
-
-    Args:
-        paper: name of its room.
-        store: where records are; the book's own when omitted.
-
-    Raises:
-        UsageError: the paper is not known.
-    """
-    known = load(paper)
-    main, refined = headlines(verdicts([paper], store=store))
-    # Only what the book can link to: a reader's own paper may have no chapter and no reference.
-    cited = f"{{{known.citation}," in _references()
-    about = [f"{{cite:t}}`{known.citation}`."] if cited else []
-    about += [PAGE_LINK.format(name=paper, title="Read the chapter") + "."] * (
-        paper in _documents()
-    )
-    folds = {
-        f"The same in detail: {len(refined)} rows": render(refined, "markdown") if refined else "",
-        "Notes, and the figures behind the controls": notes_markdown(main),
-    }
-    blocks = [
-        f'<h3 id="verdicts-{paper}">{known.title}</h3>',
-        " ".join(about),
-        render(main, "markdown"),
-        load_runs(paper, store=store).describe(),
-        *(
-            f"<details>\n<summary>{summary}</summary>\n\n{text}\n</details>"
-            for summary, text in folds.items()
-            if text
-        ),
-    ]
-    return "\n\n".join(filter(None, blocks)) + "\n"
-
-
-def _documents() -> list[str]:
-    """Return the names of the book's documents in reading order; none without a checkout."""
-    try:
-        return [Path(document).name for document in chapters.documents(project_root())]
-    except UsageError:
-        return []
-
-
-def _references() -> str:
-    """Return the text of ``references.bib``; empty without a checkout."""
-    try:
-        return (project_root() / "book" / "references.bib").read_text(encoding="utf-8")
-    except (UsageError, OSError):
-        return ""
-
-
-README_MARKS = (
-    "<!-- papers: written by `make readme`, kept fresh by a test -->",
-    "<!-- /papers -->",
-)
-
-
-def with_papers_table(readme: str) -> str:
-    """Return the text of the README with its table of papers as it is today."""
-    before, rest = readme.split(README_MARKS[0])
-    _, after = rest.split(README_MARKS[1])
-    table = papers_table(README_LINK)
-    return f"{before}{README_MARKS[0]}\n\n{table}\n{README_MARKS[1]}{after}"
 
 
 def published_text(published: Mapping[str, float] | str) -> str:
@@ -233,16 +104,16 @@ def ours_text(verdict: Verdict) -> str:
         return "–"
     if "holds" in ours:
         return f"{'holds' if ours['holds'] else 'fails'} ({ours['checked']} checked)"
-    places = _places(ours["high"] - ours["low"])
-    band = f"[{ours['low']:.{places}f}, {ours['high']:.{places}f}], n = {ours['n']}"
-    if ours["statistic"] == "max":
+    digits = _digits(ours["high"] - ours["low"])
+    band = f"[{ours['low']:.{digits}f}, {ours['high']:.{digits}f}], n = {ours['n']}"
+    if ours["statistic"] == "max" and isinstance(verdict.published, Mapping):
         return f"best of {verdict.published['of']} in {band}"
     sign = "+" if ours["statistic"] == "difference" else ""
     p = f", p = {ours['p']:.2g}" if "p" in ours else ""
-    return f"{ours['mean']:{sign}.{places}f} {band}{p}"
+    return f"{ours['mean']:{sign}.{digits}f} {band}{p}"
 
 
-def _places(width: float) -> int:
+def _digits(width: float) -> int:
     """Return the decimal places that show two digits of half an interval's width."""
     return max(0, 1 - math.floor(math.log10(width / 2))) if width > 0 else 3
 

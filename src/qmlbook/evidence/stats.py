@@ -153,14 +153,14 @@ def value_outcome(
         QmlbookError: fewer than 3 runs (5 m for a best of m), or a value that is not finite.
     """
     runs = np.asarray(runs, dtype=float)
+    if isinstance(published, str):
+        return NO_PUBLISHED_VALUE, t_interval(_checked(per_seed(runs), MIN_RUNS))
     if "best" in published:
         of = int(published["of"])
         interval = best_band(_checked(runs.ravel(), RUNS_PER_BEST * of), of)
         inside = interval.low <= published["best"] <= interval.high
         return (REPRODUCED if inside else NOT_REPRODUCED), interval
     seeds = _checked(per_seed(runs), MIN_RUNS)
-    if isinstance(published, str):
-        return NO_PUBLISHED_VALUE, t_interval(seeds)
     margin = _margin(margin)
     if "single" in published:
         interval = prediction_interval(seeds)
@@ -170,7 +170,7 @@ def value_outcome(
         return (REPRODUCED if narrow else INCONCLUSIVE), interval
     centre = published["mean"]
     if "sd" in published:
-        mean, low, high, n = welch_interval(seeds, centre, published["sd"], published["n"])
+        mean, low, high, n = welch_interval(seeds, centre, published["sd"], int(published["n"]))
         interval = Interval(mean + centre, low + centre, high + centre, n)
     else:
         interval = t_interval(seeds)

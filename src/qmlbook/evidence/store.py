@@ -1,7 +1,8 @@
 """Run records: one line of JSON a run, in ``data/results/<paper>/<experiment>.jsonl``.
 
 A finished run is first one small file in ``.pending/``, so that an interrupted sweep loses
-nothing and several processes may write at once; `Store.fold` moves those files into the ``.jsonl``.
+nothing and several processes may write at once; `Store.fold` moves those files into the ``.jsonl``,
+and writes the checksum of each beside it, so that a record that is altered later is noticed.
 """
 
 from __future__ import annotations
@@ -9,21 +10,95 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
+
+import pydantic.dataclasses
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
+from pydantic_core import from_json
 
 from ..base import files, paths
+from ..base.errors import counted, shown
+from .cells import Cell, Run
 
 MAX_LIST = 256  # longer lists are data, not metrics
+MAX_LINE = 2**20  # bytes of a line; longer ones are no records
 DIGITS = 12
-Key = tuple[str, int, str, str, int]
+LARGEST = 1e100  # the square of a metric is a number, too
 
 
-@dataclass(frozen=True)
+class Key(NamedTuple):
+    """What makes a run this run and no other, in the order of the file."""
+
+    experiment: str
+    version: int
+    variant: str
+    config_key: str
+    seed: int
+
+
+def clean_metrics(metrics: Mapping[str, Any]) -> dict[str, float | list[float]]:
+    """Return metrics as plain numbers and lists, rounded to 12 significant digits.
+
+    Args:
+        metrics: name -> number or flat list of at most 256 numbers (Python, numpy or torch).
+
+    Raises:
+        ValueError: names the first metric that is anything else, is not finite, or is 1e100 or
+            larger.
+    """
+    if not isinstance(metrics, Mapping):
+        raise ValueError(f"metrics is {shown(metrics)}")
+    return {_metric_name(name): _metric(name, value) for name, value in metrics.items()}
+
+
+def _metric_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise ValueError(f"metric {shown(name)} is named by no text")
+    return name
+
+
+def _metric(name: str, value: Any) -> float | list[float]:
+    if type(value) is float and -LARGEST < value < LARGEST:  # the usual case, ten times as fast
+        return float(f"{value:.{DIGITS}g}")
+    if getattr(value, "ndim", 0):
+        value = value.tolist()
+    if not isinstance(value, list | tuple):
+        return _finite(name, value)
+    if len(value) > MAX_LIST:
+        raise ValueError(
+            f"metric {shown(name)} has {len(value)} numbers, and {MAX_LIST} are the most"
+        )
+    return [_finite(name, item) for item in value]
+
+
+def _finite(name: str, value: Any) -> float:
+    value = value.item() if hasattr(value, "item") else value
+    if not isinstance(value, int | float):
+        raise ValueError(
+            f"metric {shown(name)} is {shown(value)} and must be a number or a short list"
+        )
+    if not abs(value) < LARGEST:
+        raise ValueError(f"metric {shown(name)} is {shown(value)} and must be finite, below 1e100")
+    return int(value) if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+
+
+def _file_name(value: str) -> str:
+    plain = value.isprintable() and not {"/", "\\"}.intersection(value)
+    if not value or value.startswith(".") or not plain:
+        raise ValueError("names no file")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Record:
     """One run: what ran, what came out, where and when; checked when it is made.
 
@@ -48,50 +123,47 @@ class Record:
         error: ``Type: message`` of a failed run.
 
     Raises:
-        ValueError: a field has a value it must not have.
+        ValueError: a field has a value it must not have; `reason` says it in a sentence.
     """
 
-    paper: str
-    experiment: str
-    experiment_version: int
+    paper: FileName
+    experiment: FileName
+    experiment_version: Count
     variant: str
     profile: str
     config: Mapping[str, Any]
     config_key: str
-    seed: int
-    metrics: Mapping[str, float | list[float]]
-    seconds: float
+    seed: Count
+    metrics: Annotated[Mapping[str, float | list[float]], PlainValidator(clean_metrics)]
+    seconds: Annotated[float, Field(ge=0, lt=1e12)]
     device: str
     dtype: str
-    threads: int
+    threads: Count
     versions: Mapping[str, str]
     code_version: str
     started_at: str
-    status: str = "ok"
-    error: str | None = field(default=None)
+    status: Literal["ok", "failed"] = "ok"
+    error: str | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in _KINDS.items():
-            if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"{name} is {getattr(self, name)!r}")
-        for name in ("paper", "experiment"):
-            if Path(getattr(self, name)).name != getattr(self, name):
-                raise ValueError(f"{name} is {getattr(self, name)!r} and names no file")
-        if self.seed < 0 or self.seconds < 0 or not math.isfinite(self.seconds):
-            raise ValueError(f"seed is {self.seed} and seconds {self.seconds}")
-        if self.status not in ("ok", "failed") or (self.status == "failed") != bool(self.error):
-            raise ValueError(f"status is {self.status!r} with error {self.error!r}")
-        object.__setattr__(self, "metrics", clean_metrics(self.metrics))
+        if (self.status == "failed") != bool(self.error):
+            raise ValueError(f"status is {self.status!r} with error {shown(self.error)}")
+
+    @property
+    def cell(self) -> Cell:
+        """The experiment and the variant."""
+        return Cell(self.experiment, self.variant)
+
+    @property
+    def run(self) -> Run:
+        """The cell and the seed."""
+        return Run(self.cell, self.seed)
 
     @property
     def key(self) -> Key:
         """What makes it this run and no other, in the order of the file."""
-        return (
-            self.experiment,
-            self.experiment_version,
-            self.variant,
-            self.config_key,
-            self.seed,
+        return Key(
+            self.experiment, self.experiment_version, self.variant, self.config_key, self.seed
         )
 
     def line(self) -> str:
@@ -110,58 +182,39 @@ class Record:
         """Return the record of a line.
 
         Raises:
-            ValueError: if the line is not exactly one record.
+            ValueError: if the line is not exactly one record; its text is one short sentence.
         """
+        if len(line) > MAX_LINE:
+            raise ValueError(f"it has {len(line):,} bytes, and {MAX_LINE:,} are the most")
         try:
-            return cls(**_DECODER.decode(line if isinstance(line, str) else line.decode()))
-        except TypeError as error:  # not a mapping, or a field is missing or unknown
-            raise ValueError(str(error).replace("Record.__init__() ", "")) from None
+            content = from_json(line, allow_inf_nan=False)
+        except ValueError as error:
+            raise ValueError(f"it is no JSON: {error}") from None
+        if not isinstance(content, dict):
+            raise ValueError("it is no mapping")
+        try:
+            return cls(**content)
+        except pydantic.ValidationError as error:
+            raise ValueError(reason(error)) from None
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"it holds {constant}")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
 _NAMES = tuple(item.name for item in fields(Record))
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("paper", "experiment", "variant", "profile", "config_key", "device"), str),
-    **dict.fromkeys(("dtype", "code_version", "started_at", "status"), str),
-    **dict.fromkeys(("experiment_version", "seed", "threads"), int),
-    **dict.fromkeys(("config", "metrics", "versions"), Mapping),
-    "seconds": (int, float),
-}
 
 
-def clean_metrics(metrics: Mapping[str, Any]) -> dict[str, float | list[float]]:
-    """Return metrics as plain numbers and lists, rounded to 12 significant digits.
-
-    Args:
-        metrics: name -> number or flat list of at most 256 numbers (Python, numpy or torch).
-
-    Raises:
-        ValueError: names the first metric that is anything else or is not finite.
-    """
-
-    def number(name: str, value: Any) -> float:
-        value = value.item() if hasattr(value, "item") else value
-        if not isinstance(value, int | float):
-            raise ValueError(f"metric {name!r} is {value!r} and must be a number or a short list")
-        if not math.isfinite(value):
-            raise ValueError(f"metric {name!r} is {value} and must be finite")
-        return int(value) if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
-
-    cleaned: dict[str, float | list[float]] = {}
-    for name, value in metrics.items():
-        if getattr(value, "ndim", 0):
-            value = value.tolist()
-        if not isinstance(value, list | tuple):
-            cleaned[name] = number(name, value)
-        elif len(value) > MAX_LIST:
-            raise ValueError(f"metric {name!r} has {len(value)} numbers, more than {MAX_LIST}")
-        else:
-            cleaned[name] = [number(name, item) for item in value]
-    return cleaned
+def reason(error: pydantic.ValidationError) -> str:
+    """Return in a few words what is wrong with the first field that makes no record."""
+    problems = error.errors(include_url=False)
+    unknown = [problem for problem in problems if problem["type"] == "unexpected_keyword_argument"]
+    problem = [*unknown, *problems][0]
+    name = ".".join(map(str, problem["loc"][:2]))
+    said = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error" and name not in ("paper", "experiment"):
+        return said  # it names the metric, or is about the record as a whole
+    if problem["type"] == "missing":
+        return f"field {shown(name)} is missing"
+    if unknown:
+        return f"field {shown(name)} is not known"
+    return f"{name} is {shown(problem['input'])}: {said[:1].lower()}{said[1:]}"
 
 
 def config_key(config: Any) -> str:
@@ -198,8 +251,23 @@ def versions() -> dict[str, str]:
 
     from .. import __version__
 
-    found = {name: metadata.version(name) for name in ("numpy", "torch", "pennylane")}
-    return {"python": platform.python_version(), **found, "qmlbook": __version__}
+    packages = {name: metadata.version(name) for name in ("numpy", "torch", "pennylane")}
+    return {"python": platform.python_version(), **packages, "qmlbook": __version__}
+
+
+class Rejected(NamedTuple):
+    """A line that is no record here, the file it is in, and why."""
+
+    path: Path
+    line: bytes
+    reason: str
+
+    def __str__(self) -> str:
+        text = self.line[:200].decode("utf-8", errors="replace")
+        return (
+            f"{self.path.parent.name}/{self.path.name}: a line is set aside ({self.reason}): "
+            f"{shown(text[:60])}."
+        )
 
 
 @dataclass
@@ -207,8 +275,28 @@ class _Scan:
     """What a paper's folder holds: records to keep, lines to set aside, pending files read."""
 
     records: dict[Key, Record] = field(default_factory=dict)
-    rejected: list[tuple[Path, str, str]] = field(default_factory=list)  # file, line, reason
+    rejected: list[Rejected] = field(default_factory=list)
     pending: list[Path] = field(default_factory=list)
+    altered: list[Path] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What became of checking one file of records.
+
+    Attributes:
+        path: the file.
+        ok: whether it is what was folded.
+        message: what is wrong, or how many records it holds.
+    """
+
+    path: Path
+    ok: bool
+    message: str
+
+
+# path -> checksum and lines; a file is parsed again only when its content is another one.
+_parsed: dict[Path, tuple[str, list[Record | Rejected]]] = {}
 
 
 class Store:
@@ -227,13 +315,32 @@ class Store:
         Args:
             paper: name of its room.
             experiment: only the records of this experiment.
+
+        Raises:
+            QmlbookError: if a file cannot be read.
         """
-        found = self._scan(paper, experiment).records
-        return [found[key] for key in sorted(found)]
+        records = self._scan(paper, experiment).records
+        return [records[key] for key in sorted(records)]
 
     def problems(self, paper: str) -> list[str]:
-        """Return one sentence for every line that `fold` would set aside."""
-        return [_sentence(*rejected) for rejected in self._scan(paper).rejected]
+        """Return one sentence for every line that `fold` would set aside and every altered file."""
+        scan = self._scan(paper)
+        return [*map(str, scan.rejected), *map(_altered, scan.altered)]
+
+    def check(self, paper: str) -> list[Check]:
+        """Hold every file of a paper's records against the checksum that was folded with it."""
+        scan, checks = self._scan(paper), []
+        for path in sorted((self.root / paper).glob("*.jsonl")):
+            rejected = [item for item in scan.rejected if item.path == path]
+            if path in scan.altered:
+                message = _altered(path)
+            elif not files.checksum_file(path).is_file():
+                message = f"{files.checksum_file(path).name} is missing; the next sweep writes it"
+            else:
+                message = str(rejected[0]) if rejected else ""
+            records = sum(record.experiment == path.stem for record in scan.records.values())
+            checks.append(Check(path, not message, message or counted(records, "record")))
+        return checks
 
     def add(self, record: Record) -> None:
         """Write a record as one pending file, complete or not at all; nothing is overwritten.
@@ -243,7 +350,7 @@ class Store:
         """
         line = record.line() + "\n"
         name = hashlib.sha256(line.encode()).hexdigest()[:24]
-        files.write(self.root / record.paper / ".pending" / f"{name}.json", line.encode())
+        files.write(self._pending(record.paper) / f"{name}.json", line.encode())
 
     def require_writable(self, paper: str) -> None:
         """Ask whether records can be stored, before anything is computed.
@@ -251,81 +358,122 @@ class Store:
         Raises:
             QmlbookError: if they cannot.
         """
-        files.require_writable(self.root / paper / ".pending")
+        files.require_writable(self._pending(paper))
+
+    @contextmanager
+    def only_sweep(self, paper: str, wait: Callable[[], None]) -> Iterator[None]:
+        """Let one sweep of a paper at a time into the block.
+
+        Args:
+            paper: name of its room.
+            wait: called once if another one is under way, before waiting for its end.
+        """
+        with files.locked(self._pending(paper) / ".sweep.lock", wait=wait):
+            yield
 
     def fold(self, paper: str) -> list[str]:
         """Move pending records into the ``.jsonl`` files, each sorted by the key of its records.
 
         An ``ok`` record takes the place of a ``failed`` one of the same key. Any other second
         record of a key, and whatever cannot be read, goes to a ``.rejected`` file beside its own.
+        A file that was altered since it was folded keeps its old checksum, so that every report
+        goes on saying so until someone restores the file or removes the checksum.
 
         Returns:
-            One sentence for every line set aside.
+            One sentence for every line set aside and every altered file.
 
         Raises:
-            QmlbookError: if the folder cannot be written.
+            QmlbookError: if the folder cannot be read or written.
         """
         scan = self._scan(paper)
-        if not scan.pending and not scan.rejected:
-            return []
-        with files.locked(self.root / paper / ".pending" / ".lock"):
+        checksums = map(files.checksum_file, (self.root / paper).glob("*.jsonl"))
+        if not scan.pending and not scan.rejected and all(path.is_file() for path in checksums):
+            return list(map(_altered, scan.altered))
+        with files.locked(self._pending(paper) / ".lock"):
             scan = self._scan(paper)
             for path, line, _ in scan.rejected:
                 aside = path.with_name(path.name + ".rejected")
                 before = aside.read_bytes() if aside.is_file() else b""
-                files.write(aside, before + f"{line}\n".encode())
+                files.write(aside, before + line + b"\n")
             lines: dict[str, list[str]] = {
                 path.stem: [] for path in (self.root / paper).glob("*.jsonl")
             }
             for key in sorted(scan.records):
-                lines.setdefault(key[0], []).append(scan.records[key].line() + "\n")
+                lines.setdefault(key.experiment, []).append(scan.records[key].line() + "\n")
             for experiment, content in lines.items():
                 path, text = self.root / paper / f"{experiment}.jsonl", "".join(content).encode()
-                if not path.is_file() or path.read_bytes() != text:
-                    files.write(path, text)
+                sealed = path.is_file() and files.checksum_file(path).is_file()
+                if not sealed or path.read_bytes() != text:
+                    files.write(path, text, checksum=path not in scan.altered)
             for path in scan.pending:  # only now: a crash before this line loses nothing
                 path.unlink(missing_ok=True)
-        return [_sentence(*rejected) for rejected in scan.rejected]
+        # Where nothing but what was set aside had been added, the file is the stored one again.
+        altered = [path for path in scan.altered if _read(path)[1]]
+        return [*map(str, scan.rejected), *map(_altered, altered)]
+
+    def _pending(self, paper: str) -> Path:
+        return self.root / paper / ".pending"
 
     def _scan(self, paper: str, experiment: str | None = None) -> _Scan:
         """Read a paper's folder, or only one experiment of it."""
         scan, folder = _Scan(), self.root / paper
         pending = []  # read first: what is folded meanwhile is then seen twice and not missed
-        for path in sorted((folder / ".pending").glob("*.json")):
-            try:
+        for path in sorted(self._pending(paper).glob("*.json")):
+            with suppress(FileNotFoundError):
                 pending.append((path, path.read_bytes()))
-            except FileNotFoundError:
-                continue
         for path in sorted(folder.glob(f"{experiment or '*'}.jsonl")):
-            for line in path.read_bytes().split(b"\n"):
-                if line.strip():
-                    self._take(scan, path, line, (paper, path.stem))
-        for path, line in pending:
-            self._take(scan, path, line.strip(), (paper, experiment))
+            lines, altered = _read(path)
+            scan.altered += [path] if altered else []
+            for line in lines:
+                _take(scan, path, line, paper, path.stem)
+        for path, content in pending:
+            line = _parse(path, content.strip())
+            if isinstance(line, Rejected) or experiment in (None, line.experiment):
+                _take(scan, path, line, paper, None)
         scan.pending = [path for path, _ in pending]
         return scan
 
-    @staticmethod
-    def _take(scan: _Scan, path: Path, line: bytes, place: tuple[str, str | None]) -> None:
-        """Sort one line of a file (a pending file is one line) into ``scan``."""
-        pending = path.suffix == ".json"
-        try:
-            record = Record.parse(line)
-            if record.paper != place[0] or (record.experiment != place[1] and not pending):
-                raise ValueError(f"it belongs to {record.paper}/{record.experiment}")
-        except ValueError as error:
-            scan.rejected.append((path, line.decode("utf-8", errors="replace"), str(error)))
-            return
-        if pending and place[1] not in (None, record.experiment):
-            return
-        known = scan.records.get(record.key)
-        if known is None or _replaces(record, known):
-            scan.records[record.key] = record
-        elif record.status == "ok" and not (pending and record == known):
-            # An equal pending record is left over from an interrupted fold; a failed run whose
-            # retry went well is history; anything else would be a second result of the same run.
-            home = path.parents[1] / f"{record.experiment}.jsonl" if pending else path
-            scan.rejected.append((home, line.decode(), "the same run is stored already"))
+
+def _read(path: Path) -> tuple[list[Record | Rejected], bool]:
+    """Return the lines of a file, and whether its content differs from what was folded."""
+    with files.reading(path):
+        for _ in range(3):  # a fold may replace the file and its checksum between two lines here
+            content, stored = path.read_bytes(), files.stored_checksum(path)
+            digest = files.sha256(content)
+            if stored in (None, digest):
+                break
+    if _parsed.get(path, ("",))[0] != digest:
+        lines = [_parse(path, line) for line in content.split(b"\n") if line.strip()]
+        _parsed[path] = digest, lines
+    return _parsed[path][1], stored not in (None, digest)
+
+
+def _parse(path: Path, line: bytes) -> Record | Rejected:
+    try:
+        return Record.parse(line)
+    except ValueError as error:
+        return Rejected(path, line, str(error))
+
+
+def _take(
+    scan: _Scan, path: Path, line: Record | Rejected, paper: str, experiment: str | None
+) -> None:
+    """Sort one line of a file into ``scan``; of a pending file the experiment is ``None``."""
+    if isinstance(line, Rejected):
+        scan.rejected.append(line)
+        return
+    if line.paper != paper or experiment not in (None, line.experiment):
+        why = f"it belongs to {line.paper}/{line.experiment}"
+        scan.rejected.append(Rejected(path, line.line().encode(), why))
+        return
+    known = scan.records.get(line.key)
+    if known is None or _replaces(line, known):
+        scan.records[line.key] = line
+    elif line.status == "ok" and (experiment is not None or line != known):
+        # An equal pending record is left over from an interrupted fold; a failed run whose
+        # retry went well is history; anything else would be a second result of the same run.
+        home = path if experiment else path.parents[1] / f"{line.experiment}.jsonl"
+        scan.rejected.append(Rejected(home, line.line().encode(), "the same run is stored already"))
 
 
 def _replaces(record: Record, known: Record) -> bool:
@@ -334,5 +482,9 @@ def _replaces(record: Record, known: Record) -> bool:
     return known.status == "failed" and (record.status == "ok" or later)
 
 
-def _sentence(path: Path, line: str, reason: str) -> str:
-    return f"{path.parent.name}/{path.name}: a line is set aside ({reason}): {line[:60]!r}."
+def _altered(path: Path) -> str:
+    beside = files.checksum_file(path).name
+    return (
+        f"{path.parent.name}/{path.name}: the records are not those that were stored (the checksum "
+        f"in {beside} differs); restore the file, or remove {beside} to keep it as it is."
+    )

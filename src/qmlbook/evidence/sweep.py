@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -11,8 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from .. import papers
-from ..base.errors import UsageError, choose
-from .store import Key, Record, Store, clean_metrics, code_version, config_key, versions
+from ..base.errors import UsageError, choose, counted
+from .cells import Cell, Run
+from .planned import planned
+from .store import Key, Record, Store, clean_metrics, code_version, versions
 
 SHOWN = 5  # errors that a summary spells out
 THREADS_NAMED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -45,9 +48,19 @@ class Job:
     status: str = "missing"
 
     @property
+    def cell(self) -> Cell:
+        """The experiment and the variant."""
+        return Cell(self.experiment, self.variant)
+
+    @property
+    def run(self) -> Run:
+        """The cell and the seed."""
+        return Run(self.cell, self.seed)
+
+    @property
     def key(self) -> Key:
         """The key of the record this run gives."""
-        return (self.experiment, self.version, self.variant, self.config_key, self.seed)
+        return Key(self.experiment, self.version, self.variant, self.config_key, self.seed)
 
 
 @dataclass
@@ -66,7 +79,8 @@ class Summary:
             variant never ran before.
         dry_run: nothing was run.
         interrupted: stopped from the keyboard; what was done is stored.
-        rejected: one sentence for every stored line that had to be set aside.
+        rejected: one sentence for every stored line that had to be set aside, and for every file
+            of records that was altered.
     """
 
     paper: str
@@ -87,22 +101,27 @@ class Summary:
         return self.interrupted or bool(self.errors)
 
     def __str__(self) -> str:
-        stored = f"{self.done} of {self.total} runs are stored already"
+        stored = f"{self.done} of {counted(self.total, 'run')} {_are(self.done)} stored already"
         if self.dry_run:
             known = self.seconds is not None
             cost = f"about {self.seconds:.0f} s on one core" if known else "unknown time"
-            text = f"{self.paper}: {self.to_run} runs to make ({cost}), {stored}"
+            text = f"{self.paper}: {counted(self.to_run, 'run')} to make ({cost}), {stored}"
         else:
-            made = f"{self.ran} of {self.to_run} runs made in {self.seconds:.0f} s"
+            made = f"{self.ran} of {counted(self.to_run, 'run')} made in {self.seconds:.0f} s"
             text = f"{self.paper}: {made}, {stored}"
         if self.failed_before:
-            text += f", {self.failed_before} failed before and wait for --retry-failed"
+            wait = "waits" if self.failed_before == 1 else "wait"
+            text += f", {self.failed_before} failed before and {wait} for --retry-failed"
         if self.errors:
             text += f", {len(self.errors)} failed"
         if self.interrupted:
             text += "; interrupted, and the same command resumes"
         more = [f"and {len(self.errors) - SHOWN} more"] if len(self.errors) > SHOWN else []
         return "\n  ".join([f"{text}.", *self.errors[:SHOWN], *more, *self.rejected])
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def plan(
@@ -132,7 +151,7 @@ def plan(
         raise choose("profile", profile, papers.PROFILES)
     if seeds is not None and seeds < 1:
         raise UsageError(f"seeds is {seeds} and must be 1 or more.")
-    known = papers.experiments(paper)
+    known = planned(paper)
     chosen = [experiment] if isinstance(experiment, str) else list(experiment or known)
     for name in chosen:
         if name not in known:
@@ -141,11 +160,10 @@ def plan(
             raise choose(f"experiment {name} of {paper}: device", device, known[name].devices)
     stored = {record.key: record.status for record in (store or Store()).records(paper)}
     jobs = []
-    for item in (known[name] for name in chosen):
-        keys = {name: config_key(config) for name, config in item.variants.get(profile, {}).items()}
-        for seed in range(seeds or item.seeds.get(profile, 0)):
-            for variant, key in keys.items():
-                job = Job(paper, item.name, item.version, variant, profile, key, seed, device)
+    for name in chosen:
+        for seed in range(seeds or known[name].seeds.get(profile, 0)):
+            for variant, key in known[name].variants.get(profile, {}).items():
+                job = Job(paper, name, known[name].version, variant, profile, key, seed, device)
                 jobs.append(replace(job, status=stored.get(job.key, "missing")))
     return sorted(jobs, key=lambda job: job.seed)  # stable: experiments and variants keep order
 
@@ -247,44 +265,65 @@ def sweep(
             was done until then is stored.
     """
     store = store or Store()
-    jobs = plan(paper, experiment, profile, seeds, store, device)
-    todo = [job for job in jobs if job.status in ("missing", "failed" if retry_failed else "")]
-    done = sum(job.status == "ok" for job in jobs)
-    failed_before = len(jobs) - len(todo) - done
-    summary = Summary(paper, len(jobs), done, failed_before, len(todo), dry_run=dry_run)
     if dry_run:
-        return replace(summary, seconds=_estimate(todo, store.records(paper)))
+        jobs = plan(paper, experiment, profile, seeds, store, device)
+        todo, summary = _to_do(paper, jobs, retry_failed)
+        seconds = _estimate(todo, store.records(paper))
+        return replace(summary, dry_run=True, seconds=seconds)
+    plan(paper, experiment, profile, seeds, store, device)  # refuse what is asked for, before
+    with store.only_sweep(paper, lambda: _say(f"{paper}: waiting for another sweep of it to end.")):
+        rejected = store.fold(paper)  # what an earlier sweep could not fold
+        jobs = plan(paper, experiment, profile, seeds, store, device)
+        todo, summary = _to_do(paper, jobs, retry_failed)
+        summary.rejected += rejected
+        if todo:
+            store.require_writable(paper)
+            _make(todo, summary, store, runner, progress)
+    return summary
+
+
+def _to_do(paper: str, jobs: list[Job], retry_failed: bool) -> tuple[list[Job], Summary]:
+    """Return the runs of a plan that are to be made, and the summary before they are."""
+    wanted = ("missing", "failed") if retry_failed else ("missing",)
+    todo = [job for job in jobs if job.status in wanted]
+    done = sum(job.status == "ok" for job in jobs)
+    return todo, Summary(paper, len(jobs), done, len(jobs) - len(todo) - done, len(todo))
+
+
+def _make(todo: list[Job], summary: Summary, store: Store, runner: Runner, progress: bool) -> None:
+    """Make runs and store each as soon as it is done; ``summary`` counts them."""
     clock = time.perf_counter()
-    summary.rejected += store.fold(paper)  # what an earlier sweep could not fold
-    if todo:
-        store.require_writable(paper)
     try:
         with closing(runner(todo)) as made, _bar(len(todo), runner, progress) as advance:
             for record in made:
                 store.add(record)
                 if record.error:
-                    place = f"{record.experiment}/{record.variant}, seed {record.seed}"
-                    summary.errors.append(f"{paper}/{place}: {record.error}")
-                summary.ran += record.status == "ok"
-                advance(f"{record.experiment}/{record.variant}", len(summary.errors))
+                    summary.errors.append(f"{record.paper}/{record.run}: {record.error}")
+                else:
+                    summary.ran += 1
+                advance(str(record.cell), len(summary.errors))
     except KeyboardInterrupt:
         summary.interrupted = True
     finally:
-        summary.rejected += store.fold(paper)
-    summary.seconds = time.perf_counter() - clock
-    return summary
+        told = store.fold(summary.paper)
+        summary.rejected += [sentence for sentence in told if sentence not in summary.rejected]
+        summary.seconds = time.perf_counter() - clock
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def _estimate(jobs: list[Job], records: list[Record]) -> float | None:
     """Return the seconds of these runs, from the median run of the same variant and settings."""
-    past: dict[tuple[str, str, str], list[float]] = {}
+    past: dict[tuple[Cell, str], list[float]] = {}
     for record in records:
         if record.status == "ok":
-            place = (record.experiment, record.variant, record.config_key)
-            past.setdefault(place, []).append(record.seconds)
-    known = {place: statistics.median(seconds) for place, seconds in past.items()}
-    costs = [known.get((job.experiment, job.variant, job.config_key)) for job in jobs]
-    return None if None in costs else float(sum(costs))
+            past.setdefault((record.cell, record.config_key), []).append(record.seconds)
+    typical = {settings: statistics.median(seconds) for settings, seconds in past.items()}
+    if any((job.cell, job.config_key) not in typical for job in jobs):
+        return None
+    return sum(typical[job.cell, job.config_key] for job in jobs)
 
 
 @contextmanager

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from .. import papers as rooms
-from ..base.errors import QmlbookError, UsageError, choose, shown
+from ..base.errors import QmlbookError, UsageError, choose, counted, shown
 from ..base.rng import stream
 from . import stats
+from .cells import Cell
 from .claims import Claim, load_claims
-from .store import Record, Store, config_key
+from .planned import Planned, planned
+from .store import Record, Store
 
 NOT_YET_RUN = "not yet run"
 INCOMPLETE = "incomplete"
@@ -36,6 +38,7 @@ OUTCOMES = (
 )
 PROFILE = "full"
 FOR_PEOPLE = ("note", "details")
+Experiments = Mapping[str, rooms.Experiment] | Mapping[str, Planned]
 
 
 @dataclass(frozen=True)
@@ -89,24 +92,24 @@ class Runs:
     """The records of one paper, sorted by what may decide a claim.
 
     Attributes:
-        usable: (experiment, variant) -> seed -> record.
-        failed: (experiment, variant) -> number of failed runs of the version of today.
+        usable: cell -> seed -> record.
+        failed: cell -> number of failed runs of the version of today.
         outdated: experiment -> number of records of other versions.
     """
 
-    usable: dict[tuple[str, str], dict[int, Record]] = field(default_factory=dict)
-    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    usable: dict[Cell, dict[int, Record]] = field(default_factory=dict)
+    failed: Counter[Cell] = field(default_factory=Counter)
     outdated: Counter[str] = field(default_factory=Counter)
 
-    def values(self, place: str, metric: str) -> np.ndarray:
-        """Return a metric of every usable run of ``experiment/variant``, by seed.
+    def values(self, cell: Cell | str, metric: str) -> np.ndarray:
+        """Return a metric of every usable run of a cell (or ``experiment/variant``), by seed.
 
         Returns:
             (n,) floats, or (n, k) where the metric is a list of k numbers; n is 0 while nothing
             has been run.
         """
-        found = self.usable.get(tuple(place.split("/", 1)), {})
-        return np.array([found[seed].metrics[metric] for seed in sorted(found)], dtype=float)
+        by_seed = self.usable.get(Cell.parse(cell) if isinstance(cell, str) else cell, {})
+        return np.array([by_seed[seed].metrics[metric] for seed in sorted(by_seed)], dtype=float)
 
     def describe(self) -> str:
         """Return in one sentence how many runs there are, when and where they ran, how long."""
@@ -115,13 +118,11 @@ class Runs:
             return "No full-profile runs are stored yet."
         days = sorted({record.started_at[:10] for record in records})
         when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        machines = sorted(
-            {f"{r.device}, {r.threads} thread{'s'[: r.threads > 1]}" for r in records}
-        )
-        torch = sorted({record.versions["torch"] for record in records})
+        machines = sorted({f"{r.device}, {counted(r.threads, 'thread')}" for r in records})
+        torch = sorted({record.versions.get("torch", "unknown") for record in records})
         minutes = sum(record.seconds for record in records) / 60
         return (
-            f"{len(records):,} stored runs of {when} ({'; '.join(machines)}; "
+            f"{counted(len(records), 'stored run')} of {when} ({'; '.join(machines)}; "
             f"torch {', '.join(torch)}), {minutes:.0f} minutes in all."
         )
 
@@ -132,28 +133,27 @@ def load_runs(paper: str, *, store: Store | None = None) -> Runs:
     Raises:
         UsageError: the paper is not known.
     """
-    return sort_runs(rooms.experiments(paper), (store or Store()).records(paper))
+    return sort_runs(planned(paper), (store or Store()).records(paper))
 
 
-def sort_runs(experiments: Mapping[str, rooms.Experiment], records: Iterable[Record]) -> Runs:
+def sort_runs(experiments: Mapping[str, Planned], records: Iterable[Record]) -> Runs:
     """Return which of a paper's records may decide its claims."""
     runs = Runs()
     keys = {
-        (name, variant): config_key(config)
+        Cell(name, variant): key
         for name, experiment in experiments.items()
-        for variant, config in experiment.variants.get(PROFILE, {}).items()
+        for variant, key in experiment.variants.get(PROFILE, {}).items()
     }
     for record in records:
-        place = (record.experiment, record.variant)
         experiment = experiments.get(record.experiment)
         if experiment is None or record.experiment_version != experiment.version:
             runs.outdated[record.experiment] += 1
-        elif keys.get(place) != record.config_key:
+        elif keys.get(record.cell) != record.config_key:
             continue  # the quick profile, or settings that were tried and given up
         elif record.status == "ok":
-            runs.usable.setdefault(place, {})[record.seed] = record
+            runs.usable.setdefault(record.cell, {})[record.seed] = record
         else:
-            runs.failed[place] += 1
+            runs.failed[record.cell] += 1
     return runs
 
 
@@ -179,44 +179,42 @@ def verdicts(
     names = rooms.validate(list(papers or []))
     if claims and len(papers or []) != 1:
         raise UsageError(f"claims {shown(str(claims))} are about one paper: name it, and no other.")
-    found, store = [], store or Store()
+    judged, store = [], store or Store()
     for paper in names:
-        experiments = rooms.experiments(paper)
+        experiments = planned(paper)
         runs = sort_runs(experiments, store.records(paper))
-        found += [judge(claim, experiments, runs) for claim in load_claims(paper, claims)]
-    return found
+        judged += [judge(claim, experiments, runs) for claim in load_claims(paper, claims)]
+    return judged
 
 
 def notes(papers: Sequence[str] | None = None, *, store: Store | None = None) -> list[str]:
     """Return one sentence for everything stored that `verdicts` leaves out unasked.
 
-    These are records of other versions of an experiment and lines that cannot be read.
+    These are records of other versions of an experiment, lines that cannot be read, and files that
+    were altered after they were stored.
     """
-    found, store = [], store or Store()
+    told, store = [], store or Store()
     for paper in rooms.validate(list(papers or [])):
-        found += store.problems(paper)
-        outdated = sort_runs(rooms.experiments(paper), store.records(paper)).outdated
-        for name, count in sorted(outdated.items()):
-            found.append(f"{paper}/{name}: {_outdated(count)}.")
-    return found
+        told += store.problems(paper)
+        outdated = sort_runs(planned(paper), store.records(paper)).outdated
+        for name, number in sorted(outdated.items()):
+            told.append(f"{paper}/{name}: {_outdated(number)}.")
+    return told
 
 
-def judge(claim: Claim, experiments: Mapping[str, rooms.Experiment], runs: Runs) -> Verdict:
+def judge(claim: Claim, experiments: Experiments, runs: Runs) -> Verdict:
     """Decide one claim from the usable runs of its paper; errors as `verdicts`."""
-    controls = claim.controls if isinstance(claim.controls, Mapping) else {}
-    places = {name: claim.place(name) for name in (*claim.variants, *claim.under)}
-    control_places = {name: claim.place(name) for names in controls.values() for name in names}
+    cells = _Cells.of(claim)
     if claim.experiment:
-        _check_places(claim, {*places.values(), *control_places.values()}, experiments)
-    outcome, ours, details = _outcome(claim, runs, places)
+        _check_cells(claim, cells.every, experiments)
+    outcome, ours, details = _outcome(claim, runs, cells)
     controls_outcome = claim.controls if isinstance(claim.controls, str) else stats.NOT_TESTED
-    if ours and controls:
-        controls_outcome, more = _controls(claim, runs, controls, control_places)
+    if ours and cells.controls:
+        controls_outcome, more = _controls(claim, runs, cells)
         details += more
-    everywhere = {*places.values(), *control_places.values()}
-    details += _left_out(everywhere, runs)
-    used = {place: runs.usable.get(place, {}) for place in everywhere}
-    cost = sum(r.seconds for found in used.values() for r in found.values() if r.seed < claim.seeds)
+    details += _left_out(cells.every, runs)
+    used = [record for cell in cells.every for record in runs.usable.get(cell, {}).values()]
+    cost = sum(record.seconds for record in used if record.seed < claim.seeds)
     return Verdict(
         paper=claim.paper,
         claim=claim.id,
@@ -230,47 +228,76 @@ def judge(claim: Claim, experiments: Mapping[str, rooms.Experiment], runs: Runs)
         outcome=outcome,
         controls=controls_outcome,
         cost_s=round(cost, 1),
-        command=_command(claim, {experiment for experiment, _ in everywhere}, experiments),
+        command=_command(claim, {cell.experiment for cell in cells.every}, experiments),
         note=claim.note,
         details=tuple(details),
     )
 
 
-def _outcome(
-    claim: Claim, runs: Runs, places: Mapping[str, tuple[str, str]]
-) -> tuple[str, dict[str, Any] | None, list[str]]:
+@dataclass(frozen=True)
+class _Cells:
+    """The cells that a claim is about, in the order in which they are paired."""
+
+    over: list[Cell]
+    under: list[Cell]
+    controls: dict[str, list[Cell]]
+    every: list[Cell]
+
+    @classmethod
+    def of(cls, claim: Claim) -> _Cells:
+        over, under = claim.cells(claim.variants), claim.cells(claim.under)
+        named = claim.controls if isinstance(claim.controls, Mapping) else {}
+        controls = {name: claim.cells(variants) for name, variants in named.items()}
+        every = {*over, *under, *(cell for cells in controls.values() for cell in cells)}
+        return cls(over, under, controls, sorted(every))
+
+
+Outcome = tuple[str, dict[str, Any] | None, list[str]]
+
+
+def _outcome(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
     """Return the outcome, our numbers and sentences about them."""
     unpublished = claim.kind == "value" and isinstance(claim.published, str)
     if claim.experiment is None:
         return (stats.NO_PUBLISHED_VALUE if unpublished else stats.NOT_ATTEMPTED), None, []
-    complete, any_run = _complete(runs, places.values(), claim.seeds)
-    if complete < claim.seeds:
-        count = f"{complete} of {claim.seeds} seeds"
-        if unpublished:
-            return stats.NO_PUBLISHED_VALUE, None, [f"{count} are recorded"]
-        if any_run:
-            return f"{INCOMPLETE} ({count})", None, []
-        return (stats.NOT_ATTEMPTED if claim.kind == "property" else NOT_YET_RUN), None, []
-    over = _values(claim, runs, [places[name] for name in claim.variants])
-    if claim.kind == "property":
-        outcome = stats.property_outcome(over)
-        used = [runs.usable[place] for place in places.values()]
-        checked = sum(
-            found[seed].metrics.get("checked", 1) for found in used for seed in range(claim.seeds)
+    complete, any_run = _complete(runs, [*cells.over, *cells.under], claim.seeds)
+    if complete == claim.seeds:
+        return (
+            _property(claim, runs, cells)
+            if claim.kind == "property"
+            else _number(claim, runs, cells)
         )
-        return outcome, {"holds": outcome == stats.REPRODUCED, "checked": int(checked)}, []
+    seeds = f"{complete} of {counted(claim.seeds, 'seed')}"
+    if unpublished:
+        return stats.NO_PUBLISHED_VALUE, None, [f"{seeds} are recorded"]
+    if any_run:
+        return f"{INCOMPLETE} ({seeds})", None, []
+    return (stats.NOT_ATTEMPTED if claim.kind == "property" else NOT_YET_RUN), None, []
+
+
+def _property(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
+    outcome = stats.property_outcome(_values(claim, runs, cells.over))
+    checked = 0.0
+    for cell in cells.over:
+        for seed in range(claim.seeds):
+            cases = runs.usable[cell][seed].metrics.get("checked", 1)
+            checked += cases if isinstance(cases, int | float) else len(cases)
+    return outcome, {"holds": outcome == stats.REPRODUCED, "checked": int(checked)}, []
+
+
+def _number(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
     details, extra = [], {}
-    if claim.under:
-        under = _values(claim, runs, [places[name] for name in claim.under])
+    over = _values(claim, runs, cells.over)
+    under = _values(claim, runs, cells.under) if cells.under else 0.0
     if claim.kind == "order":
         rng = stream(0, "sign-flip", claim.paper, claim.id)
         outcome, interval, p = stats.order_outcome(over, under, claim.margin, rng)
         extra = {"p": _short(p)}
     else:
-        values = over - under if claim.under else over
-        outcome, interval = stats.value_outcome(values, claim.published, claim.margin)
-    if "best" in claim.published and claim.kind == "value":
-        of = int(claim.published["of"])
+        outcome, interval = stats.value_outcome(over - under, claim.published, claim.margin)
+    published = claim.published if isinstance(claim.published, Mapping) else {}
+    if claim.kind == "value" and "best" in published:
+        of = int(published["of"])
         error = stats.best_band_error(interval.n, of)
         details.append(
             f"a best of {of} from exactly our distribution would fall outside in {error:.0%} of "
@@ -280,25 +307,18 @@ def _outcome(
     return outcome, {"statistic": claim.statistic, **numbers, "n": interval.n, **extra}, details
 
 
-def _controls(
-    claim: Claim,
-    runs: Runs,
-    controls: Mapping[str, Sequence[str]],
-    places: Mapping[str, tuple[str, str]],
-) -> tuple[str, list[str]]:
+def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
     """Return the outcome of the controls and their intervals in words."""
     missing = []
-    for name, variants in controls.items():
-        complete, _ = _complete(runs, [places[variant] for variant in variants], claim.seeds)
+    for name, control in cells.controls.items():
+        complete, _ = _complete(runs, control, claim.seeds)
         if complete < claim.seeds:
-            missing.append(f"control {name}: {complete} of {claim.seeds} seeds are recorded")
+            seeds = f"{complete} of {counted(claim.seeds, 'seed')}"
+            missing.append(f"control {name}: {seeds} are recorded")
     if missing:
         return stats.NOT_TESTED, missing
-    values = {
-        name: _values(claim, runs, [places[variant] for variant in variants])
-        for name, variants in controls.items()
-    }
-    circuit = _values(claim, runs, [claim.place(name) for name in claim.variants])
+    values = {name: _values(claim, runs, control) for name, control in cells.controls.items()}
+    circuit = _values(claim, runs, cells.over)
     if isinstance(claim.published, Mapping) and "best" in claim.published:
         best, m = claim.published["best"], int(claim.published["of"])
         outcome, bands = stats.best_controls_outcome(best, circuit, values, m)
@@ -313,63 +333,60 @@ def _controls(
     ]
 
 
-def _complete(runs: Runs, places: Iterable[tuple[str, str]], seeds: int) -> tuple[int, bool]:
-    """Return how many planned seeds every place has, and whether any place has any of them."""
-    found = [{seed for seed in runs.usable.get(place, {}) if seed < seeds} for place in places]
-    return len(set.intersection(*found)), any(found)
+def _complete(runs: Runs, cells: Iterable[Cell], seeds: int) -> tuple[int, bool]:
+    """Return how many planned seeds every cell has, and whether any cell has any of them."""
+    planned = [{seed for seed in runs.usable.get(cell, {}) if seed < seeds} for cell in cells]
+    return len(set.intersection(*planned)), any(planned)
 
 
-def _values(claim: Claim, runs: Runs, places: Sequence[tuple[str, str]]) -> np.ndarray:
+def _values(claim: Claim, runs: Runs, cells: Sequence[Cell]) -> np.ndarray:
     """Return the claim's metric as an array of shape (variants, seeds)."""
-    values = np.empty((len(places), claim.seeds))
-    for row, place in enumerate(places):
+    values = np.empty((len(cells), claim.seeds))
+    for row, cell in enumerate(cells):
         for seed in range(claim.seeds):
-            metrics = runs.usable[place][seed].metrics
-            value = metrics.get(claim.metric)
+            record = runs.usable[cell][seed]
+            value = record.metrics.get(str(claim.metric))
             if not isinstance(value, int | float):
-                numbers = [name for name, item in metrics.items() if not isinstance(item, list)]
+                metrics = record.metrics.items()
+                numbers = [name for name, item in metrics if not isinstance(item, list)]
                 raise QmlbookError(
-                    f"claim {claim.id} of {claim.paper}: {'/'.join(place)}, seed {seed}, has no "
-                    f"number {claim.metric!r}; it has: {', '.join(numbers)}."
+                    f"claim {claim.id} of {claim.paper}: {record.run}, has no number "
+                    f"{claim.metric!r}; it has: {', '.join(numbers)}."
                 )
             values[row, seed] = value
     return values
 
 
-def _check_places(
-    claim: Claim,
-    places: Iterable[tuple[str, str]],
-    experiments: Mapping[str, rooms.Experiment],
-) -> None:
-    """Refuse a variant that an experiment does not have; an experiment may still be to come."""
-    for name, variant in sorted(places):
-        if name not in experiments:
-            continue
-        known = experiments[name].variants.get(PROFILE, {})
-        if variant not in known:
-            raise choose(f"claim {claim.id} of {claim.paper}: variant of {name}", variant, known)
+def _check_cells(claim: Claim, cells: Iterable[Cell], experiments: Experiments) -> None:
+    """Refuse a cell that a paper with experiments does not have; a paper may still have none."""
+    where = f"claim {claim.id} of {claim.paper}"
+    for cell in cells if experiments else ():
+        if cell.experiment not in experiments:
+            raise choose(f"{where}: experiment", cell.experiment, experiments)
+        variants = experiments[cell.experiment].variants.get(PROFILE, {})
+        if cell.variant not in variants:
+            raise choose(f"{where}: variant of {cell.experiment}", cell.variant, variants)
 
 
-def _left_out(places: Iterable[tuple[str, str]], runs: Runs) -> list[str]:
-    places = sorted(places)
+def _left_out(cells: Sequence[Cell], runs: Runs) -> list[str]:
     left_out = [
-        f"{'/'.join(place)}: {runs.failed[place]} failed runs are left out"
-        for place in places
-        if runs.failed[place]
+        f"{cell}: {_are(runs.failed[cell], 'failed run')}" for cell in cells if runs.failed[cell]
     ]
-    for name in dict.fromkeys(name for name, _ in places):
+    for name in dict.fromkeys(cell.experiment for cell in cells):
         if runs.outdated[name]:
             left_out.append(f"{name}: {_outdated(runs.outdated[name])}")
     return left_out
 
 
-def _outdated(count: int) -> str:
-    return f"{count} records of other versions of the experiment are left out"
+def _are(number: int, thing: str, of: str = "") -> str:
+    return f"{counted(number, thing)}{of} {'is' if number == 1 else 'are'} left out"
 
 
-def _command(
-    claim: Claim, used: set[str], experiments: Mapping[str, rooms.Experiment]
-) -> str | None:
+def _outdated(number: int) -> str:
+    return _are(number, "record", of=" of other versions of the experiment")
+
+
+def _command(claim: Claim, used: set[str], experiments: Experiments) -> str | None:
     """Return what makes the runs of a claim that may ask for more seeds than are planned."""
     if claim.experiment is None:
         return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
 from .. import papers
-from ..base.errors import UsageError
+from ..base.errors import UsageError, counted
 from ..base.rng import stream
+from .cells import Cell
 from .store import Record, Store, config_key
 from .sweep import Job, Runner, in_turn
 
@@ -37,11 +39,14 @@ class Verification:
 
     def __str__(self) -> str:
         tried = len(self.agree) + len(self.differ)
-        head = f"{self.paper}: {len(self.agree)} of {tried} runs made again agree with the record"
-        if kinds := len(self.unavailable):
-            head += (
-                f"; {kinds} kinds of run could not be made here, the first: {self.unavailable[0]}"
-            )
+        agree = "agrees" if tried == 1 else "agree"
+        head = (
+            f"{self.paper}: {len(self.agree)} of {counted(tried, 'run')} made again {agree} with "
+            "the record"
+        )
+        if self.unavailable:
+            kinds = f"{counted(len(self.unavailable), 'kind')} of run"
+            head += f"; {kinds} could not be made here, the first: {self.unavailable[0]}"
         return "\n  ".join([head, *self.differ])
 
 
@@ -71,8 +76,8 @@ def verify(
     """
     if sample < 1:
         raise UsageError(f"sample is {sample} and must be 1 or more.")
-    found = _candidates(paper, store or Store())
-    stored = {job: record for job, record in found if profile in (None, job.profile)}
+    again = dict(_candidates(paper, store or Store()))
+    stored = {job: record for job, record in again.items() if profile in (None, job.profile)}
     if not stored:
         raise UsageError(f"paper {paper} has no stored runs of today's versions to verify.")
     if cheapest:
@@ -82,19 +87,19 @@ def verify(
         order = (jobs[i] for i in stream(seed, "verify").permutation(len(jobs)))
     result, missing = Verification(paper), set()
     # Not everything stored can be made here: go on until enough could be.
-    usable = (job for job in order if (job.experiment, job.variant, job.profile) not in missing)
+    usable = (job for job in order if (job.cell, job.profile) not in missing)
     while chunk := list(islice(usable, sample - len(result.agree) - len(result.differ))):
         by_key = {job.key: job for job in chunk}
         for record in runner(chunk):
             job = by_key[record.key]
-            place = f"{job.experiment}/{job.variant} ({job.profile}), seed {job.seed}"
+            what = f"{job.cell} ({job.profile}), seed {job.seed}"
             if record.status == "failed":
-                missing.add((job.experiment, job.variant, job.profile))
-                result.unavailable.append(f"{place}: {record.error}")
+                missing.add((job.cell, job.profile))
+                result.unavailable.append(f"{what}: {record.error}")
             elif problem := _difference(stored[job], record):
-                result.differ.append(f"{place}: {problem}")
+                result.differ.append(f"{what}: {problem}")
             else:
-                result.agree.append(place)
+                result.agree.append(what)
     return result
 
 
@@ -102,14 +107,14 @@ def _candidates(paper: str, store: Store) -> Iterator[tuple[Job, Record]]:
     """Yield a job for every stored run that today's experiments could make again."""
     papers.validate([paper])
     experiments = papers.experiments(paper)
-    variants = {
-        (name, variant, config_key(config)): profile
+    profiles = {
+        (Cell(name, variant), config_key(config)): profile
         for name, experiment in experiments.items()
         for profile in reversed(papers.PROFILES)
         for variant, config in experiment.variants.get(profile, {}).items()
     }
     for record in store.records(paper):
-        profile = variants.get((record.experiment, record.variant, record.config_key))
+        profile = profiles.get((record.cell, record.config_key))
         if profile is None or record.status != "ok" or record.device != "cpu":
             continue
         if record.experiment_version == experiments[record.experiment].version:
@@ -119,12 +124,11 @@ def _candidates(paper: str, store: Store) -> Iterator[tuple[Job, Record]]:
 
 def _one_of_each(jobs: Iterable[Job]) -> Iterator[Job]:
     """Yield the first job of every variant, then the second ones, and so on."""
-    rounds: dict[tuple[str, str], int] = {}
+    rounds: Counter[Cell] = Counter()
     numbered = []
     for job in jobs:
-        place = (job.experiment, job.variant)
-        rounds[place] = rounds.get(place, 0) + 1
-        numbered.append((rounds[place], job))
+        rounds[job.cell] += 1
+        numbered.append((rounds[job.cell], job))
     return (job for _, job in sorted(numbered, key=lambda pair: pair[0]))
 
 

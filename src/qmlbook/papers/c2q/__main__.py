@@ -16,7 +16,9 @@ from ... import data
 from ...base.command import exit_status
 from ...base.errors import require_least
 from ...base.rng import stream
-from . import models, training, weights
+from ..shared import weights
+from . import models, training
+from .config import WIDTHS, Recipe
 
 
 def main(words: Sequence[str]) -> int:
@@ -24,7 +26,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m qmlbook.papers.c2q", description="Train source networks and store them."
     )
-    widths = tuple(models.WIDTHS.values())
+    widths = tuple(WIDTHS.values())
     parser.add_argument(
         "--width", type=int, choices=widths, default=widths[0], help="of the last layer"
     )
@@ -43,10 +45,11 @@ def make_all(arguments: argparse.Namespace) -> None:
 
 def make(width: int, seed: int, again: bool) -> None:
     """Train and store one network, and say how good it is."""
-    recipe, word = training.Recipe(width), "stored"
-    if again or weights.load(width, seed) is None:
+    recipe, word = Recipe(width), "stored"
+    folder, name = weights.stored("c2q"), training.source_name(width)
+    if again or weights.load(folder, name, seed) is None:
         network = models.Source(stream(seed, "source", width, "init"), width, recipe.averaging)
-        weights.save(training.train_source(network, recipe, seed), width, seed)
+        weights.save(training.train_source(network, recipe, seed), folder, name, seed)
         word = "trained"
     (held,) = data.status(["fashion_mnist"])
     images = None if held.whole else held.test  # a stored network asks for no download

@@ -5,25 +5,35 @@ lines 10-14 (encodings), QOSF/QCNN_circuit.py lines 8-59 (layout). Every block a
 and b and takes its angles p in gate order; ``_R`` blocks of unitary.py are the same gates.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pennylane as qml
+from pennylane.measurements import ProbabilityMP
+from pennylane.operation import Operation
+from torch import Tensor
 
 from ...base.errors import choose
 
 WIRES = 8
 MEASURED = 4
 
+Angles = Sequence[Any]  # numbers, or batches of them
+Wire = int | str
+Block = Callable[[Angles, Wire, Wire], None]
 
-def _con_z(p, a, b):
+
+def _con_z(p: Angles, a: Wire, b: Wire) -> None:
     qml.CZ(wires=(a, b))
 
 
-def _ttn(p, a, b):
+def _ttn(p: Angles, a: Wire, b: Wire) -> None:
     qml.RY(p[0], wires=a)
     qml.RY(p[1], wires=b)
     qml.CNOT(wires=(a, b))
 
 
-def _u9(p, a, b):
+def _u9(p: Angles, a: Wire, b: Wire) -> None:
     qml.Hadamard(wires=a)
     qml.Hadamard(wires=b)
     qml.CZ(wires=(a, b))
@@ -31,7 +41,7 @@ def _u9(p, a, b):
     qml.RX(p[1], wires=b)
 
 
-def _u15(p, a, b):
+def _u15(p: Angles, a: Wire, b: Wire) -> None:
     qml.RY(p[0], wires=a)
     qml.RY(p[1], wires=b)
     qml.CNOT(wires=(b, a))
@@ -40,7 +50,7 @@ def _u15(p, a, b):
     qml.CNOT(wires=(a, b))
 
 
-def _u13(p, a, b, controlled=qml.CRZ):
+def _u13(p: Angles, a: Wire, b: Wire, controlled: type[Operation] = qml.CRZ) -> None:
     qml.RY(p[0], wires=a)
     qml.RY(p[1], wires=b)
     controlled(p[2], wires=(b, a))
@@ -49,11 +59,11 @@ def _u13(p, a, b, controlled=qml.CRZ):
     controlled(p[5], wires=(a, b))
 
 
-def _u14(p, a, b):
+def _u14(p: Angles, a: Wire, b: Wire) -> None:
     _u13(p, a, b, qml.CRX)
 
 
-def _so4(p, a, b):
+def _so4(p: Angles, a: Wire, b: Wire) -> None:
     for i in (0, 2):
         qml.RY(p[i], wires=a)
         qml.RY(p[i + 1], wires=b)
@@ -62,7 +72,7 @@ def _so4(p, a, b):
     qml.RY(p[5], wires=b)
 
 
-def _u5(p, a, b, controlled=qml.CRZ):
+def _u5(p: Angles, a: Wire, b: Wire, controlled: type[Operation] = qml.CRZ) -> None:
     qml.RX(p[0], wires=a)
     qml.RX(p[1], wires=b)
     qml.RZ(p[2], wires=a)
@@ -75,11 +85,11 @@ def _u5(p, a, b, controlled=qml.CRZ):
     qml.RZ(p[9], wires=b)
 
 
-def _u6(p, a, b):
+def _u6(p: Angles, a: Wire, b: Wire) -> None:
     _u5(p, a, b, qml.CRX)
 
 
-def _su4(p, a, b):
+def _su4(p: Angles, a: Wire, b: Wire) -> None:
     qml.U3(*p[0:3], wires=a)
     qml.U3(*p[3:6], wires=b)
     qml.CNOT(wires=(a, b))
@@ -92,27 +102,27 @@ def _su4(p, a, b):
     qml.U3(*p[12:15], wires=b)
 
 
-def _controlled_u3(p, a, b):
+def _controlled_u3(p: Angles, a: Wire, b: Wire) -> None:
     """Apply to b one unitary if a is 1 and another if a is 0; a is left flipped."""
     qml.ctrl(qml.U3(*p[0:3], wires=b), control=a)
     qml.PauliX(wires=a)
     qml.ctrl(qml.U3(*p[3:6], wires=b), control=a)
 
 
-def _ansatz_10(p, a, b):
+def _ansatz_10(p: Angles, a: Wire, b: Wire) -> None:
     qml.U3(*p[0:3], wires=a)
     _controlled_u3(p[3:9], a, b)
     qml.PauliX(wires=a)
 
 
-def _zx(p, a, b):
+def _zx(p: Angles, a: Wire, b: Wire) -> None:
     qml.CRZ(p[0], wires=(a, b))
     qml.PauliX(wires=a)
     qml.CRX(p[1], wires=(a, b))
 
 
 # Index in the paper: (name in the code, number of angles, block).
-CONVOLUTIONS = {
+CONVOLUTIONS: dict[int, tuple[str, int, Block]] = {
     1: ("Con_Z", 0, _con_z),
     2: ("U_TTN", 2, _ttn),
     3: ("U_9", 2, _u9),
@@ -127,7 +137,7 @@ CONVOLUTIONS = {
 }
 
 # Pooling blocks act on (discarded, kept). With ``none`` the wire is just not used again.
-POOLINGS = {
+POOLINGS: dict[str, tuple[int, Block | None]] = {
     "zx": (2, _zx),
     "general": (6, _controlled_u3),
     "none": (0, None),
@@ -147,7 +157,7 @@ LAYERS = (
 ENCODINGS = ("amplitude", "angle")
 
 
-def block_sizes(ansatz_index, pooling):
+def block_sizes(ansatz_index: int, pooling: str) -> tuple[int, int]:
     """Return the numbers of angles of a convolution and of a pooling block.
 
     Raises:
@@ -160,12 +170,12 @@ def block_sizes(ansatz_index, pooling):
     return CONVOLUTIONS[ansatz_index][1], POOLINGS[pooling][0]
 
 
-def count_params(ansatz_index, pooling):
+def count_params(ansatz_index: int, pooling: str) -> int:
     """Return the number of trainable angles: one block of each sort per layer."""
     return len(LAYERS) * sum(block_sizes(ansatz_index, pooling))
 
 
-def encode(features, encoding):
+def encode(features: Tensor, encoding: str) -> None:
     """Load features: (..., 256) amplitudes, normalised here, or (..., 8) angles of RY rotations.
 
     Raises:
@@ -180,7 +190,7 @@ def encode(features, encoding):
         qml.RY(features[..., wire], wires=wire)
 
 
-def network(params, ansatz_index, pooling):
+def network(params: Tensor, ansatz_index: int, pooling: str) -> None:
     """Apply the three layers of convolution and pooling; arguments as in `qcnn`."""
     n_conv, n_pool = block_sizes(ansatz_index, pooling)
     wanted = count_params(ansatz_index, pooling)
@@ -195,12 +205,19 @@ def network(params, ansatz_index, pooling):
     for layer, (conv_pairs, pool_pairs) in enumerate(LAYERS):
         for pair in conv_pairs:
             convolution(p[layer * n_conv : (layer + 1) * n_conv], *pair)
-        for pair in pool_pairs if pool else ():
-            start = pool_start + layer * n_pool
-            pool(p[start : start + n_pool], *pair)
+        start = pool_start + layer * n_pool
+        for pair in pool_pairs:
+            if pool:
+                pool(p[start : start + n_pool], *pair)
 
 
-def qcnn(features, params, ansatz_index=10, pooling="general", encoding="amplitude"):
+def qcnn(
+    features: Tensor,
+    params: Tensor,
+    ansatz_index: int = 10,
+    pooling: str = "general",
+    encoding: str = "amplitude",
+) -> ProbabilityMP:
     """Classify features by the quantum convolutional network.
 
     Args:
@@ -224,47 +241,37 @@ def qcnn(features, params, ansatz_index=10, pooling="general", encoding="amplitu
     return qml.probs(wires=MEASURED)
 
 
-def qcnn_qnode(device="default.qubit"):
-    """Return `qcnn` as a QNode that torch differentiates; ``device`` is a name or a device."""
-    return qml.QNode(qcnn, qml.device(device, wires=WIRES) if isinstance(device, str) else device)
-
-
-class Block(qml.operation.Operation):
+class Box(Operation):
     """A named two-wire box that stands for a block in a drawing."""
 
     num_wires = 2
     num_params = 0
 
-    def __init__(self, name, wires):
+    def __init__(self, name: str, wires: Sequence[int]) -> None:
         """Remember the name that is drawn."""
         super().__init__(wires=wires)
         self.hyperparameters["name"] = name
 
-    def label(self, decimals=None, base_label=None, cache=None):
+    def label(self, decimals: Any = None, base_label: Any = None, cache: Any = None) -> str:
         """Return the name."""
         return self.hyperparameters["name"]
 
 
-def layout():
+def layout() -> ProbabilityMP:
     """Place the blocks of `network` as boxes, for drawing: U convolves, V pools, by layer."""
     for layer, (conv_pairs, pool_pairs) in enumerate(LAYERS, start=1):
         for pair in conv_pairs:
-            Block(f"U{layer}", wires=pair)
+            Box(f"U{layer}", wires=pair)
         for pair in pool_pairs:
-            Block(f"V{layer}", wires=pair)
+            Box(f"V{layer}", wires=pair)
     return qml.probs(wires=MEASURED)
 
 
-def layout_qnode():
-    """Return `layout` as a QNode; it can be drawn, not executed."""
-    return qml.QNode(layout, qml.device("default.qubit", wires=WIRES))
-
-
-def sketch(block):
+def sketch(block: int | str) -> Callable[[Angles], None]:
     """Return one block as a quantum function of its angles on wires a and b, for drawing.
 
     Args:
         block: number of a convolution, or name of a pooling (a is discarded, b kept).
     """
-    apply = (CONVOLUTIONS[block] if block in CONVOLUTIONS else POOLINGS[block])[-1]
-    return lambda params: apply(params, "a", "b")
+    apply = CONVOLUTIONS[block][2] if isinstance(block, int) else POOLINGS[block][1]
+    return lambda params: apply(params, "a", "b") if apply else None

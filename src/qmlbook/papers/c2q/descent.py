@@ -15,7 +15,8 @@ class Nesterov:
 
     def __init__(self, stepsize: float = 0.01, momentum: float = 0.9) -> None:
         """Start at rest."""
-        self.stepsize, self.momentum, self.velocity = stepsize, momentum, 0.0
+        self.stepsize, self.momentum = stepsize, momentum
+        self.velocity = torch.zeros(())
 
     def point(self, params: Tensor) -> Tensor:
         """Return where the next gradient is taken."""
@@ -38,7 +39,7 @@ class Adam:
     ) -> None:
         """Start without memory."""
         self.stepsize, self.betas, self.eps = stepsize, betas, eps
-        self.mean, self.square, self.steps = 0.0, 0.0, 0
+        self.mean, self.square, self.steps = torch.zeros(()), torch.zeros(()), 0
 
     def point(self, params: Tensor) -> Tensor:
         """Return where the next gradient is taken: here."""
@@ -54,10 +55,15 @@ class Adam:
         return params - size * self.mean / (self.square.sqrt() + self.eps)
 
 
-def value_and_gradient(cost: Callable[[Tensor], Tensor], params: Tensor) -> tuple[Tensor, Tensor]:
-    """Return cost (...,) and gradient (..., P) at ``params`` (..., P); rows are independent."""
+def value_and_gradient(
+    cost: Callable[..., Tensor], params: Tensor, *step: int
+) -> tuple[Tensor, Tensor]:
+    """Return cost (...,) and gradient (..., P) at ``params`` (..., P); leading axes are repeats.
+
+    The cost is a function of the parameters, and of a step if one is given.
+    """
     params = params.detach().requires_grad_()
-    value = cost(params)
+    value = cost(params, *step)
     if not params.numel():  # index 1 without pooling has nothing to train
         return value, params.detach()
     (gradient,) = torch.autograd.grad(value.sum(), params)
@@ -73,14 +79,14 @@ def minimise(
         rule: a fresh optimiser.
         cost: ``cost(params, step)`` -> (...,), step 0 first; the step chooses the batch.
         params: start values; leading axes are independent repeats.
-        steps: number of steps, at least 1.
+        steps: number of steps; with none the parameters stay as they are.
 
     Returns:
         Last parameters (..., P), and (steps, ...) costs where each gradient was taken.
     """
     costs = []
     for step in range(steps):
-        value, gradient = value_and_gradient(lambda p, s=step: cost(p, s), rule.point(params))
+        value, gradient = value_and_gradient(cost, rule.point(params), step)
         params = rule.step(params.detach(), gradient)
         costs.append(value)
-    return params, torch.stack(costs)
+    return params, torch.stack(costs) if costs else params.new_empty(0)

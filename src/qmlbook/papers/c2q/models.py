@@ -8,7 +8,6 @@ zero as Keras has them. Features are real tensors (B, F), images (B, 28, 28) in 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
 
 import numpy as np
 import pennylane as qml
@@ -17,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base.errors import UsageError, choose
-from ...statevector import compile_qnode, observable_matrix
+from ...statevector import observable_matrix
+from ..shared.initial import assign
+from ..shared.qnodes import compiled, ours
 from .circuits import WIRES, qcnn
-
-CLASSICAL = ("1d", "2d", "dense")
-WIDTHS = {"amplitude": 2**WIRES, "angle": WIRES}  # features that an encoding takes
 
 
 class Source(nn.Module):
@@ -73,10 +71,9 @@ def glorot_uniform(network: nn.Module, rng: np.random.Generator) -> None:
         if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             field = layer.weight[0, 0].numel() if layer.weight.ndim > 2 else 1
             bound = (6 / (field * sum(layer.weight.shape[:2]))) ** 0.5
-            drawn = rng.uniform(-bound, bound, tuple(layer.weight.shape))
-            with torch.no_grad():
-                layer.weight.copy_(torch.from_numpy(drawn))
-                layer.bias.zero_()
+            weight, bias = layer.parameters()
+            assign(weight, rng.uniform(-bound, bound, tuple(weight.shape)))
+            nn.init.zeros_(bias)
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -84,14 +81,11 @@ def pixels(images: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(images, 16).flatten(1)
 
 
-@cache
-def head_qnode(ansatz: int, pooling: str, encoding: str) -> qml.QNode:
+def head_qnode(ansatz: int, pooling: str, encoding: str = "amplitude") -> qml.QNode:
     """Return the quantum network of one head as a QNode ``(features, params) -> (P0, P1)``."""
-    device = qml.device("qmlbook.statevector", wires=WIRES, dtype="complex128")
-    return qml.QNode(partial(qcnn, ansatz_index=ansatz, pooling=pooling, encoding=encoding), device)
+    return ours(qcnn, WIRES, ansatz_index=ansatz, pooling=pooling, encoding=encoding)
 
 
-@cache
 def quantum(ansatz: int, pooling: str, encoding: str = "amplitude") -> Callable[..., Tensor]:
     """Return the quantum head in its compiled form, for training.
 
@@ -99,13 +93,13 @@ def quantum(ansatz: int, pooling: str, encoding: str = "amplitude") -> Callable[
         A function of features (B, 256 or 8) and angles (P,), both float64, that returns the
         probabilities (B, 2) of labels 0 and 1.
     """
-    return compile_qnode(head_qnode(ansatz, pooling, encoding))
+    return compiled(qcnn, WIRES, ansatz_index=ansatz, pooling=pooling, encoding=encoding)
 
 
 def form(params: Tensor, ansatz: int, pooling: str) -> Tensor:
     """Return the symmetric matrices A (2, 256, 256) with P(label) = x'A[label]x / x'x."""
     anything = torch.ones(2**WIRES, dtype=torch.float64)
-    return observable_matrix(head_qnode(ansatz, pooling, "amplitude"), anything, params)
+    return observable_matrix(head_qnode(ansatz, pooling), anything, params)
 
 
 def classical(kind: str, rng: np.random.Generator) -> nn.Sequential:

@@ -7,73 +7,61 @@ quantum heads), QOSF/Training.py 49-75 (batches of the quantum heads), CCtransfe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ... import data
 from ...base.rng import stream
-from . import losses, models, weights
+from ..shared import weights
+from ..shared.splits import Split, TrainTest, load_split
+from ..shared.training import descend, endless, keep_best, shuffled
+from . import losses, models
 from .circuits import count_params
+from .config import Config, Recipe
 from .descent import Adam, Nesterov, minimise
 
-if TYPE_CHECKING:
-    from .experiment import Config
 
-RULES = {"adam": Adam, "nesterov": Nesterov}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a source network is made; the defaults are the released ones."""
-
-    width: int = 256  # 256 features for amplitudes, 8 for angles
-    epochs: int = 5  # 0: the initial weights
-    n_train: int | None = None  # Fashion-MNIST images; None: all 60,000
-    averaging: float = 0.01  # of a batch in the running statistics [Keras: momentum 0.99]
-    dtype: str = "float32"  # of the training; weights are then kept in half precision
-    batch_size: int = 32  # [Keras' default]
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Two digits: float64 features (N, F) or images (N, 28, 28), labels (N,) 1 for the smaller."""
-
-    values: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.labels)
-
-
-class Split(NamedTuple):
-    """What a head learns from and what it is judged by."""
-
-    train: Digits
-    test: Digits
-
-
-def digits(pair: tuple[int, int], split: str, n: int | None = None) -> Digits:
-    """Return images of two MNIST digits, in the order of the files.
+def load_digits(pair: tuple[int, int], split: str, n: int | None = None) -> Split:
+    """Return images (N, 28, 28) float64 of two MNIST digits; label 1 is the smaller one.
 
     Raises:
         QmlbookError: if they are neither here nor can be fetched.
     """
-    found = data.load("mnist", classes=pair, split=split, n=n)
-    images = torch.from_numpy(found.images).double() / 255
-    return Digits(images, torch.from_numpy(found.labels == min(pair)).long())
+    larger, smaller = max(pair), min(pair)
+    return load_split(
+        "mnist", (larger, smaller), split, n, lambda images: torch.from_numpy(images).double() / 255
+    )
 
 
 @lru_cache(maxsize=2)
-def _clothes(split: str, n: int | None) -> tuple[Tensor, Tensor]:
-    found = data.load("fashion_mnist", split=split, n=n)
-    return torch.from_numpy(found.images) / 255, torch.from_numpy(found.labels)
+def _clothes(split: str, n: int | None) -> Split:
+    classes = tuple(range(10))
+    return load_split(
+        "fashion_mnist", classes, split, n, lambda images: torch.from_numpy(images) / 255
+    )
+
+
+def source_name(width: int) -> str:
+    """Return the name of a stored source network, without its seed."""
+    return f"source-{width}"
+
+
+def rounded(network: nn.Module, dtype: str = "float32") -> dict[str, Tensor]:
+    """Return a copy of the weights as they are stored: half precision of single precision ones.
+
+    Training a network takes a minute and a half and ends elsewhere on another processor, because
+    single precision rounds differently; with the weights stored, every run of a head can be made
+    again. Networks trained in double precision are not stored and stay as they are.
+    """
+    return {
+        name: value.half() if dtype == "float32" and value.is_floating_point() else value.clone()
+        for name, value in network.state_dict().items()
+    }
 
 
 @lru_cache(maxsize=4)
@@ -87,8 +75,10 @@ def source(recipe: Recipe, seed: int) -> models.Source:
         stream(seed, "source", recipe.width, "init"), recipe.width, recipe.averaging
     )
     if recipe.epochs:
-        stored = weights.load(recipe.width, seed) if recipe == Recipe(recipe.width) else None
-        network.load_state_dict(stored or train_source(network, recipe, seed))
+        state = None
+        if recipe == Recipe(recipe.width):
+            state = weights.load(weights.stored("c2q"), source_name(recipe.width), seed)
+        network.load_state_dict(state or train_source(network, recipe, seed))
     return network.to(getattr(torch, recipe.dtype)).eval().requires_grad_(False)
 
 
@@ -96,142 +86,141 @@ def train_source(network: models.Source, recipe: Recipe, seed: int) -> dict[str,
     """Train a source network in place, by Adam with Keras' defaults.
 
     Returns:
-        Its weights after the epoch of best training accuracy, as `weights.save` stores them.
+        Its weights after the epoch of best training accuracy, as they are stored (`rounded`).
     """
-    images, labels = _clothes("train", recipe.n_train)
-    dtype = getattr(torch, recipe.dtype)
-    network.to(dtype).to(memory_format=torch.channels_last).train()  # a fifth faster
+    keep_best(network, _source_epochs(network, recipe, seed))
+    return rounded(network, recipe.dtype)
+
+
+def _source_epochs(network: models.Source, recipe: Recipe, seed: int) -> Iterator[int]:
+    """Train epoch by epoch; yield how many images were named wrongly on the way."""
+    clothes, dtype = _clothes("train", recipe.n_train), getattr(torch, recipe.dtype)
+    network.to(dtype).train()
+    # torch's stubs do not know the argument. Training is a fifth faster this way.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), eps=1e-7, fused=True)
-    order, best, kept = stream(seed, "source", recipe.width, "batches"), -1, {}
+    rng = stream(seed, "source", recipe.width, "batches")
     for _ in range(recipe.epochs):
-        correct = 0
-        for batch in torch.from_numpy(order.permutation(len(labels))).split(recipe.batch_size):
-            logits = network(images[batch].to(dtype))
-            optimiser.zero_grad()
-            F.cross_entropy(logits, labels[batch]).backward()
-            optimiser.step()
-            correct += int((logits.argmax(1) == labels[batch]).sum())
-        if correct > best:
-            best, kept = correct, weights.rounded(network, recipe.dtype)
-    return kept
+        wrong = 0
+        for index in shuffled(rng, len(clothes), recipe.batch_size):
+            batch = clothes[index]
+            logits = network(batch.inputs.to(dtype))
+            descend(optimiser, F.cross_entropy(logits, batch.labels))
+            wrong += int((logits.argmax(1) != batch.labels).sum())
+        yield wrong
 
 
 def source_accuracy(network: models.Source, n: int | None = None) -> float:
     """Return the accuracy in % on Fashion-MNIST's test images."""
-    images, labels = _clothes("test", n)
-    dtype = network.extract[1].weight.dtype
-    parts = [network(part.to(dtype)).argmax(1) for part in images.split(500)]
-    return 100 * (torch.cat(parts) == labels).double().mean().item()
+    clothes, dtype = _clothes("test", n), next(network.parameters()).dtype
+    parts = [network(part.to(dtype)).argmax(1) for part in clothes.inputs.split(500)]
+    return 100 * (torch.cat(parts) == clothes.labels).double().mean().item()
 
 
 @lru_cache(maxsize=8)
 def _features(
-    kind: str, recipe: Recipe, seed: int, pair: tuple[int, int], split: str, n: int | None
-) -> Digits:
-    found = digits(pair, split, n)
-    if kind == "pixels":
-        return Digits(models.pixels(found.values), found.labels)
+    made_by: str, recipe: Recipe, seed: int, pair: tuple[int, int], split: str, n: int | None
+) -> Split:
+    digits = load_digits(pair, split, n)
+    if made_by == "pixels":
+        return replace(digits, inputs=models.pixels(digits.inputs))
     network, dtype = source(recipe, seed), getattr(torch, recipe.dtype)
-    parts = [network.extract(part.to(dtype)) for part in found.values.split(500)]
-    return Digits(torch.cat(parts).double(), found.labels)
+    parts = [network.extract(part.to(dtype)) for part in digits.inputs.split(500)]
+    return replace(digits, inputs=torch.cat(parts).double())
 
 
-def features(config: Config, seed: int) -> Split:
-    """Return the features of a run, of its training and its test digits.
+def load_features(config: Config, seed: int) -> TrainTest:
+    """Return the features of a run, (N, 256) or (N, 8), of its training and its test digits.
 
     Raises:
         QmlbookError: if images are neither here nor can be fetched.
     """
-    made_by = seed if config.source_seed is None else config.source_seed
-    where = (config.features, config.recipe, 0 if config.features == "pixels" else made_by)
-    return Split(
-        _features(*where, config.pair, "train", config.n_train),
-        _features(*where, config.pair, "test", config.n_test),
+    source_seed = seed if config.source_seed is None else config.source_seed
+    if config.features == "pixels":  # made without a source network
+        source_seed = 0
+    made = (config.features, config.recipe, source_seed, config.pair)
+    return TrainTest(
+        _features(*made, "train", config.n_train), _features(*made, "test", config.n_test)
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A head after training: ``predict`` gives labels (B,) of features (B, F)."""
+    """A head after training.
 
-    head: nn.Module | None
-    params: Tensor | None
+    Attributes:
+        scores: from features (B, F) to the probabilities (B, 2) of labels 0 and 1.
+        params: (P,) what was trained.
+        costs: of every step, before it was made.
+    """
+
+    scores: Callable[[Tensor], Tensor]
+    params: Tensor
     costs: Tensor
-    config: Config
 
-    def scores(self, values: Tensor) -> Tensor:
-        """Return probabilities (B, 2) of labels 0 and 1."""
-        if self.head is not None:
-            return self.head(values).softmax(-1)
-        circuit = models.quantum(self.config.ansatz, self.config.pooling, self.config.encoding)
-        size = self.config.batch_size  # the batches of the training: nothing is compiled anew
-        padded = torch.cat([values, values[:1].expand(-len(values) % size, -1)])
-        parts = [circuit(part, self.params) for part in padded.split(size)]
-        return torch.cat(parts)[: len(values)]
-
-    def predict(self, values: Tensor) -> Tensor:
-        """Return the likelier label (B,)."""
+    def predict(self, features: Tensor) -> Tensor:
+        """Return the likelier label (B,) of features (B, F)."""
         with torch.no_grad():
-            return losses.predict(self.scores(values))
+            return losses.predict(self.scores(features))
 
-    def accuracy(self, known: Digits) -> float:
+    def accuracy(self, split: Split) -> float:
         """Return the accuracy in %."""
-        return 100 * (self.predict(known.values) == known.labels).double().mean().item()
+        return 100 * (self.predict(split.inputs) == split.labels).double().mean().item()
 
 
-def train(config: Config, seed: int, known: Digits) -> Trained:
+def train(config: Config, seed: int, split: Split) -> Trained:
     """Train a head on features.
 
     Args:
         config: settings of the run.
         seed: of the run; heads compared at equal seeds see the same batches if of the same sort.
-        known: training features.
+        split: training features.
     """
-    return (_train_quantum if config.head == "quantum" else _train_classical)(config, seed, known)
+    return (_train_quantum if config.head == "quantum" else _train_classical)(config, seed, split)
 
 
-def _train_quantum(config: Config, seed: int, known: Digits) -> Trained:
+def _train_quantum(config: Config, seed: int, split: Split) -> Trained:
     """200 steps on batches drawn with replacement; the cost is summed over a batch."""
     circuit = models.quantum(config.ansatz, config.pooling, config.encoding)
     size = count_params(config.ansatz, config.pooling)
-    drawn = stream(seed, "init", config.ansatz, config.pooling).normal(size=size)
-    params, costs = torch.from_numpy(drawn), torch.empty(0)
-    if config.steps:
-        picks = stream(seed, "batches").integers(len(known), size=(config.steps, config.batch_size))
-        batches = torch.from_numpy(picks)
+    start = stream(seed, "init", config.ansatz, config.pooling).normal(size=size)
+    shape = (config.steps, config.batch_size)
+    batches = torch.from_numpy(stream(seed, "batches").integers(len(split), size=shape))
 
-        def cost(params: Tensor, step: int) -> Tensor:
-            batch = batches[step]
-            return losses.cross_entropy(circuit(known.values[batch], params), known.labels[batch])
+    def cost(params: Tensor, step: int) -> Tensor:
+        batch = split[batches[step]]
+        return losses.cross_entropy(circuit(batch.inputs, params), batch.labels)
 
-        rule = RULES[config.optimiser](config.stepsize)
-        params, costs = minimise(rule, cost, params, config.steps)
-    return Trained(None, params, costs, config)
+    rule = {"adam": Adam, "nesterov": Nesterov}[config.optimiser](config.stepsize)
+    params, costs = minimise(rule, cost, torch.from_numpy(start), config.steps)
 
+    def scores(features: Tensor) -> Tensor:
+        size = config.batch_size  # the batches of the training: nothing is compiled anew
+        padded = torch.cat([features, features[:1].expand(-len(features) % size, -1)])
+        parts = [circuit(part, params) for part in padded.split(size)]
+        return torch.cat(parts)[: len(features)]
 
-def _classical_batches(config: Config, seed: int, available: int) -> Iterator[Tensor]:
-    """Yield batches without replacement, of the first images in the order of the files."""
-    rng, batches = stream(seed, "shuffle"), []
-    for _ in range(config.steps):
-        if not batches:
-            order = torch.from_numpy(rng.permutation(min(config.first, available)))
-            batches = list(order.split(config.batch_size))
-        yield batches.pop(0)
+    return Trained(scores, params, costs)
 
 
-def _train_classical(config: Config, seed: int, known: Digits) -> Trained:
-    """Adam with Keras' defaults (but for the step size) on the mean cross entropy."""
-    rng = stream(seed, "init", config.head, *([config.projections] * (config.head == "linear")))
+def _train_classical(config: Config, seed: int, split: Split) -> Trained:
+    """Adam with Keras' defaults (but for the step size) on the mean cross entropy.
+
+    Batches are drawn without replacement from the first images in the order of the files.
+    """
+    head: nn.Module
     if config.head == "linear":
-        head = models.Linear(rng, config.projections + 1, known.values.shape[1])
+        rng = stream(seed, "init", config.head, config.projections)
+        head = models.Linear(rng, config.projections + 1, split.inputs.shape[1])
     else:
-        head = models.classical(config.head, rng)
+        head = models.classical(config.head, stream(seed, "init", config.head))
     optimiser = torch.optim.Adam(head.parameters(), lr=config.stepsize, eps=1e-7)
-    costs = []
-    for batch in _classical_batches(config, seed, len(known)):
-        loss = F.cross_entropy(head(known.values[batch]), known.labels[batch])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        costs.append(loss.detach())
-    return Trained(head.eval(), None, torch.stack(costs) if costs else torch.empty(0), config)
+    first, costs = split[: config.first], []
+    batches = endless(stream(seed, "shuffle"), len(first), config.batch_size)
+    for index in islice(batches, config.steps):
+        batch = first[index]
+        loss = F.cross_entropy(head(batch.inputs), batch.labels)
+        descend(optimiser, loss)
+        costs.append(loss.item())
+    params = nn.utils.parameters_to_vector(head.eval().parameters()).detach()
+    return Trained(lambda features: head(features).softmax(-1), params, torch.tensor(costs))

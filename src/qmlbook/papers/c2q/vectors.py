@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..shared.cases import Inputs, Kind, tensor
+from ..shared.qnodes import qnode
 from . import losses
-from .circuits import block_sizes, count_params, qcnn_qnode
+from .circuits import WIRES, block_sizes, count_params, qcnn
 from .descent import Adam, Nesterov, minimise, value_and_gradient
 
 
@@ -18,7 +19,8 @@ def _probabilities(inputs: Inputs, params: Tensor) -> Tensor:
     """Return [P0, P1] of the measured wire for one sample or a batch."""
     names = ("ansatz_index", "pooling", "encoding")
     features = tensor(inputs["features"])
-    return qcnn_qnode()(features, params, **{name: inputs[name] for name in names})
+    options = {name: inputs[name] for name in names}
+    return qnode(qcnn, wires=WIRES, **options)(features, params)
 
 
 def circuit(inputs: Inputs) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations, permutations, product
 from math import comb
 
@@ -11,8 +10,8 @@ import numpy as np
 import pennylane as qml
 import torch
 
-from ...base.errors import UsageError, require_known, require_least
 from ...base.rng import stream
+from ..shared.qnodes import qnode
 from . import (
     circuits,
     counting,
@@ -24,6 +23,7 @@ from . import (
     task,
     training,
 )
+from .config import Gradients
 from .sequences import Questions
 from .task import IMPOSSIBLE, Token
 
@@ -39,44 +39,13 @@ GREEDY = 0.7  # share of greedy steps
 # --- gradients ---
 
 
-@dataclass(frozen=True)
-class Gradients:
-    """Random tokens, random angles, one for every vertex and set; k = 2."""
-
-    links: str = "sparse"  # or dense
-    sizes: tuple[int, ...] = tuple(range(3, 11))  # n
-    blocks: int = 2  # of n independent tokens
-    batch_size: int = 64
-    draws: int = 16  # of angles
-
-    def __post_init__(self) -> None:
-        """Refuse what nothing here understands."""
-        object.__setattr__(self, "sizes", tuple(self.sizes))
-        require_known(self, links=("sparse", "dense"))
-        require_least(self, blocks=1, batch_size=1, draws=1)
-        if len(self.sizes) < 2 or min(self.sizes) < 2:
-            raise UsageError(f"sizes must be two or more numbers from 2 on, not {self.sizes}.")
-
-
-def run_gradients(config: Gradients, seed: int) -> dict[str, float | list[float]]:
-    """Measure the gradient of the mean log-loss of an answer, at random angles.
-
-    Returns:
-        ``slope``, of a line through log10 of the mean squared gradient, per added qubit, and the
-        series ``squares`` of these means over ``qubits``.
-    """
-    squares = [squared_gradient(config, n, seed) for n in config.sizes]
-    slope = float(np.polyfit(config.sizes, np.log10(squares), 1)[0])
-    return {"slope": slope, "squares": squares, "qubits": list(config.sizes)}
-
-
 def squared_gradient(config: Gradients, n: int, seed: int) -> float:
     """Return the squared gradient of an angle, mean over angles and draws.
 
     A dense link holds each other vertex with probability 1/2, a sparse one 1.5 of them on average.
     """
     density = 0.5 if config.links == "dense" else min(1.0, 1.5 / (n - 1))
-    rng, found = stream(seed, "gradients", n), []
+    rng, squares = stream(seed, "gradients", n), []
     questions = sequences.draw(
         "free", n, 2, config.batch_size, rng, blocks=config.blocks, density=density
     )
@@ -85,8 +54,8 @@ def squared_gradient(config: Gradients, n: int, seed: int) -> float:
         model = models.HRNN(n, 2, models.start_angles(n, 2, "uniform", rng))
         loss = training.log_loss(model(questions, y), y) / questions.length
         (gradient,) = torch.autograd.grad(loss, model.angles)
-        found.append(gradient.square().mean().item())
-    return float(np.mean(found))
+        squares.append(gradient.square().mean().item())
+    return float(np.mean(squares))
 
 
 # --- properties ---
@@ -99,11 +68,12 @@ def square_unfillable(seed: int) -> Cases:
     """Check the square's operators (they commute, and their products are signs), then fillings."""
     matrices = [square.matrix(word) for row in square.SQUARE for word in row]
     cases = []
-    for places, sign in zip(square.CONTEXTS, square.SIGNS, strict=True):
-        a, b, c = (matrices[place] for place in places)
+    for cells, sign in zip(square.CONTEXTS, square.SIGNS, strict=True):
+        a, b, c = (matrices[cell] for cell in cells)
         commute = all(np.allclose(p @ q, q @ p) for p, q in combinations((a, b, c), 2))
         cases.append(commute and np.allclose(a @ b @ c, sign * np.eye(4)))
-    return [*cases, *~square.served(square.fillings()).all(1)]
+    filled = np.all(square.served(square.fillings()), axis=1)
+    return [*cases, *~filled]
 
 
 def triangle(seed: int) -> Cases:
@@ -158,7 +128,10 @@ def sharing_sample(seed: int, n: int = 5) -> Cases:
     for _ in range(TRIPLES):
         masks = rng.choice(2 ** len(edges), 3, replace=False)
         triple = [
-            ([edge for bit, edge in enumerate(edges) if mask >> bit & 1], rng.integers(2, size=n))
+            (
+                [edge for bit, edge in enumerate(edges) if mask >> bit & 1],
+                rng.integers(2, size=n).tolist(),
+            )
             for mask in masks
         ]
         cases.append(not sharing.shareable(n, triple))
@@ -195,9 +168,10 @@ def exact_memory(seed: int) -> Cases:
         pairs = overlaps[np.triu_indices(len(known), 1)] < 1 - CLOSE
         rng = stream(seed, "pairs", n, k)
         for a, b in rng.integers(len(known), size=(20, 2)):
-            law = task.transition(n, *known[b], known[a][0])
-            found = law.get("".join(map(str, known[a][1])), 0.0)
-            counted &= abs(found - overlaps[a, b]) < CLOSE
+            (edges, bits), (other_edges, other_bits) = known[b], known[a]
+            law = task.transition(n, edges, bits, other_edges)
+            probability = law.get("".join(map(str, other_bits)), 0.0)
+            counted &= abs(probability - overlaps[a, b]) < CLOSE
         cases.append(np.append(pairs, counted))
     return np.concatenate(cases)
 
@@ -225,13 +199,13 @@ def _table_equations(n: int) -> np.ndarray:
     From |A, s> the block of B can answer t if v.(s + t) = f_A(v) + f_B(v) for every v that the sum
     of the adjacency matrices maps to 0, f counting edges inside v. Right-hand sides come last.
     """
-    column = {token: place for place, token in enumerate(sharing.alphabet(n))}
+    column = {token: number for number, token in enumerate(sharing.alphabet(n))}
     graphs = list(_graphs(n))
     blocks = [[column[token] for token in task.block(n, edges)] for edges in graphs]
     adjacent = np.array([_adjacency(n, edges) for edges in graphs])
     vectors = np.array(list(product((0, 1), repeat=n)))
     inside = np.einsum("vi,gij,vj->gv", vectors, adjacent, vectors) // 2
-    found = []
+    equations = []
     for A, B in product(range(len(graphs)), repeat=2):
         for v in np.flatnonzero(~(vectors @ (adjacent[A] + adjacent[B]) % 2).any(1)):
             row = np.zeros(len(column) + 1, dtype=int)
@@ -239,8 +213,8 @@ def _table_equations(n: int) -> np.ndarray:
                 row[blocks[A][i]] ^= 1
                 row[blocks[B][i]] ^= 1
             row[-1] = (inside[A, v] + inside[B, v]) % 2
-            found.append(row)
-    return np.array(found)
+            equations.append(row)
+    return np.array(equations)
 
 
 # The cell.
@@ -260,8 +234,8 @@ def cell(seed: int, batch: int = 100) -> Cases:
         rng, exact = stream(seed, "cell", n, k), models.HRNN(n, k).eval()
         for kind in ("uniform", "free"):
             questions = sequences.draw(kind, n, k, batch, rng)
-            y = training.answers(exact, questions, rng)
-            p1 = training.predicted(exact, questions, y).sigmoid().numpy()
+            y = training.own_answers(exact, questions, rng)
+            p1 = training.log_odds(exact, questions, y).sigmoid().numpy()
             for row in range(batch):
                 tokens, bits = questions.tokens(row), y[row].int().tolist()
                 path = task.follow(n, tokens, "".join(map(str, bits)))
@@ -276,10 +250,10 @@ def cell(seed: int, batch: int = 100) -> Cases:
 
 def circuit_agrees(n: int, tokens: Sequence[Token]) -> bool:
     """Return whether the circuit of cells and the exact process give the same probabilities."""
-    found = circuits.qnode(circuits.translate)([(token.i, token.link) for token in tokens], n)
+    probabilities = qnode(circuits.translate)([(token.i, token.link) for token in tokens], n)
     for word, probability in task.outputs(n, tokens).items():
-        found[int(word, 2)] -= probability
-    return bool(np.abs(found).max() < CLOSE)
+        probabilities[int(word, 2)] -= probability
+    return bool(np.abs(probabilities).max() < CLOSE)
 
 
 def cell_size(seed: int) -> Cases:
@@ -292,12 +266,10 @@ def cell_size(seed: int) -> Cases:
             tapes = [qml.tape.make_qscript(part)(argument) for part, argument in parts]
             tapes.append(qml.tape.make_qscript(circuits.read)())
             whole = qml.tape.make_qscript(circuits.cell)(0, link)
-            cases += [
-                # Measuring and resetting the ancilla are two operations.
-                len(tape.operations) + (tape is tapes[-1]) <= 3
-                and all(len(operation.wires) <= k for operation in tape.operations)
-                for tape in tapes
-            ]
+            steps = [len(tape.operations) for tape in tapes]
+            steps[-1] += 1  # measuring and resetting the ancilla are two operations
+            wires = [max(len(operation.wires) for operation in tape.operations) for tape in tapes]
+            cases += [step <= 3 and most <= k for step, most in zip(steps, wires, strict=True)]
             cases.append(sum(len(tape.operations) for tape in tapes) == len(whole.operations))
     return cases
 
@@ -329,7 +301,7 @@ def _products(left: Operator, right: Operator) -> Operator:
 
     d_i^b x_i^c = sum_j binom(b, j) c! / (c - j)! x_i^(c - j) d_i^(b - j), for each i.
     """
-    found: Operator = {}
+    terms: Operator = {}
     for ((a, b), f), ((c, d), g) in product(left.items(), right.items()):
         choices = [range(min(pair) + 1) for pair in zip(b, c, strict=True)]
         for js in product(*choices):
@@ -338,22 +310,22 @@ def _products(left: Operator, right: Operator) -> Operator:
                 factor *= comb(q, j) * int(np.prod(range(r - j + 1, r + 1)))
             x = tuple(p + r - j for p, r, j in zip(a, c, js, strict=True))
             y = tuple(q - j + s for q, j, s in zip(b, js, d, strict=True))
-            found[x, y] = found.get((x, y), 0) + factor
-    return found
+            terms[x, y] = terms.get((x, y), 0) + factor
+    return terms
 
 
 def _commutator(a: Operator, b: Operator) -> Operator:
-    found = _products(a, b)
+    difference = _products(a, b)
     for term, factor in _products(b, a).items():
-        found[term] = found.get(term, 0) - factor
-    return {term: factor for term, factor in found.items() if factor}
+        difference[term] = difference.get(term, 0) - factor
+    return {term: factor for term, factor in difference.items() if factor}
 
 
 def closure(n: int, k: int) -> int:
     """Return the dimension of the algebra that momenta and products of k positions generate."""
 
-    def unit(*places: int) -> tuple[int, ...]:
-        return tuple(int(i in places) for i in range(n))
+    def unit(*variables: int) -> tuple[int, ...]:
+        return tuple(int(i in variables) for i in range(n))
 
     basis: list[Operator] = [{(unit(*edge), unit()): 1} for edge in combinations(range(n), k)]
     basis += [{(unit(), unit(i)): 1} for i in range(n)]
@@ -367,12 +339,12 @@ def closure(n: int, k: int) -> int:
 def _independent(new: Operator, basis: Sequence[Operator]) -> bool:
     if not new:
         return False
-    terms = {term: place for place, term in enumerate({t for e in (new, *basis) for t in e})}
-    rows = np.zeros((len(basis) + 1, len(terms)))
-    for row, element in enumerate((*basis, new)):
+    column = {term: j for j, term in enumerate({t for e in (new, *basis) for t in e})}
+    matrix = np.zeros((len(basis) + 1, len(column)))
+    for i, element in enumerate((*basis, new)):
         for term, factor in element.items():
-            rows[row, terms[term]] = factor
-    return bool(np.linalg.matrix_rank(rows) == len(rows))
+            matrix[i, column[term]] = factor
+    return bool(np.linalg.matrix_rank(matrix) == len(matrix))
 
 
 def lie_dimension(seed: int) -> Cases:

@@ -4,12 +4,21 @@ A token (i, link) asks for the outcome of K = X_i times one phase -1 per set of 
 stands for the vertices that must all be 1. Links never contain i.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import pennylane as qml
+from pennylane.measurements import ProbabilityMP
+from pennylane.operation import Operator
+from torch import Tensor
 
 ANCILLA = "a"
 
+Wire = int | str
+Sets = Sequence[Sequence[int]]  # of vertices
 
-def phase(wires, angle=None):
+
+def phase(wires: Sequence[Wire], angle: Tensor | None = None) -> Operator:
     """Turn the phase of |1...1> of the wires: by -1 (Z, CZ, CCZ, ...), or by exp(i angle).
 
     An angle may be a batch.
@@ -21,7 +30,7 @@ def phase(wires, angle=None):
     return qml.ctrl(gate, control=controls) if controls else gate
 
 
-def prepare(n, edges=(), signs=()):
+def prepare(n: int, edges: Sets = (), signs: Sequence[int] = ()) -> None:
     """Prepare the signed hypergraph state of n vertices from |0...0>: |+>^n without edges."""
     for wire in range(n):
         qml.Hadamard(wire)
@@ -32,29 +41,29 @@ def prepare(n, edges=(), signs=()):
             qml.Z(wire)
 
 
-def generator(i, link):
+def generator(i: int, link: Sets) -> Operator:
     """Return a token's operator K, X_i times the phases of its link, for ``qml.expval``."""
     factors = [_phase_operator(sorted(vertices)) for vertices in link]
     return qml.prod(qml.X(i), *factors) if factors else qml.X(i)
 
 
-def _phase_operator(wires):
+def _phase_operator(wires: Sequence[Wire]) -> Operator:
     with qml.QueuingManager.stop_recording():
         return phase(wires)
 
 
-def start(i):
+def start(i: int) -> None:
     """Open a cell: the ancilla's superposition decides whether vertex i is flipped."""
     qml.Hadamard(ANCILLA)
     qml.CNOT(wires=(ANCILLA, i))
 
 
-def edge(vertices, angle=None):
+def edge(vertices: Sequence[int], angle: Tensor | None = None) -> None:
     """Take one set of the link into the cell: a gate on k wires."""
     phase([ANCILLA, *vertices], angle)
 
 
-def read(postselect=None):
+def read(postselect: int | None = None) -> Any:
     """Close the cell: return the outcome (0 for eigenvalue +1) and free the ancilla.
 
     ``postselect`` keeps the runs with this outcome only.
@@ -63,7 +72,7 @@ def read(postselect=None):
     return qml.measure(ANCILLA, reset=True, postselect=postselect)
 
 
-def cell(i, link, angles=None, postselect=None):
+def cell(i: int, link: Sets, angles: Tensor | None = None, postselect: int | None = None) -> Any:
     """Answer one token: the unit cell, |link| + 4 operations, each on at most k wires.
 
     Args:
@@ -81,7 +90,13 @@ def cell(i, link, angles=None, postselect=None):
     return read(postselect)
 
 
-def translate(tokens, n, edges=(), signs=(), angles=None):
+def translate(
+    tokens: Sequence[tuple[int, Sets]],
+    n: int,
+    edges: Sets = (),
+    signs: Sequence[int] = (),
+    angles: Sequence[Tensor] | None = None,
+) -> ProbabilityMP:
     """Answer a sequence of tokens (i, link): the probabilities of all strings of outcomes.
 
     The first token's outcome is the most significant bit. Starts in |+>^n, or in the given signed
@@ -89,18 +104,14 @@ def translate(tokens, n, edges=(), signs=(), angles=None):
     """
     prepare(n, edges, signs)
     phases = [None] * len(tokens) if angles is None else angles
-    pairs = zip(tokens, phases, strict=True)
-    return qml.probs(op=[cell(i, link, phase) for (i, link), phase in pairs])
+    return qml.probs(
+        op=[cell(i, link, turns) for (i, link), turns in zip(tokens, phases, strict=True)]
+    )
 
 
-def memory(tokens, outcomes, n):
+def memory(tokens: Sequence[tuple[int, Sets]], outcomes: Sequence[int], n: int) -> ProbabilityMP:
     """Return the memory's basis probabilities after tokens whose outcomes were the given ones."""
     prepare(n)
     for (i, link), outcome in zip(tokens, outcomes, strict=True):
         cell(i, link, postselect=outcome)
     return qml.probs(wires=range(n))
-
-
-def qnode(circuit, device="default.qubit") -> qml.QNode:
-    """Return a circuit of this module as a QNode; ``device`` is a name or a device."""
-    return qml.QNode(circuit, qml.device(device) if isinstance(device, str) else device)

@@ -18,17 +18,17 @@ def bits(n: int, k: int = 2) -> dict[str, float]:
         between blocks, signs and a hash of every link. For k = 2 also ``tableau``, of Aaronson and
         Gottesman, and up to n = 4 ``states``, to number all states that can be reached.
     """
-    found = {
+    sizes: dict[str, float] = {
         "quantum": n + 1,
         "bound": comb(n, k) - 1,
         "exact": comb(n, k) + n,
         "one flip": n + n * ceil(log2(comb(n - 1, k - 1) + 1)),
     }
     if k == 2:
-        found["tableau"] = 2 * n**2 + n
+        sizes["tableau"] = 2 * n**2 + n
         if n <= 4:
-            found["states"] = log2(sharing.game(n).reachable())
-    return found
+            sizes["states"] = log2(sharing.game(n).reachable())
+    return sizes
 
 
 def lie_dimension(n: int, k: int) -> int:
@@ -39,11 +39,11 @@ def lie_dimension(n: int, k: int) -> int:
 def rank(matrix: np.ndarray) -> int:
     """Return the rank of a 0-1 matrix over two elements."""
     rows = [int("".join(map(str, row)), 2) for row in np.asarray(matrix, dtype=int)]
-    found = 0
+    independent = 0
     while rows:
         pivot = rows.pop()
         if pivot:
-            found += 1
+            independent += 1
             low = pivot & -pivot
             rows = [row ^ pivot if row & low else row for row in rows]
-    return found
+    return independent

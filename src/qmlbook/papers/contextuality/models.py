@@ -2,13 +2,13 @@
 
 A model is called with questions and the answers y (B, T) bool that were given to them, and returns
 (B, T) log-odds of outcome 1 at every step; row t may depend on the questions up to t and on the
-answers before t. Its own answers are drawn by `learning.answers`.
+answers before t. Its own answers are drawn by `training.own_answers`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,20 +17,12 @@ from torch.nn import functional as F
 
 from ...base.errors import UsageError
 from ...base.rng import stream
-from .. import count_parameters as count_parameters
+from .config import ATTENTION_HEADS, STARTS, Config
 from .sequences import Questions, all_ones, outside
 
-if TYPE_CHECKING:
-    from .experiment import Config
-
-SIZED = ("gru", "lstm", "transformer", "binary")  # have a width
-MEMORYLESS = ("half", "plus", "table")
-MODELS = ("hrnn", *SIZED, *MEMORYLESS)
-STARTS = {"uniform": (0.0, 2 * np.pi), "near": (np.pi / 2, 3 * np.pi / 2)}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-LEAST = {True: 1e-6, False: 1e-12}  # probabilities are not let below, in training or not
+LEAST, LEAST_TRAINING = 1e-12, 1e-6  # probabilities are not let below
 HIDDEN = 64  # units of the classical networks' heads
-HEADS = 4  # of attention
 
 
 def build(config: Config, seed: int) -> nn.Module:
@@ -42,7 +34,7 @@ def build(config: Config, seed: int) -> nn.Module:
     with torch.random.fork_rng():  # torch draws initial weights from its global generator
         torch.manual_seed(int(stream(seed, "init").integers(2**31)))
         made: nn.Module
-        if config.model in Recurrent.CORES:
+        if config.model in CORES:
             made = Recurrent(config.model, inputs, config.width)
         elif config.model == "transformer":
             made = Transformer(inputs, config.width, config.blocks * config.n)
@@ -67,8 +59,8 @@ class HRNN(nn.Module):
     def __init__(self, n: int, k: int, angles: Tensor | None = None) -> None:
         """Take the angles (k binom(n, k),), vertex by vertex; all pi if not given."""
         super().__init__()
-        self.n, self.k, self.places = n, k, torch.from_numpy(outside(n, k))
-        size = int(self.places.sum())
+        self.n, self.k, self.allowed = n, k, torch.from_numpy(outside(n, k))
+        size = int(self.allowed.sum())
         exact = torch.full((size,), np.pi, dtype=torch.float64)
         self.angles = nn.Parameter(exact if angles is None else angles)
 
@@ -85,8 +77,8 @@ class HRNN(nn.Module):
             )
         if not questions.flip.any(-1).all():
             raise UsageError("the cell answers tokens that flip a vertex.")
-        table = self.angles.new_zeros(self.places.shape)
-        table[self.places] = self.angles
+        table = self.angles.new_zeros(self.allowed.shape)
+        table[self.allowed] = self.angles
         thetas = questions.flip.to(table) @ table * questions.link
         angles = thetas @ all_ones(self.n, self.k).to(table)
         return torch.polar(torch.ones_like(angles), angles)
@@ -95,15 +87,15 @@ class HRNN(nn.Module):
         """Return the log-odds of outcome 1 (see the module)."""
         gates, sources = self.gates(questions), questions.sources()
         psi = torch.full_like(gates[:, 0], 2 ** (-self.n / 2))
+        least = LEAST_TRAINING if self.training else LEAST
         odds = []
         for step in range(questions.length):
             turned = gates[:, step] * _Permute.apply(psi, sources[:, step])
             p1 = (1 - _real_dot(psi, turned)) / 2
-            least = LEAST[self.training]
             odds.append(p1.clamp(min=least).log() - (1 - p1).clamp(min=least).log())
             signs = (1 - 2 * y[:, step, None].to(p1)) * turned
             psi = psi + signs
-            psi = psi / _real_dot(psi, psi).sqrt().clamp(min=LEAST[False])[:, None]
+            psi = psi / _real_dot(psi, psi).sqrt().clamp(min=LEAST)[:, None]
         return torch.stack(odds, dim=1)
 
 
@@ -133,7 +125,7 @@ def _real_dot(a: Tensor, b: Tensor) -> Tensor:
 # --- classical models ---
 
 
-def features(questions: Questions, y: Tensor, dtype: torch.dtype) -> Tensor:
+def inputs_of(questions: Questions, y: Tensor, dtype: torch.dtype) -> Tensor:
     """Return (B, T, n + m + 2): vertex and link, and which answer was given before (none at 0)."""
     before = torch.zeros(*y.shape, 2, dtype=torch.bool)
     before[:, 1:] = torch.stack([~y[:, :-1], y[:, :-1]], dim=-1)
@@ -144,20 +136,21 @@ def _head(inputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
 
 
+CORES = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+
 class Recurrent(nn.Module):
     """A GRU or an LSTM; the head sees the hidden state before a question, and the question."""
-
-    CORES = {"gru": nn.GRU, "lstm": nn.LSTM}  # noqa: RUF012
 
     def __init__(self, core: str, inputs: int, width: int) -> None:
         """Draw the weights as torch does."""
         super().__init__()
-        self.core = self.CORES[core](inputs + 2, width, batch_first=True)
+        self.core = CORES[core](inputs + 2, width, batch_first=True)
         self.head = _head(width + inputs + 2)
 
     def forward(self, questions: Questions, y: Tensor) -> Tensor:
         """Return the log-odds of outcome 1 (see the module)."""
-        x = features(questions, y, self.head[0].weight.dtype)
+        x = inputs_of(questions, y, next(self.parameters()).dtype)
         hidden = x.new_zeros(*x.shape[:2], self.core.hidden_size)
         if questions.length > 1:
             hidden = F.pad(self.core(x[:, :-1])[0], (0, 0, 1, 0))
@@ -173,14 +166,14 @@ class Transformer(nn.Module):
         self.embedding = nn.Linear(inputs + 2, width)
         self.position = nn.Parameter(torch.randn(length, width) * width**-0.5)
         layer = nn.TransformerEncoderLayer(
-            width, HEADS, 4 * width, dropout=0.0, batch_first=True, norm_first=True
+            width, ATTENTION_HEADS, 4 * width, dropout=0.0, batch_first=True, norm_first=True
         )
         self.core = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.head = _head(width + inputs + 2)
 
     def forward(self, questions: Questions, y: Tensor) -> Tensor:
         """Return the log-odds of outcome 1 (see the module)."""
-        x = features(questions, y, self.head[0].weight.dtype)
+        x = inputs_of(questions, y, next(self.parameters()).dtype)
         length = questions.length
         mask = nn.Transformer.generate_square_subsequent_mask(length, dtype=x.dtype)
         seen = self.core(self.embedding(x) + self.position[:length], mask, is_causal=True)
@@ -236,10 +229,10 @@ class Binary(nn.Module):
             start: (B, d) bits before the first question; all 1 if not given.
         """
         heard = self.heard(torch.cat([x, y[..., None].to(x)], dim=-1))
-        found = [x.new_ones(len(x), self.bits) if start is None else start]
+        bits = [x.new_ones(len(x), self.bits) if start is None else start]
         for step in range(x.shape[1]):
-            found.append(Sign.apply(self.update(F.relu(heard[:, step] + self.kept(found[-1])))))
-        return torch.stack(found, dim=1)
+            bits.append(Sign.apply(self.update(F.relu(heard[:, step] + self.kept(bits[-1])))))
+        return torch.stack(bits, dim=1)
 
 
 class Memoryless(nn.Module):
@@ -259,5 +252,7 @@ class Memoryless(nn.Module):
         odds = torch.zeros(y.shape, dtype=torch.float64)
         if self.name == "half":
             return odds
-        minus = (questions.link.sum(-1) == 2) & (self.name == "table")
+        minus = torch.zeros_like(y)
+        if self.name == "table":
+            minus = questions.link.sum(-1) == 2
         return odds.masked_fill(minus, math.inf).masked_fill(~minus, -math.inf)

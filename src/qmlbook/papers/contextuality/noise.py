@@ -7,7 +7,6 @@ measurements to the end, with a qubit for each; here the one ancilla must be use
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,54 +15,11 @@ import torch
 from torch import Tensor
 
 from ... import backends
-from ...base.errors import UsageError, require_least
-from ...base.rng import stream
-from . import circuits, sequences, training
+from . import circuits
 from .task import Token
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Exact cells under noise: depolarising two-qubit gates, readings that flip; k = 2."""
-
-    strength: float = 0.0  # probability of an error, of a two-qubit gate and of a reading
-    n: int = 3
-    blocks: int = 4
-    sequences: int = 100
-    shots: int = 100  # of each sequence
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be simulated."""
-        sequences.check("uniform", self.n, 2, self.blocks)
-        if not 0 <= self.strength <= 1:
-            raise UsageError(f"strength must lie between 0 and 1, not {self.strength}.")
-        require_least(self, sequences=1, shots=1)
-
-
-def run_noise(config: Noise, seed: int) -> dict[str, float]:
-    """Let noisy cells answer random sequences.
-
-    Returns:
-        ``validity``, share of answered sequences without an impossible answer; ``leak``, share of
-        impossible answers among those that are forced by answers which were possible so far.
-    """
-    rng = stream(seed, "test")
-    asked = sequences.draw("uniform", config.n, 2, config.sequences, rng, blocks=config.blocks)
-    tokens = [asked.tokens(row) for row in range(len(asked))]
-    start = int(stream(seed, "simulator").integers(2**31))
-    y = answers(config.n, tokens, config.strength, config.shots, start)
-    rows = torch.arange(len(asked)).repeat_interleave(config.shots)
-    questions = sequences.Questions(config.n, 2, asked.flip[rows], asked.link[rows])
-    found = sequences.judge(questions, y)
-    before = torch.cat([torch.ones(len(y), 1, dtype=torch.bool), found.possible[:, :-1]], dim=1)
-    forced = before & ((found.p1 - 0.5).abs() > 0.5 - training.FORCED)
-    return {
-        "validity": found.possible[:, -1].double().mean().item(),
-        "leak": (forced & ~found.possible).sum().item() / forced.sum().item(),
-    }
-
-
-def answers(
+def noisy_answers(
     n: int, tokens: Sequence[Sequence[Token]], strength: float, shots: int, seed: int
 ) -> Tensor:
     """Return (sequences x shots, T) bool, the answers of noisy cells to sequences of T tokens.

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...base.errors import UsageError, choose
 from .task import IMPOSSIBLE, Token, signs
 
-KINDS = ("uniform", "toggle", "local", "free")
+SEQUENCES = ("uniform", "toggle", "local", "free")
 HALF = 0.5  # share of hyperedges present, if nothing else is said
 
 
@@ -77,9 +77,9 @@ class Questions:
         """Return the sequences without the tokens from number ``stop`` on."""
         return Questions(self.n, self.k, self.flip[:, :stop], self.link[:, :stop])
 
-    def some(self, rows: slice) -> Questions:
-        """Return some of the sequences."""
-        return Questions(self.n, self.k, self.flip[rows], self.link[rows])
+    def some(self, index: slice | Tensor) -> Questions:
+        """Return some of the sequences, by their numbers."""
+        return Questions(self.n, self.k, self.flip[index], self.link[index])
 
     def sources(self) -> Tensor:
         """Return (B, T, 2^n) int64: the label whose amplitude each label has after the flip."""
@@ -90,18 +90,18 @@ class Questions:
         """Return (B, T, 2^n) float64, the phases 1 and -1 of the links."""
         return 1 - 2 * ((self.link.double() @ all_ones(self.n, self.k)) % 2)
 
-    def tokens(self, row: int) -> list[Token]:
+    def tokens(self, number: int) -> list[Token]:
         """Return one sequence for the checkers of `task` and `tableau`.
 
         Raises:
             UsageError: if one of its operators flips no vertex.
         """
-        if not self.flip[row].any(-1).all():
+        if not self.flip[number].any(-1).all():
             raise UsageError("a Token flips one vertex; this sequence has operators without.")
         names = sets(self.n, self.k)
         return [
             Token(int(i), tuple(names[index] for index in np.flatnonzero(link)))
-            for i, link in zip(self.flip[row].int().argmax(-1), self.link[row], strict=True)
+            for i, link in zip(self.flip[number].int().argmax(-1), self.link[number], strict=True)
         ]
 
 
@@ -156,8 +156,8 @@ def draw(
 
 def check(kind: str, n: int, k: int, blocks: int = 4, flips: int = 1) -> None:
     """Refuse sequences that cannot be drawn; arguments and errors as for `draw`."""
-    if kind not in KINDS:
-        raise choose("kind", kind, KINDS)
+    if kind not in SEQUENCES:
+        raise choose("kind", kind, SEQUENCES)
     if not 2 <= k <= n:
         raise UsageError(f"k must lie between 2 and n = {n}, not {k}.")
     if kind == "local" and k != 2:
@@ -201,7 +201,7 @@ def _questions(n: int, k: int, vertices: np.ndarray, link: np.ndarray) -> Questi
 
 
 @dataclass(frozen=True)
-class Answers:
+class Judged:
     """What was answered, and what the exact process says of it.
 
     Attributes:
@@ -216,7 +216,7 @@ class Answers:
     possible: Tensor
 
 
-def follow(questions: Questions, pick: Callable[[int, Tensor], Tensor]) -> Answers:
+def follow(questions: Questions, pick: Callable[[int, Tensor], Tensor]) -> Judged:
     """Follow the exact process, one state vector a sequence.
 
     Args:
@@ -236,15 +236,15 @@ def follow(questions: Questions, pick: Callable[[int, Tensor], Tensor]) -> Answe
         possible.append(alive)
         psi = torch.where(y[-1][:, None], psi - measured, psi + measured)
         psi = psi / psi.norm(dim=1, keepdim=True).clamp(min=IMPOSSIBLE)
-    return Answers(*(torch.stack(steps, dim=1) for steps in (y, p1, possible)))
+    return Judged(*(torch.stack(steps, dim=1) for steps in (y, p1, possible)))
 
 
-def answer(questions: Questions, rng: np.random.Generator) -> Answers:
+def answer(questions: Questions, rng: np.random.Generator) -> Judged:
     """Draw the answers of the exact process."""
     numbers = torch.from_numpy(rng.random((questions.length, len(questions))))
     return follow(questions, lambda step, p1: numbers[step] < p1)
 
 
-def judge(questions: Questions, y: Tensor) -> Answers:
+def judge(questions: Questions, y: Tensor) -> Judged:
     """Return the exact probabilities along given answers (B, T) bool."""
     return follow(questions, lambda step, p1: y[:, step])

@@ -58,8 +58,8 @@ class Game:
         """Return how many states the tokens reach from |+>^n."""
         met, new = {0}, np.array([0])
         while len(new):
-            found = np.unique(self.moves(new))
-            new = np.array([number for number in found[found >= 0] if number not in met], int)
+            after = np.unique(self.moves(new))
+            new = np.array([number for number in after[after >= 0] if number not in met], int)
             met.update(new.tolist())
         return len(met)
 
@@ -199,18 +199,18 @@ def triple_classes(n: int) -> list[tuple[int, int]]:
     """
     pairs = list(combinations(range(n), 2))
     moved = [
-        [pairs.index(tuple(sorted((new[a], new[b])))) for a, b in pairs]
+        [pairs.index((min(new[a], new[b]), max(new[a], new[b]))) for a, b in pairs]
         for new in permutations(range(n))
     ]
-    found: dict[tuple[int, ...], tuple[int, int]] = {}
+    classes: dict[tuple[int, ...], tuple[int, int]] = {}
     seen: set[tuple[int, ...]] = set()
     for G, H in combinations(range(1, 2 ** len(pairs)), 2):
         span = tuple(sorted((G, H, G ^ H)))
         if span not in seen:
             relabelled = {tuple(sorted(_relabel(g, to) for g in span)) for to in moved}
             seen |= relabelled
-            found[min(relabelled)] = (G, H)
-    return list(found.values())
+            classes[min(relabelled)] = (G, H)
+    return list(classes.values())
 
 
 def _relabel(graph: int, to: Sequence[int]) -> int:

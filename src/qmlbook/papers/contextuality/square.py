@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pennylane as qml
+from pennylane.measurements import ProbabilityMP
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from .circuits import ANCILLA, qnode
+from ..shared.qnodes import qnode
+from .circuits import ANCILLA
 
 SQUARE = (("XI", "IX", "XX"), ("IZ", "ZI", "ZZ"), ("XZ", "ZX", "YY"))
 CELLS = tuple(product(range(3), range(3)))
-# The six sets of operators that can be measured together, as places; and their products' signs.
+# The six sets of operators that can be measured together, cells counted row by row; and the signs
+# of their products.
 CONTEXTS = tuple(
     [tuple(3 * row + column for column in range(3)) for row in range(3)]
     + [tuple(3 * row + column for row in range(3)) for column in range(3)]
@@ -71,7 +75,7 @@ def smallest_cover(can: np.ndarray) -> int:
 ALICE, BOB = (0, 1), (2, 3)
 
 
-def play(row: int, column: int):
+def play(row: int, column: int) -> ProbabilityMP:
     """Return the probabilities (64,) of Alice's three answers and Bob's, most significant first.
 
     They share two Bell pairs; each measures the operators of the line asked for, one by one.
@@ -84,7 +88,7 @@ def play(row: int, column: int):
     return qml.probs(op=[_measured(word, wires) for word, wires in asked])
 
 
-def _measured(word: str, wires: Sequence[int]):
+def _measured(word: str, wires: Sequence[int]) -> Any:
     """Measure a Pauli word by an ancilla, so that the other operators of its line stay sharp."""
     qml.Hadamard(ANCILLA)
     qml.ctrl(_operator(word, wires), control=ANCILLA)

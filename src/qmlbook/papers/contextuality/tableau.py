@@ -47,8 +47,8 @@ class Tableau:
             return None
         pairs = zip(self.stabilisers, self.destabilisers, strict=True)
         factors = (s for s, d in pairs if clash(asked, d))
-        found = reduce(times, factors, (0, 0, 0))
-        return (found[0] - asked[0]) % 4 // 2
+        product = reduce(times, factors, (0, 0, 0))
+        return (product[0] - asked[0]) % 4 // 2
 
     def answer(self, token: Token, outcome: int) -> float:
         """Move on by an outcome; return its probability (0 leaves the tableau as it is)."""
@@ -58,8 +58,8 @@ class Tableau:
         asked = pauli(token)
         pivot = next(j for j, s in enumerate(self.stabilisers) if clash(asked, s))
         old = self.stabilisers[pivot]
-        for rows in (self.stabilisers, self.destabilisers):
-            rows[:] = [times(row, old) if clash(asked, row) else row for row in rows]
+        for generators in (self.stabilisers, self.destabilisers):
+            generators[:] = [times(g, old) if clash(asked, g) else g for g in generators]
         self.destabilisers[pivot] = old
         self.stabilisers[pivot] = ((asked[0] + 2 * outcome) % 4, *asked[1:])
         return 0.5

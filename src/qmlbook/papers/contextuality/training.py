@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...base.errors import QmlbookError
 from ...base.rng import stream
+from ..shared.training import descend
 from . import models, sequences
-from .sequences import Answers, Questions
-
-if TYPE_CHECKING:
-    from .experiment import Config
+from .config import Config
+from .sequences import Judged, Questions
 
 FORCED = 1e-5  # an outcome of smaller probability counts as impossible, the other as forced
 LEARNED = 1e-3  # bits a sequence
@@ -25,7 +22,9 @@ POINTS = 20  # of a training curve
 CURVE = 500  # sequences it is measured on
 
 
-def drawn(config: Config, rng: np.random.Generator, batch: int) -> tuple[Questions, Answers]:
+def draw_sequences(
+    config: Config, rng: np.random.Generator, batch: int
+) -> tuple[Questions, Judged]:
     """Return fresh sequences and exact answers."""
     questions = sequences.draw(
         config.kind, config.n, config.k, batch, rng, blocks=config.blocks, flips=config.flips
@@ -33,9 +32,9 @@ def drawn(config: Config, rng: np.random.Generator, batch: int) -> tuple[Questio
     return questions, sequences.answer(questions, rng)
 
 
-def test_set(config: Config, seed: int) -> tuple[Questions, Answers]:
+def test_set(config: Config, seed: int) -> tuple[Questions, Judged]:
     """Return the sequences that a run is scored on."""
-    return drawn(config, stream(seed, "test"), config.test)
+    return draw_sequences(config, stream(seed, "test"), config.test)
 
 
 def train(
@@ -49,22 +48,16 @@ def train(
         watch: called with the number of steps made and the model, before every step.
 
     Raises:
-        QmlbookError: if the loss is not finite.
+        QmlbookError: if the gradient is not finite.
     """
     model, rng = models.build(config, seed), stream(seed, "train")
-    weights = list(model.parameters())
-    optimiser = torch.optim.Adam(weights, lr=config.learning_rate)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    clip = math.inf if config.clip is None else config.clip
     for step in range(config.steps):
         if watch:
             watch(step, model)
-        questions, exact = drawn(config, rng, config.batch_size)
-        loss = log_loss(model(questions, exact.y), exact.y)
-        optimiser.zero_grad()
-        loss.backward()
-        size = nn.utils.clip_grad_norm_(weights, math.inf if config.clip is None else config.clip)
-        if not size.isfinite():
-            raise QmlbookError(f"the gradient is not finite at step {step}; lower learning_rate.")
-        optimiser.step()
+        questions, exact = draw_sequences(config, rng, config.batch_size)
+        descend(optimiser, log_loss(model(questions, exact.y), exact.y), clip)
     return model.eval()
 
 
@@ -73,38 +66,38 @@ def log_loss(odds: Tensor, y: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(odds, y.to(odds), reduction="sum") / len(y)
 
 
-def curve(config: Config, seed: int) -> tuple[nn.Module, list[float]]:
+def train_watched(config: Config, seed: int) -> tuple[nn.Module, list[float]]:
     """Train; return the model and its bits lost (`divergence`) before, during and after.
 
     At 20 steps, evenly spaced, on 500 test sequences at most.
     """
     questions, exact = test_set(config, seed)
     questions = questions.some(slice(CURVE))
-    exact = Answers(exact.y[:CURVE], exact.p1[:CURVE], exact.possible[:CURVE])
+    exact = Judged(exact.y[:CURVE], exact.p1[:CURVE], exact.possible[:CURVE])
     stops = {config.steps * point // POINTS for point in range(POINTS)}
-    found: list[float] = []
+    lost: list[float] = []
 
     def watch(step: int, model: nn.Module) -> None:
         if step in stops:
-            found.append(divergence(predicted(model.eval(), questions, exact.y), exact))
+            lost.append(divergence(log_odds(model.eval(), questions, exact.y), exact))
             model.train()
 
     model = train(config, seed, watch)
     watch(min(stops), model)
-    return model.eval(), found
+    return model.eval(), lost
 
 
 # --- scores ---
 
 
 @torch.no_grad()
-def predicted(model: nn.Module, questions: Questions, y: Tensor) -> Tensor:
+def log_odds(model: nn.Module, questions: Questions, y: Tensor) -> Tensor:
     """Return (B, T) float64, log-odds of a model along given answers."""
     return model(questions, y).double()
 
 
 @torch.no_grad()
-def answers(model: nn.Module, questions: Questions, rng: np.random.Generator | None) -> Tensor:
+def own_answers(model: nn.Module, questions: Questions, rng: np.random.Generator | None) -> Tensor:
     """Return a model's own answers (B, T) bool, each fed back before the next question.
 
     Args:
@@ -120,7 +113,7 @@ def answers(model: nn.Module, questions: Questions, rng: np.random.Generator | N
     return y
 
 
-def divergence(odds: Tensor, exact: Answers) -> float:
+def divergence(odds: Tensor, exact: Judged) -> float:
     """Return bits a sequence: KL divergence of the exact answers from the predicted ones."""
     p1, p0 = exact.p1, 1 - exact.p1
     gained = torch.xlogy(p1, p1) + torch.xlogy(p0, p0)
@@ -134,7 +127,7 @@ def _times(p: Tensor, log: Tensor) -> Tensor:
 
 
 def score(
-    model: nn.Module, questions: Questions, exact: Answers, rng: np.random.Generator
+    model: nn.Module, questions: Questions, exact: Judged, rng: np.random.Generator
 ) -> dict[str, float]:
     """Return how well a model answers.
 
@@ -151,7 +144,7 @@ def score(
         ``forced_error``, share for which the model thinks the other likelier, ``sequence_error``,
         share of sequences with such an error, and ``leak``, its mean probability of the other.
     """
-    odds = predicted(model, questions, exact.y)
+    odds = log_odds(model, questions, exact.y)
     kl, coin = divergence(odds, exact), divergence(torch.zeros_like(odds), exact)
     forced = (exact.p1 - 0.5).abs() > 0.5 - FORCED
     right = exact.p1 > 0.5
@@ -161,7 +154,7 @@ def score(
         "kl": kl,
         "kl_share": kl / coin,
         "gain": coin - kl,
-        "validity": validity(answers(model, questions, rng), questions),
+        "validity": validity(own_answers(model, questions, rng), questions),
         "forced_error": (wrong.sum() / forced.sum()).item(),
         "sequence_error": wrong.any(1).double().mean().item(),
         "leak": torch.where(right, -odds, odds).sigmoid()[forced].mean().item(),

@@ -27,7 +27,7 @@ def allowed_outputs(inputs: Inputs) -> dict[str, Any]:
 def paths(inputs: Inputs) -> dict[str, Any]:
     """Follow given strings of outcomes."""
     tokens = _tokens(inputs)
-    found = [task.follow(inputs["n"], tokens, outcomes) for outcomes in inputs["outcomes"]]
+    followed = [task.follow(inputs["n"], tokens, outcomes) for outcomes in inputs["outcomes"]]
     return {
         "paths": [
             {
@@ -35,7 +35,7 @@ def paths(inputs: Inputs) -> dict[str, Any]:
                 "joint": path.joint,
                 **({"p1": path.p1} if path.valid else {"first_impossible": path.first_impossible}),
             }
-            for path in found
+            for path in followed
         ]
     }
 

@@ -18,7 +18,10 @@ import torch
 from ... import data
 from ...base.command import exit_status
 from ...base.errors import UsageError, require_least
-from . import experiment, models, released, training
+from ..shared.splits import Split
+from . import experiments, models, released, training
+from .config import ROLES, Config
+from .runs import evaluate
 
 PROGRAM = "python -m qmlbook.papers.klssl"
 
@@ -32,7 +35,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = released.parser(PROGRAM, "cpu", "Train one network of the KL-SSL paper, evaluate it.")
     parser.add_argument(
         "--split",
-        choices=tuple(training.ROLES),
+        choices=tuple(ROLES),
         default="released",
         help="train on the split that the scripts name, or as in the recorded run (%(default)s)",
     )
@@ -55,11 +58,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def configure(arguments: argparse.Namespace) -> experiment.Config:
+def configure(arguments: argparse.Namespace) -> Config:
     """Return the configuration of a run; fewer images where the whole set is not here."""
     dataset, classes = data.canonical(arguments.data), (arguments.c1, arguments.c2)
-    template = experiment.CORRECTED if arguments.loss == "corrected" else experiment.PUBLISHED
-    trained_on, evaluated_on = training.ROLES[arguments.split]
+    template = experiments.CORRECTED if arguments.loss == "corrected" else experiments.PUBLISHED
+    trained_on, evaluated_on = ROLES[arguments.split]
     return replace(
         template,
         dataset=dataset,
@@ -75,10 +78,15 @@ def configure(arguments: argparse.Namespace) -> experiment.Config:
 
 def _images_here(dataset: str, classes: tuple[int, int], split: str) -> int | None:
     """Return ``None`` if the whole split is here, else the number of images that are."""
-    (held,) = data.status([dataset])
-    if held.whole or held.source is None:
+    (images,) = data.status([dataset])
+    if images.whole or images.source is None:
         return None  # where nothing is here, loading says what to do
-    return getattr(held, split) // len(data.class_names(dataset)) * len(classes)
+    return getattr(images, split) // len(data.class_names(dataset)) * len(classes)
+
+
+def moved(split: Split, device: str) -> Split:
+    """Return a split whose tensors are on a device, where training then computes."""
+    return replace(split, inputs=split.inputs.to(device), labels=split.labels.to(device))
 
 
 def main(words: Sequence[str]) -> int:
@@ -93,21 +101,25 @@ def report(arguments: argparse.Namespace) -> None:
     if seed is None:
         seed = int(np.random.default_rng().integers(200))
     config = configure(arguments)
-    trained_on, evaluated_on = training.splits(config)
     total, trained = models.published_sizes(config.classifier, config.nlayers)
+    moving = f", {trained} of them trained" if config.frozen else ""
     print(
         f"{config.classifier} classifier, n = {config.nlayers}, seed {seed}, {total} parameters"
-        + (f", {trained} of them trained" if config.frozen else "")
+        + moving
     )
-    for role, split, n in (
-        ("trained on", trained_on, config.n_train),
-        ("evaluated on", evaluated_on, config.n_eval),
+    trained_on, evaluated_on = training.splits(config)
+    for split, name, n, used in zip(
+        (trained_on, evaluated_on),
+        ROLES[config.split],
+        (config.n_train, config.n_eval),
+        ("trained", "evaluated"),
+        strict=True,
     ):
-        fewer = (
-            "" if n is None else f" (fewer than there are: `qmlbook data fetch {config.dataset}`)"
-        )
-        print(f"{role} {len(split)} {arguments.data} images, {split.provenance.split} split{fewer}")
-    result = experiment.run(config, seed)
+        fewer = f" (fewer than there are: `qmlbook data fetch {config.dataset}`)" if n else ""
+        print(f"{used} on {len(split)} {arguments.data} images, {name} split{fewer}")
+    made = training.train(config, seed, moved(trained_on, arguments.device))
+    made.model.cpu()
+    result = evaluate(made, trained_on, evaluated_on, seed)
     print(f"lowest mean loss of an epoch: {result['loss']:.4f}")
     for k, name in ((1, "accuracy"), (2, "accuracy_k2"), (5, "accuracy_k5"), (10, "accuracy_k10")):
         print(f"accuracy, k = {k:2}: {result[name]:.4f}")

@@ -1,12 +1,14 @@
 """The quantum head as a PennyLane quantum function (namhai03/QSSL, code/model.py lines 42-59)."""
 
 import pennylane as qml
+from pennylane.measurements import ProbabilityMP
+from torch import Tensor
 
 BLOCKS = ((0, 1), (2, 3), (1, 2))  # wires of the trainable blocks, in the order they are applied
 ANCILLA = 4
 
 
-def head(features, w_1, w_2, w_3):
+def head(features: Tensor, w_1: Tensor, w_2: Tensor, w_3: Tensor) -> ProbabilityMP:
     """Encode four features, entangle neighbours, and collect the parity in an ancilla.
 
     Args:
@@ -27,8 +29,3 @@ def head(features, w_1, w_2, w_3):
     for wire in range(ANCILLA):
         qml.CNOT(wires=(wire, ANCILLA))
     return qml.probs(wires=ANCILLA)
-
-
-def head_qnode(device: str = "default.qubit") -> qml.QNode:
-    """Return the head as a QNode that torch differentiates, on any PennyLane device."""
-    return qml.QNode(head, qml.device(device, wires=5), interface="torch")

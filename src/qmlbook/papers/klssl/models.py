@@ -1,11 +1,10 @@
 """Encoder, quantum head, classical head, and the losses between their outputs.
 
 Sources: Fig. A of the paper, and namhai03/QSSL at 29ceb80, code/model.py and code/SSL.py.
-All tensors are float64. A *row* is a pair of log-probabilities (outcome 0, outcome 1).
+All tensors are float64. An *output* is a pair of log-probabilities (outcome 0, outcome 1).
 """
 
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,10 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base.errors import choose
+from ..shared.crops import Crops
+from ..shared.initial import assign, draw_uniform
+from ..shared.qnodes import qnode
+from .circuits import ANCILLA, head
+from .config import LOSSES
 
 SIDE, KERNEL, STRIDE, FEATURES = 14, 7, 5, 4
 XAVIER = (6 / (2 * KERNEL**2)) ** 0.5  # bound of the quantum model's filter weights
-LOSSES = ("published", "loop_fixed", "sign_fixed", "corrected")
 
 
 class Encoder(nn.Module):
@@ -32,23 +35,27 @@ class Encoder(nn.Module):
         self.frozen = frozen
         self.conv = nn.Conv2d(1, 1, KERNEL, stride=STRIDE, dtype=torch.float64)
         self.norm = nn.BatchNorm2d(1, dtype=torch.float64)
-        _assign(self.conv.weight, rng.uniform(-1, 1, (1, 1, KERNEL, KERNEL)) * bound)
-        _assign(self.conv.bias, rng.uniform(-1, 1, 1) / KERNEL)
+        weight, bias = self.conv.parameters()
+        assign(weight, rng.uniform(-1, 1, (1, 1, KERNEL, KERNEL)) * bound)
+        assign(bias, rng.uniform(-1, 1, 1) / KERNEL)
 
     def filter(self, images: Tensor) -> Tensor:
         """Return the filter's responses (B, 4), row-major over 2x2 positions, to (B, 14, 14)."""
         return self.conv(images[:, None]).flatten(1)
 
-    def filter_matrix(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return (196, 4): the filter *after* a crop ``rows @ image @ columns.T``, as one matrix.
+    def filter_cropped(self, images: Tensor, crops: Crops) -> Tensor:
+        """Return the filter's responses (B, 4) to images that share one crop, without gradient.
 
-        Both are linear in the image, so a frozen filter absorbs the crop that a batch shares.
+        Filter and crop are linear in the image, so that a frozen filter absorbs the crop: both
+        together are one matrix (196, 4).
         """
-        kernels = torch.zeros(FEATURES, SIDE, SIDE, dtype=torch.float64)
+        rows, columns = (matrix.to(images) for matrix in crops.matrices())
+        kernels = rows.new_zeros(FEATURES, SIDE, SIDE)
         for index, kernel in enumerate(kernels):
             top, left = (STRIDE * offset for offset in divmod(index, 2))
             kernel[top : top + KERNEL, left : left + KERNEL] = self.conv.weight[0, 0].detach()
-        return (rows.mT @ kernels @ columns).flatten(1).T
+        _, bias = self.conv.parameters()
+        return images.flatten(1) @ (rows.mT @ kernels @ columns).flatten(1).T + bias.detach()
 
     def normalise(self, responses: Tensor) -> Tensor:
         """Apply batch norm to responses (B, 4); in training mode over the batch and positions."""
@@ -61,23 +68,23 @@ class Encoder(nn.Module):
 
 
 class Head(nn.Module):
-    """A map from features to rows that depends on its weights through few ``coordinates``."""
+    """A map from features to outputs that depends on its weights through few ``coordinates``."""
 
     def coordinates(self) -> Tensor:
         """Return what the output depends on, (P,), differentiable in the trainable weights."""
         raise NotImplementedError
 
     def prepare(self, features: Tensor) -> Tensor:
-        """Return the inputs of ``rows``; the part of the head that is not trained, if any."""
+        """Return the inputs of ``outputs``; the part of the head that is not trained, if any."""
         return features
 
-    def rows(self, inputs: Tensor, coordinates: Tensor) -> Tensor:
+    def outputs(self, inputs: Tensor, coordinates: Tensor) -> Tensor:
         """Return log-probabilities (B, 2) of prepared inputs."""
         raise NotImplementedError
 
     def forward(self, features: Tensor) -> Tensor:
         """Return log-probabilities (B, 2) of features (B, 4)."""
-        return self.rows(self.prepare(features), self.coordinates())
+        return self.outputs(self.prepare(features), self.coordinates())
 
 
 class QuantumHead(Head):
@@ -86,17 +93,18 @@ class QuantumHead(Head):
     def __init__(self, rng: np.random.Generator, nlayers: int) -> None:
         """Draw the angles uniformly in [0, 2 pi), as PennyLane's TorchLayer does."""
         super().__init__()
-        for name in ("w_1", "w_2", "w_3"):
-            angles = torch.from_numpy(rng.uniform(0, 2 * np.pi, (nlayers, 2)))
-            setattr(self, name, nn.Parameter(angles))
+        self.w_1, self.w_2, self.w_3 = (
+            nn.Parameter(torch.from_numpy(rng.uniform(0, 2 * np.pi, (nlayers, 2))))
+            for _ in range(3)
+        )
 
     def coordinates(self) -> Tensor:
         """Return the effective phases: 4 for an even number of layers, 5 for an odd one."""
         return effective_phases(self.w_1, self.w_2, self.w_3)
 
-    def rows(self, inputs: Tensor, coordinates: Tensor) -> Tensor:
+    def outputs(self, inputs: Tensor, coordinates: Tensor) -> Tensor:
         """Return log-softmax of the ancilla's probabilities, log sigma(z) and log sigma(-z)."""
-        return rows_of_parity(parity(inputs, coordinates))
+        return outputs_of_parity(parity(inputs, coordinates))
 
 
 class SimulatedHead(QuantumHead):
@@ -105,15 +113,13 @@ class SimulatedHead(QuantumHead):
     def __init__(self, rng: np.random.Generator, nlayers: int) -> None:
         """Draw the same angles as `QuantumHead` from the same stream."""
         super().__init__(rng, nlayers)
-        from .circuits import head_qnode
-
-        self.qnode = head_qnode()
+        self.qnode = qnode(head, wires=ANCILLA + 1)
 
     def coordinates(self) -> Tensor:
         """Return all 6n angles."""
         return torch.cat([self.w_1.flatten(), self.w_2.flatten(), self.w_3.flatten()])
 
-    def rows(self, inputs: Tensor, coordinates: Tensor) -> Tensor:
+    def outputs(self, inputs: Tensor, coordinates: Tensor) -> Tensor:
         """Return log-softmax of the simulated probabilities (model.py line 39)."""
         weights = coordinates.reshape(3, -1, 2)
         return F.log_softmax(self.qnode(inputs, *weights), dim=-1)
@@ -129,32 +135,30 @@ class ClassicalHead(Head):
         """Draw all weights and biases uniformly within 1/2 (torch's default for four inputs)."""
         super().__init__()
         self.frozen = frozen
-        widths = [FEATURES] * (nlayers + 1) + [2]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b, dtype=torch.float64) for a, b in pairwise(widths)
+        self.hidden = nn.Sequential(
+            *(nn.Linear(FEATURES, FEATURES, dtype=torch.float64) for _ in range(nlayers))
         )
-        for layer in self.layers:
-            _assign(layer.weight, rng.uniform(-0.5, 0.5, layer.weight.shape))
-            _assign(layer.bias, rng.uniform(-0.5, 0.5, layer.bias.shape))
+        self.last = nn.Linear(FEATURES, 2, dtype=torch.float64)
+        for layer in (*self.hidden, self.last):
+            draw_uniform(rng, 0.5, *layer.parameters())
 
     def prepare(self, features: Tensor) -> Tensor:
         """Apply the hidden maps."""
-        for layer in self.layers[:-1]:
-            features = layer(features)
+        features = self.hidden(features)
         return features.detach() if self.frozen else features
 
     def coordinates(self) -> Tensor:
         """Return the ten numbers of the last map."""
-        return torch.cat([self.layers[-1].weight.flatten(), self.layers[-1].bias])
+        return torch.cat([self.last.weight.flatten(), self.last.bias])
 
-    def rows(self, inputs: Tensor, coordinates: Tensor) -> Tensor:
+    def outputs(self, inputs: Tensor, coordinates: Tensor) -> Tensor:
         """Return log-softmax of the last map."""
         weight, bias = coordinates[: 2 * FEATURES].reshape(2, FEATURES), coordinates[2 * FEATURES :]
         return F.log_softmax(inputs @ weight.T + bias, dim=-1)
 
 
 class Classifier(nn.Module):
-    """Encoder and head: images (B, 14, 14) to rows (B, 2)."""
+    """Encoder and head: images (B, 14, 14) to outputs (B, 2)."""
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
         """Join the two parts."""
@@ -164,9 +168,6 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return log-probabilities (B, 2)."""
         return self.head(self.encoder(images))
-
-
-HEADS = {"quantum": QuantumHead, "simulated": SimulatedHead, "classical": ClassicalHead}
 
 
 def build(
@@ -181,18 +182,19 @@ def build(
     The filter's weights are Xavier-uniform with the quantum head and torch's default with the
     classical one (model.py lines 7-20, 26-38); equal streams give proportional filters.
     """
-    bound = 1 / KERNEL if classifier == "classical" else XAVIER
-    options = {"frozen": frozen} if classifier == "classical" else {}
-    head = HEADS[classifier](head_rng, nlayers, **options)
-    return Classifier(Encoder(encoder_rng, bound, frozen), head)
+    if classifier == "classical":
+        encoder = Encoder(encoder_rng, 1 / KERNEL, frozen)
+        return Classifier(encoder, ClassicalHead(head_rng, nlayers, frozen))
+    quantum = SimulatedHead if classifier == "simulated" else QuantumHead
+    return Classifier(Encoder(encoder_rng, XAVIER, frozen), quantum(head_rng, nlayers))
 
 
 def published_sizes(classifier: str, nlayers: int) -> tuple[int, int]:
     """Return (all parameters, those that receive a gradient) of a network as published."""
     rng = np.random.default_rng(0)  # the counts do not depend on it
     model = build(classifier, nlayers, rng, rng)
-    rows = model(torch.from_numpy(rng.random((6, SIDE, SIDE))))
-    loss("published", 0.5, rows[:2], rows[2:4], rows[:2], rows[2:].sum(0), 4).backward()
+    outputs = model(torch.from_numpy(rng.random((6, SIDE, SIDE))))
+    loss("published", 0.5, outputs[:2], outputs[2:4], outputs[:2], outputs[2:].sum(0), 4).backward()
     parameters = list(model.parameters())
     trained = [p for p in parameters if p.grad is not None]
     return sum(p.numel() for p in parameters), sum(p.numel() for p in trained)
@@ -221,7 +223,7 @@ def effective_phases(w_1: Tensor, w_2: Tensor, w_3: Tensor) -> Tensor:
     Returns:
         (4,) phases phi_0..phi_3 for even n; for odd n (5,): phi_0, phi_3, alpha, beta, gamma.
     """
-    even, odd, every = _layer_sums(len(w_1))
+    even, odd, every = (mask.to(w_1) for mask in _layer_sums(len(w_1)))
     if len(w_1) % 2 == 0:
         return torch.stack(
             [
@@ -256,21 +258,21 @@ def parity(features: Tensor, phases: Tensor) -> Tensor:
     return last.cos() * inner
 
 
-def rows_of_parity(z: Tensor) -> Tensor:
+def outputs_of_parity(z: Tensor) -> Tensor:
     """Return log-softmax of the probabilities ((1+z)/2, (1-z)/2): squeezed to [0.269, 0.731]."""
     return torch.stack([F.logsigmoid(z), F.logsigmoid(-z)], dim=-1)
 
 
-# --- losses (SSL.py lines 21-31), rows everywhere ----------------------------------------------
+# --- losses (SSL.py lines 21-31), of outputs --------------------------------------------------
 
 
 def divergence(a: Tensor, b: Tensor) -> Tensor:
-    """Return KL(a || b) (...,) of rows (..., 2), in nats."""
+    """Return KL(a || b) (...,) of outputs (..., 2), in nats."""
     return (a.exp() * (a - b)).sum(-1)
 
 
 def _against_sum(a: Tensor, total: Tensor, count: int) -> Tensor:
-    """Return sum_h KL(a || n_h) from the sum of the rows n_h alone: the loss without its loop."""
+    """Return sum_h KL(a || n_h) from the sum of all n_h alone: the loss without its loop."""
     return (a.exp() * (count * a - total)).sum(-1)
 
 
@@ -280,15 +282,15 @@ def positive_term(x: Tensor, y: Tensor, pos: Tensor) -> Tensor:
 
 
 def published_negative_term(x: Tensor, y: Tensor, total: Tensor, count: int) -> Tensor:
-    """Return what the released loop computes: only row 0 of the batch, divided by H twice.
+    """Return what the released loop computes: only image 0 of the batch, divided by H twice.
 
-    Inside the loop over the batch the names x and y are overwritten by copies of their first row,
-    and the last division uses H instead of B (SSL.py lines 21-31).
+    Inside the loop over the batch the names x and y are overwritten by copies of their first
+    output, and the last division uses H instead of B (SSL.py lines 21-31).
 
     Args:
-        x, y: (B, 2) rows of the clean and the augmented view.
-        total: (2,) sum of the negative rows.
-        count: H, the number of negative rows.
+        x, y: (B, 2) outputs of the clean and the augmented view.
+        total: (2,) sum of the negatives' outputs.
+        count: H, the number of negatives.
 
     Raises:
         ValueError: if H < B, where the released loop runs past its end.
@@ -312,14 +314,14 @@ def meant_negative_term(x: Tensor, y: Tensor, total: Tensor, count: int) -> Tens
 def loss(
     kind: str, gamma: float, x: Tensor, y: Tensor, pos: Tensor, total: Tensor, count: int
 ) -> Tensor:
-    """Return a self-supervised loss from rows.
+    """Return a self-supervised loss from outputs.
 
     Args:
         kind: ``published`` (the code as released), ``loop_fixed`` (its loop as evidently meant),
             ``sign_fixed`` (the released loop with negatives pushed away) or ``corrected`` (both).
         gamma: weight of the positive term, 0..1.
-        x, y, pos: (B, 2) rows of the clean view, the augmented view and their positives.
-        total, count: sum and number of the negative rows.
+        x, y, pos: (B, 2) outputs of the clean view, the augmented view and their positives.
+        total, count: sum and number of the negatives' outputs.
 
     Raises:
         UsageError: the kind is not known.
@@ -332,7 +334,3 @@ def loss(
     sign = -1 if kind in ("sign_fixed", "corrected") else 1
     negative = sign * negative_term(x, y, total, count)
     return gamma * positive_term(x, y, pos) + (1 - gamma) * negative
-
-
-def _assign(parameter: Tensor, values: np.ndarray) -> None:
-    parameter.data.copy_(torch.from_numpy(values))

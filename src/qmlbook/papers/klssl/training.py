@@ -1,7 +1,7 @@
 """The memory-bank training loop and its evaluation (namhai03/QSSL: train.py, eval.py, SSL.py).
 
 One loop serves the released procedure with all its peculiarities and the corrected one; what
-differs is named in `qmlbook.papers.klssl.experiment.Config`.
+differs is named in `qmlbook.papers.klssl.config.Config`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,39 +17,23 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ... import data
 from ...base.rng import stream
 from ..shared.crops import draw_crops
+from ..shared.splits import Split, load_split
+from ..shared.training import descend, keep_best
 from . import models
-
-if TYPE_CHECKING:
-    from .experiment import Config
-
-ROLES = {"released": ("train", "test"), "executed": ("test", "train")}  # (trained on, evaluated on)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Two classes of a data set: images (N, 14, 14) float64 in [0, 1], labels (N,) 0 or 1."""
-
-    images: Tensor
-    labels: Tensor
-    provenance: data.Provenance
-
-    def __len__(self) -> int:
-        return len(self.labels)
+from .config import ROLES, Config
 
 
 @lru_cache(maxsize=8)
-def load_split(dataset: str, classes: tuple[int, int], split: str, n: int | None) -> Split:
-    """Load two raw classes, shrink to 14x14 and map the first class to 0, the second to 1.
+def load_small(dataset: str, classes: tuple[int, int], split: str, n: int | None) -> Split:
+    """Load two raw classes, (N, 14, 14) float64 in [0, 1]; the first class is label 0.
 
     Pillow's bilinear resize rounds to 8 bits after each pass (train.py line 19), so Pillow it is.
     """
-    found = data.load(dataset, classes=classes, split=split, n=n)
-    pixels = torch.from_numpy(shrink(found.images)).double() / 255
-    labels = torch.from_numpy((found.labels == classes[1]).astype(np.int64))
-    return Split(pixels, labels, found.provenance)
+    return load_split(
+        dataset, classes, split, n, lambda images: torch.from_numpy(shrink(images)).double() / 255
+    )
 
 
 def shrink(images: np.ndarray) -> np.ndarray:
@@ -62,11 +45,11 @@ def shrink(images: np.ndarray) -> np.ndarray:
 
 def splits(config: Config) -> tuple[Split, Split]:
     """Return the split a configuration trains on and the one it is evaluated on."""
-    trained, evaluated = ROLES[config.split]
-    classes = tuple(config.classes)
+    trained_on, evaluated_on = ROLES[config.split]
+    first, second = config.classes
     return (
-        load_split(config.dataset, classes, trained, config.n_train),
-        load_split(config.dataset, classes, evaluated, config.n_eval),
+        load_small(config.dataset, (first, second), trained_on, config.n_train),
+        load_small(config.dataset, (first, second), evaluated_on, config.n_eval),
     )
 
 
@@ -92,38 +75,41 @@ def learning_rate(step: int, base: float, period: int, floor: float = 1e-6) -> f
 
 @dataclass(frozen=True)
 class Bank:
-    """Rows (N, 2) of all training images, kept from the end of the last epoch, and their sums.
+    """Outputs (N, 2) of all training images, kept from the end of the last epoch, and their sum.
 
-    ``tangent`` (N, 2, P) is their derivative by the head's coordinates *at that time*. The
-    released bank is not detached, so every loss also pushes the weights through these old rows;
-    a first-order term with the right value and the right gradient says the same without keeping
-    the old graph alive.
+    ``tangents`` are the derivatives by the head's coordinates *at that time*, (N, 2, P), and their
+    sum (2, P); ``None`` if the bank is detached. The released bank is not, so every loss also
+    pushes the weights through these old outputs; a first-order term with the right value and the
+    right gradient says the same without keeping the old graph alive.
     """
 
-    rows: Tensor
-    tangent: Tensor | None
+    outputs: Tensor
     total: Tensor
-    total_tangent: Tensor | None
+    tangents: tuple[Tensor, Tensor] | None
 
     @classmethod
     def build(cls, model: models.Classifier, responses: Tensor, attached: bool) -> Bank:
         """Evaluate all filter responses (N, 4) in evaluation mode."""
         model.eval()
-        head, where = model.head, model.head.coordinates().detach()
+        head, coordinates = model.head, model.head.coordinates().detach()
         inputs = head.prepare(model.encoder.normalise(responses)).detach()
+        tangents = None
         with torch.no_grad():
-            rows = head.rows(inputs, where)
-            tangent = torch.func.jacfwd(lambda c: head.rows(inputs, c))(where) if attached else None
-        return cls(rows, tangent, rows.sum(0), tangent.sum(0) if attached else None)
+            outputs = head.outputs(inputs, coordinates)
+            if attached:
+                tangent = torch.func.jacfwd(lambda c: head.outputs(inputs, c))(coordinates)
+                tangents = tangent, tangent.sum(0)
+        return cls(outputs, outputs.sum(0), tangents)
 
     def select(self, index: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rows at ``index`` (B, 2) and the sum of all rows (2,)."""
-        rows, total = self.rows[index], self.total
-        if self.tangent is not None:
+        """Return the outputs at ``index`` (B, 2) and the sum of all outputs (2,)."""
+        outputs, total = self.outputs[index], self.total
+        if self.tangents:
+            tangent, total_tangent = self.tangents
             shift = coordinates - coordinates.detach()  # zero, with gradient
-            rows = rows + self.tangent[index] @ shift
-            total = total + self.total_tangent @ shift
-        return rows, total
+            outputs = outputs + tangent[index] @ shift
+            total = total + total_tangent @ shift
+        return outputs, total
 
 
 @dataclass
@@ -139,43 +125,48 @@ def train(config: Config, seed: int, split: Split) -> Trained:
     """Train a network as the configuration says; without epochs, only set its batch norm.
 
     Keeps the weights of the epoch with the lowest mean training loss (train.py lines 83-85).
+    Computes where the split's tensors are.
     """
-    model = build(config, seed)
+    model = build(config, seed).to(split.inputs.device)
     if config.epochs == 0:
         settle(model, split)
         return Trained(model, [], 0.0)
-    start, best, losses = deepcopy(model.state_dict()), None, []
+    start = deepcopy(model.state_dict())
+    scores = keep_best(model, _epochs(config, seed, model, split))
+    moved = max((p.detach() - start[name]).abs().max() for name, p in model.named_parameters())
+    return Trained(model, [loss for loss, _ in scores], float(moved))
+
+
+def _epochs(
+    config: Config, seed: int, model: models.Classifier, split: Split
+) -> Iterator[tuple[float, int]]:
+    """Train epoch by epoch; yield the mean loss and, so that of equals the last counts, -epoch."""
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     batches = -(-len(split) // config.batch_size)
     period = config.period or config.epochs * batches
     rngs = {name: stream(seed, name) for name in ("batches", "bank", "crops")}
-    views = Views(model.encoder, split.images, config)
+    views = Views(model.encoder, split.inputs, config)
     for epoch in range(config.epochs):
-        bank = _bank(config, model, views)
+        bank = None
+        if config.loss != "supervised":
+            bank = Bank.build(model, views.everything(), config.attached)
         model.train()
-        epoch_losses = []
-        for batch, (index, partner) in enumerate(_order(len(split), config, rngs)):
+        losses = []
+        for batch, (index, partner) in enumerate(_pairs(len(split), config, rngs)):
             optimiser.param_groups[0]["lr"] = learning_rate(
                 epoch * batches + batch, config.learning_rate, period
             )
             x = views.clean(index)
-            if config.loss == "supervised":
+            if bank is None:
                 loss = F.nll_loss(model.head(x), split.labels[index])
             else:
                 y = views.augmented(index, rngs["crops"])
                 loss = _bank_loss(config, model.head, x, y, bank, partner)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            epoch_losses.append(loss.item())
-        losses.append(float(np.mean(epoch_losses)))
-        if losses[-1] == min(losses):
-            best = deepcopy(model.state_dict())
-    model.load_state_dict(best)
-    moved = max((p.detach() - start[name]).abs().max() for name, p in model.named_parameters())
-    return Trained(model, losses, float(moved))
+            descend(optimiser, loss)
+            losses.append(loss.item())
+        yield float(np.mean(losses)), -epoch
 
 
 class Views:
@@ -207,25 +198,17 @@ class Views:
         images = self.images[index]
         crops = draw_crops(rng, 1 if self.shared else len(index), models.SIDE)
         if self.shared and self.responses is not None:
-            matrix = self.encoder.filter_matrix(*crops.matrices())
-            responses = images.flatten(1) @ matrix + self.encoder.conv.bias.detach()
-            return self.encoder.normalise(responses)
+            return self.encoder.normalise(self.encoder.filter_cropped(images, crops))
         return self.encoder(crops(images))
 
 
-def _bank(config: Config, model: models.Classifier, views: Views) -> Bank | None:
-    if config.loss == "supervised":
-        return None
-    return Bank.build(model, views.everything(), config.attached)
-
-
-def _order(
+def _pairs(
     n: int, config: Config, rngs: dict[str, np.random.Generator]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the image indices of each batch and the bank rows paired with them.
+    """Yield the image indices of each batch and the stored outputs paired with them.
 
-    The released loader reshuffles at each pass, so row i of the bank and image i of the batch are
-    different images (SSL.py lines 6-19, train.py lines 56-57).
+    The released loader reshuffles at each pass, so output i of the bank and image i of the batch
+    are of different images (SSL.py lines 6-19, train.py lines 56-57).
     """
     images = rngs["batches"].permutation(n)
     partners = images if config.own_positives else rngs["bank"].permutation(n)
@@ -236,23 +219,23 @@ def _order(
 def _bank_loss(
     config: Config, head: models.Head, x: Tensor, y: Tensor, bank: Bank, partner: Tensor
 ) -> Tensor:
-    """Return the loss of a batch from features x, y (B, 4) and the paired bank rows."""
+    """Return the loss of a batch from features x, y (B, 4) and the paired stored outputs."""
     coordinates = head.coordinates()
     pos, total = bank.select(partner, coordinates)
-    if config.own_positives:  # negatives: every bank row but the image's own
-        total, count = total - pos, len(bank.rows) - 1
-    else:  # negatives: the bank rows of all other batches
-        total, count = total - pos.sum(0), len(bank.rows) - len(pos)
-    rows = [head.rows(head.prepare(view), coordinates) for view in (x, y)]
-    return models.loss(config.loss, config.gamma, *rows, pos, total, count)
+    if config.own_positives:  # negatives: every stored output but the image's own
+        total, count = total - pos, len(bank.outputs) - 1
+    else:  # negatives: the stored outputs of all other batches
+        total, count = total - pos.sum(0), len(bank.outputs) - len(pos)
+    x, y = (head.outputs(head.prepare(view), coordinates) for view in (x, y))
+    return models.loss(config.loss, config.gamma, x, y, pos, total, count)
 
 
 def settle(model: models.Classifier, split: Split) -> None:
     """Set the running statistics of batch norm to those of a whole split, in place."""
-    responses = model.encoder.filter(split.images).detach()
-    norm = model.encoder.norm
-    norm.running_mean.fill_(responses.mean())
-    norm.running_var.fill_(responses.var())
+    responses = model.encoder.filter(split.inputs).detach()
+    mean, variance, _ = model.encoder.norm.buffers()
+    mean.fill_(responses.mean())
+    variance.fill_(responses.var())
 
 
 def predict(model: models.Classifier, images: Tensor) -> Tensor:

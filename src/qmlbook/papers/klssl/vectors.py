@@ -14,8 +14,9 @@ from ... import data
 from ...base.errors import UsageError
 from ...base.rng import stream
 from ..shared.cases import Inputs, Kind, formula, tensor
+from ..shared.qnodes import qnode
 from . import models, released, training
-from .circuits import head_qnode
+from .circuits import ANCILLA, head
 
 
 def _weights(inputs: Inputs) -> list[Tensor]:
@@ -29,13 +30,13 @@ def _fill(parameter: Tensor, values: Any) -> None:
 def quantum_head(inputs: Inputs) -> dict[str, Any]:
     """Simulate the circuit gate by gate; the closed form must agree with it to 1e-10."""
     weights, features = _weights(inputs), tensor(inputs["features"])
-    probabilities = head_qnode()(features, *weights)
+    probabilities = qnode(head, wires=ANCILLA + 1)(features, *weights)
     z = models.parity(features, models.effective_phases(*weights))
     if not torch.allclose(probabilities[:, 0] - probabilities[:, 1], z, rtol=0, atol=1e-10):
         raise ArithmeticError("the closed form and the simulated circuit disagree.")
     return {
         "probs_ancilla": probabilities,
-        "log_output": models.rows_of_parity(z),
+        "log_output": models.outputs_of_parity(z),
         "predicted_class": probabilities.argmax(-1),
     }
 
@@ -43,13 +44,13 @@ def quantum_head(inputs: Inputs) -> dict[str, Any]:
 def _model(inputs: Inputs, classifier: str) -> dict[str, Any]:
     model = models.build(classifier, inputs["nlayers"], stream(0, "e"), stream(0, "h"))
     encoder, norm = model.encoder, inputs["batchnorm"]
-    _fill(encoder.conv.weight, inputs["conv_weight"])
-    _fill(encoder.conv.bias, inputs["conv_bias"])
+    for name, parameter in encoder.conv.named_parameters():
+        _fill(parameter, inputs[f"conv_{name}"])
     for name, value in norm.items():
         _fill(getattr(encoder.norm, name), value)
-    if classifier == "classical":
+    if isinstance(model.head, models.ClassicalHead):
         layers = [*inputs["hidden_layers"], inputs["output_layer"]]
-        for layer, values in zip(model.head.layers, layers, strict=True):
+        for layer, values in zip((*model.head.hidden, model.head.last), layers, strict=True):
             _fill(layer.weight, values["weight"])
             _fill(layer.bias, values["bias"])
     else:
@@ -58,11 +59,12 @@ def _model(inputs: Inputs, classifier: str) -> dict[str, Any]:
     images = tensor(inputs["images"])
     model.train(inputs["mode"] == "train")
     output = model(images)
+    mean, variance, _ = encoder.norm.buffers()
     return {
         "conv_output": encoder.filter(images),
         "log_output": output,
-        "running_mean_after": encoder.norm.running_mean.item(),
-        "running_var_after": encoder.norm.running_var.item(),
+        "running_mean_after": mean.item(),
+        "running_var_after": variance.item(),
     }
 
 
@@ -83,7 +85,7 @@ def _published(gamma: float, x: Tensor, y: Tensor, pos: Tensor, neg: Tensor) -> 
 def kl_loss(inputs: Inputs) -> dict[str, Any]:
     """Evaluate the losses, and the published one's gradients, at given parities."""
     z = {name: tensor(inputs[name]).requires_grad_() for name in ("z_x", "z_y", "z_pos", "z_neg")}
-    x, y, pos, neg = (models.rows_of_parity(value) for value in z.values())
+    x, y, pos, neg = (models.outputs_of_parity(value) for value in z.values())
     gamma, total = inputs["gamma"], neg.sum(0)
     published = _published(gamma, x, y, pos, neg)
     grad_x, grad_pos = torch.autograd.grad(published, [z["z_x"], z["z_pos"]], retain_graph=True)
@@ -106,7 +108,7 @@ def published_loss_gradient(inputs: Inputs) -> dict[str, Any]:
     for bank in ("attached", "detached"):
         weights = [w.requires_grad_() for w in _weights(inputs)]
         phases = models.effective_phases(*weights)
-        x, y, pos, neg = (models.rows_of_parity(models.parity(view, phases)) for view in views)
+        x, y, pos, neg = (models.outputs_of_parity(models.parity(view, phases)) for view in views)
         if bank == "detached":
             pos, neg = pos.detach(), neg.detach()
         value = _published(inputs["gamma"], x, y, pos, neg)

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...base.errors import require_known
 from ...base.rng import stream
+from ..shared.qnodes import qnode
 from . import circuits
+from .config import EQUILIBRIUM, FOUR, TEN, Memory
+from .features import load_pooled
 from .layer import Layer, Reduced, encoded, expand, spectra
-from .models import DEVICE, EQUILIBRIUM
+from .models import DEVICE
 from .solvers import broyden, find_root, implicit
-from .training import load_split
-
-DIGITS = (0, 3, 6, 9)
-METHODS = ("plain", "broyden")
 
 
 def angles(seed: int, n_wires: int) -> tuple[Tensor, Tensor]:
     """Return random angles of the layer and of its tail, uniform in (-pi, pi), float64."""
     rng = stream(seed, "angles")
-    return tuple(
+    theta, phi = (
         torch.from_numpy(rng.uniform(-np.pi, np.pi, circuits.count_angles(gates)))
         for gates in (circuits.random_layer(n_wires), circuits.tail(n_wires))
     )
+    return theta, phi
 
 
 def random_layer(seed: int, n_wires: int, encoder: str = "amplitude") -> Layer:
@@ -37,17 +35,6 @@ def random_layer(seed: int, n_wires: int, encoder: str = "amplitude") -> Layer:
 
 
 # --- memory ---
-
-
-@dataclass(frozen=True)
-class Memory:
-    """One training step, every gate simulated by PennyLane's default.qubit in single precision."""
-
-    n_wires: int = 4
-    layers: int = EQUILIBRIUM  # stacked, or the equilibrium
-    encoder: str = "amplitude"
-    batch_size: int = 256
-    threshold: int = 10  # solver steps, all of which are made
 
 
 def saved_bytes(config: Memory, seed: int) -> int:
@@ -62,11 +49,10 @@ def saved_bytes(config: Memory, seed: int) -> int:
     u = torch.from_numpy(rng.uniform(-0.4, 2.8, (config.batch_size, n * n))).float()
     labels = torch.from_numpy(rng.integers(n, size=config.batch_size))
     classifier = torch.from_numpy(rng.normal(size=(n, n * n)) / n).float().requires_grad_()
-    node = circuits.qnode(circuits.layer, n)
+    node = qnode(circuits.layer, wires=n, n_wires=n, encoder=config.encoder)
 
     def f(z: Tensor) -> Tensor:
-        found = node(z + u, theta, phi, n, config.encoder)
-        return expand(torch.stack(list(found), dim=-1).float())
+        return expand(torch.stack(list(node(z + u, theta, phi)), dim=-1).float())
 
     kept: dict[int, torch.UntypedStorage] = {}  # holding them keeps every address unique
 
@@ -85,47 +71,6 @@ def saved_bytes(config: Memory, seed: int) -> int:
     total = sum(storage.nbytes() for storage in kept.values())
     loss.backward()  # what was counted is what this pass uses
     return total
-
-
-def run_memory(config: Memory, seed: int) -> dict[str, float]:
-    """Return ``saved_mb``, millions of bytes kept for the backward pass."""
-    return {"saved_mb": saved_bytes(config, seed) / 1e6}
-
-
-# --- fixed points of random circuits ---
-
-
-@dataclass(frozen=True)
-class Roots:
-    """Iterate from 0 on real images, image by image."""
-
-    method: str = "plain"  # or broyden
-    images: int = 400
-    steps: int = 300
-    tolerance: float = 1e-6  # of |f(z) - z|
-
-    def __post_init__(self) -> None:
-        """Refuse unknown methods."""
-        require_known(self, method=METHODS)
-
-
-@torch.no_grad()
-def run_roots(config: Roots, seed: int) -> dict[str, float]:
-    """Return ``converged``, the share of images whose iteration reached its fixed point."""
-    layer = random_layer(seed, 4)
-    u = load_split("mnist", DIGITS, "test", config.images).u
-    f, m = layer.reduced(u), torch.zeros(len(u), 4, dtype=u.dtype)
-    goal = config.tolerance / 2  # |z| = sqrt(n) |m|
-    if config.method == "plain":
-        for _ in range(config.steps):
-            m = f(m)
-        arrived = (f(m) - m).norm(dim=1) < goal
-        return {"converged": arrived.double().mean().item()}
-    found = [
-        broyden(layer.reduced(row), start, config.steps, goal, "abs").converged
-        for row, start in zip(u.split(1), m.split(1), strict=True)
-    ]
-    return {"converged": float(np.mean(found))}
 
 
 # --- properties ---
@@ -173,7 +118,7 @@ def implicit_gradient(seed: int, images: int = 8) -> list[bool]:
 
     Both encoders, every angle and the first image, in a random weighted sum of the roots.
     """
-    rng, u = stream(seed, "implicit"), load_split("mnist", DIGITS, "test", images).u
+    rng, u = stream(seed, "implicit"), load_pooled("mnist", FOUR, "test", images).inputs
     weights = torch.from_numpy(rng.normal(size=(images, 4)))
     cases = []
     for encoder in circuits.ENCODERS:
@@ -213,8 +158,8 @@ def _slope(loss: Callable, inputs: list[Tensor], k: int, entry: int, h: float = 
 def contraction_bound(seed: int) -> list[bool]:
     """Compare the Jacobian's norm with its bound: real images, random circuits and states z."""
     cases = []
-    for n, classes, some in ((4, DIGITS, 20), (10, tuple(range(10)), 3)):
-        u = load_split("mnist", classes, "test", 200).u
+    for n, classes, some in ((4, FOUR, 20), (10, TEN, 3)):
+        u = load_pooled("mnist", classes, "test", 200).inputs
         for circuit in range(some):
             rng = stream(seed, "bound", n, circuit)
             layer = random_layer(seed + 1 + circuit, n)
@@ -234,7 +179,7 @@ def angle10(seed: int, images: int = 20) -> list[bool]:
     and in the seven others not zero.
     """
     layer = random_layer(seed, 10, "angle")
-    u = load_split("mnist", tuple(range(10)), "test", images).u
+    u = load_pooled("mnist", TEN, "test", images).inputs
     slopes = layer.slopes(torch.zeros_like(u), u).unflatten(2, (10, 10))  # (B, m, row, pixel)
     alike = (slopes - slopes[..., :1]).abs().amax((1, 2, 3)) < 1e-12
     by_row = slopes[..., 0].abs().amax(1)

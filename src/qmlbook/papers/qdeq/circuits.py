@@ -4,9 +4,12 @@ Wire 0 is the most significant bit; n wires stand for D = n^2 features.
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pennylane as qml
+
+from ..shared.qnodes import qnode
 
 SEED, LENGTH = 1111, 50  # of the random layer
 ENCODERS = ("amplitude", "angle")
@@ -23,6 +26,7 @@ TURNING = ("RX", "RY", "RZ", "CRX")  # the gates with an angle
 ANGLE_AXES = ("RY", "RX", "RZ")  # of ten wires in turn, as released
 
 Gate = tuple[str, tuple[int, ...]]  # name, wires (control first)
+Numbers = Any  # an array of numpy, or a tensor of torch
 
 
 @cache
@@ -58,7 +62,7 @@ def count_angles(gates: tuple[Gate, ...]) -> int:
     return sum(name in TURNING for name, _ in gates)
 
 
-def encode(v, n_wires, encoder):
+def encode(v: Numbers, n_wires: int, encoder: str) -> None:
     """Prepare the state of data v (..., D), from |0...0>.
 
     ``amplitude`` puts v / |v| on the first D basis states. ``angle`` rotates: on four wires RY, RZ,
@@ -77,7 +81,7 @@ def encode(v, n_wires, encoder):
             GATES[ANGLE_AXES[wire % 3]](v[..., i], wires=wire)
 
 
-def transform(theta, phi, n_wires, seed=SEED):
+def transform(theta: Numbers, phi: Numbers, n_wires: int, seed: int = SEED) -> None:
     """Apply the random layer with angles theta and the tail with angles phi (radians)."""
     for gates, angles in ((random_layer(n_wires, seed), theta), (tail(n_wires), phi)):
         remaining = iter(angles)
@@ -86,7 +90,9 @@ def transform(theta, phi, n_wires, seed=SEED):
             GATES[name](*turn, wires=wires)
 
 
-def layer(v, theta, phi, n_wires, encoder="amplitude"):
+def layer(
+    v: Numbers, theta: Numbers, phi: Numbers, n_wires: int, encoder: str = "amplitude"
+) -> list[qml.measurements.ExpectationMP]:
     """Return <Z> of every wire after encoding v = z + u and the transformation.
 
     Args:
@@ -101,7 +107,9 @@ def layer(v, theta, phi, n_wires, encoder="amplitude"):
     return [qml.expval(qml.Z(wire)) for wire in range(n_wires)]
 
 
-def evolved(states, theta, phi, n_wires, seed=SEED):
+def evolved(
+    states: Numbers, theta: Numbers, phi: Numbers, n_wires: int, seed: int = SEED
+) -> qml.measurements.StateMP:
     """Return what becomes of given states (..., 2^n); of basis states, the unitary's columns.
 
     ``seed`` draws the gates of the random layer.
@@ -111,25 +119,15 @@ def evolved(states, theta, phi, n_wires, seed=SEED):
     return qml.state()
 
 
-def sketch(n_wires, start=0, stop=None):
+def sketch(n_wires: int, start: int = 0, stop: int | None = None) -> qml.QNode:
     """Return some gates of the transformation, random layer before tail, for drawing.
 
     ``start`` and ``stop`` count gates, as in a slice; all angles are 0.
     """
 
-    def part():
+    def part() -> qml.measurements.StateMP:
         for name, wires in (random_layer(n_wires) + tail(n_wires))[start:stop]:
             GATES[name](*[0.0] * (name in TURNING), wires=wires)
         return qml.state()
 
-    return qnode(part, n_wires)
-
-
-def qnode(circuit, n_wires: int, device="default.qubit") -> qml.QNode:
-    """Return a circuit of this module as a QNode that torch differentiates.
-
-    ``device`` is the name of a PennyLane device, or the device itself.
-    """
-    if isinstance(device, str):
-        device = qml.device(device, wires=n_wires)
-    return qml.QNode(circuit, device, interface="torch")
+    return qnode(part, wires=n_wires)

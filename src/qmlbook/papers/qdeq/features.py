@@ -1,16 +1,22 @@
-"""From a 28 x 28 image to data features (load_mnist.py 88-96, qdeq_model.py 109-124)."""
+"""From images to data features (load_mnist.py, load_cifar.py, qdeq_model.py 109-124)."""
 
+from functools import lru_cache
+
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...base.errors import choose
+from ..shared.splits import Split, load_split
 
 MEAN, DEVIATION = 0.1307, 0.3081  # MNIST's, used for every data set
-POOLING = {4: (6, 6, 0), 10: (5, 3, 2)}  # wires: window, stride, zero padding (counted in the mean)
+WINDOWS = {4: (6, 6, 0), 10: (5, 3, 2)}  # wires: side, stride, zero padding (counted in the mean)
+CHUNK = 2000  # images prepared at once
 
 
-def features(images: Tensor, n_wires: int) -> Tensor:
-    """Normalise and pool.
+def pooled(images: Tensor, n_wires: int) -> Tensor:
+    """Normalise and pool (load_mnist.py 88-96).
 
     Args:
         images: (B, 28, 28) grey values 0..255, floating point.
@@ -21,13 +27,13 @@ def features(images: Tensor, n_wires: int) -> Tensor:
         (B, n^2) features, row-major.
 
     Raises:
-        UsageError: if ``n_wires`` has no pooling.
+        UsageError: if nothing is known about ``n_wires``.
     """
-    if n_wires not in POOLING:
-        raise choose("n_wires", n_wires, POOLING)
-    window, stride, padding = POOLING[n_wires]
+    if n_wires not in WINDOWS:
+        raise choose("n_wires", n_wires, WINDOWS)
+    side, stride, padding = WINDOWS[n_wires]
     normalised = (images / 255 - MEAN) / DEVIATION
-    return F.avg_pool2d(normalised[:, None], window, stride, padding).flatten(1)
+    return F.avg_pool2d(normalised[:, None], side, stride, padding).flatten(1)
 
 
 def grey(images: Tensor) -> Tensor:
@@ -41,3 +47,25 @@ def grey(images: Tensor) -> Tensor:
     weights = images.new_tensor([0.2989, 0.587, 0.114])  # torchvision's
     shades = (images @ weights)[:, None]
     return F.interpolate(shades, size=(28, 28), mode="bilinear", align_corners=False)[:, 0]
+
+
+@lru_cache(maxsize=8)
+def load_pooled(dataset: str, classes: tuple[int, ...], split: str, n: int | None) -> Split:
+    """Load and pool images; as many wires as classes.
+
+    Args:
+        dataset, split, n: as of `qmlbook.data.load`.
+        classes: raw labels; the lowest becomes label 0.
+
+    Returns:
+        The features u (N, D), float64, with their labels.
+
+    Raises:
+        QmlbookError: if the images are neither here nor can be fetched.
+    """
+
+    def prepare(images: np.ndarray) -> Tensor:
+        parts = torch.from_numpy(images).double().split(CHUNK)
+        return torch.cat([pooled(grey(part), len(classes)) for part in parts])
+
+    return load_split(dataset, tuple(sorted(classes)), split, n, prepare)

@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import product
+from typing import Any
 
-import pennylane as qml
 import torch
 from torch import Tensor
 
 from ...base.errors import UsageError, choose
-from ...statevector import compile_qnode
+from ..shared.qnodes import compiled, qnode
 from . import circuits
 from .solvers import jacobian
 
@@ -67,7 +67,12 @@ class Layer:
         if encoder not in circuits.ENCODERS:
             raise choose("encoder", encoder, circuits.ENCODERS)
         basis = _basis(n_wires, encoder, COMPLEX[theta.dtype])
-        columns = _evolution(n_wires, device, theta.dtype)(basis, theta, phi, n_wires, seed)
+        if device == "qmlbook.statevector":
+            precision = str(theta.dtype).removeprefix("torch.")
+            evolved = compiled(circuits.evolved, n_wires, precision)
+        else:
+            evolved = qnode(circuits.evolved, device, n_wires)
+        columns = evolved(basis, theta, phi, n_wires, seed)
         forms = _real_forms if encoder == "amplitude" else _complex_forms
         return cls(forms(columns, n_wires), encoder)
 
@@ -98,12 +103,11 @@ class Layer:
         return jacobian(lambda x: self.expectations(x + u), z, create_graph)
 
 
-@dataclass(frozen=True)
 class Reduced:
     """The map m -> q(Rm + u) on (B, n) for data u (B, D)."""
 
-    layer: Layer
-    u: Tensor
+    def __init__(self, layer: Layer, u: Tensor) -> None:
+        self.layer, self.u = layer, u
 
     def __call__(self, m: Tensor) -> Tensor:
         """Return the expectations after m (B, n) was fed back."""
@@ -120,28 +124,25 @@ class Reduced:
             return torch.autograd.grad(self.layer.expectations(v), v, g, create_graph=True)[0]
 
 
-@dataclass(frozen=True)
 class Quotient(Reduced):
     """The same with the amplitude encoder, as a ratio of quadratic forms in m.
 
     (Rm + u)^T A_q (Rm + u) = m^T R^T A_q R m + 2 m^T R^T A_q u + u^T A_q u, over |Rm + u|^2.
     """
 
-    def __post_init__(self) -> None:
+    def __init__(self, layer: Layer, u: Tensor) -> None:
         """Make the coefficients now: later, inside a solver, they would get no gradient."""
-        matrices, n, u = self.layer.matrices, self.layer.n_wires, self.u
+        super().__init__(layer, u)
+        matrices, n = layer.matrices, layer.n_wires
         images = (u @ matrices.flatten(0, 1).T).unflatten(1, matrices.shape[:2])
         mixed = matrices.unflatten(2, (n, n)).sum(3)
-        coefficients = {
-            "images": images,  # A_q u, (B, n, D)
-            "mixed": mixed,  # A_q R, (n, D, n)
-            "square": mixed.unflatten(1, (n, n)).sum(2).movedim(1, 0).flatten(1),  # R^T A_q R
-            "linear": images.unflatten(2, (n, n)).sum(3),  # R^T A_q u, (B, n, n)
-            "constant": (images @ u[:, :, None])[:, :, 0],  # u^T A_q u, (B, n)
-            "sums": u.unflatten(1, (n, n)).sum(2),  # R^T u, (B, n)
-            "length_sq": u.square().sum(1, keepdim=True),  # |u|^2, (B, 1)
-        }
-        self.__dict__.update(coefficients)
+        self.images = images  # A_q u, (B, n, D)
+        self.mixed = mixed  # A_q R, (n, D, n)
+        self.square = mixed.unflatten(1, (n, n)).sum(2).movedim(1, 0).flatten(1)  # R^T A_q R
+        self.linear = images.unflatten(2, (n, n)).sum(3)  # R^T A_q u, (B, n, n)
+        self.constant = (images @ u[:, :, None])[:, :, 0]  # u^T A_q u, (B, n)
+        self.sums = u.unflatten(1, (n, n)).sum(2)  # R^T u, (B, n)
+        self.length_sq = u.square().sum(1, keepdim=True)  # |u|^2, (B, 1)
 
     def _lengths_sq(self, m: Tensor) -> Tensor:
         """Return |Rm + u|^2 (B, 1)."""
@@ -179,7 +180,6 @@ class Quotient(Reduced):
         return 2 * (images - height * (expand(m) + self.u)) / self._lengths_sq(m)
 
 
-@dataclass(frozen=True)
 class Bloch(Reduced):
     """The same with the angle encoder on four wires, by the Bloch vectors of the encoded qubits.
 
@@ -187,11 +187,12 @@ class Bloch(Reduced):
     vectors (1, x, y, z), with coefficients tr(A_q P) / 16 for the 256 Pauli words P.
     """
 
-    def __post_init__(self) -> None:
+    def __init__(self, layer: Layer, u: Tensor) -> None:
         """Make the coefficients now: later, inside a solver, they would get no gradient."""
-        matrices = self.layer.matrices
+        super().__init__(layer, u)
+        matrices = layer.matrices
         words = (matrices.flatten(1) @ _words(matrices.dtype)).real / 16  # (q, 256)
-        self.__dict__["words"] = words.unflatten(1, (16, 16)).movedim(1, 0).flatten(1)
+        self.words = words.unflatten(1, (16, 16)).movedim(1, 0).flatten(1)
 
     def __call__(self, m: Tensor) -> Tensor:
         """Return the expectations after m (B, n) was fed back."""
@@ -264,13 +265,13 @@ class _Gram(torch.autograd.Function):
     """X (..., M, K) to X^T X, with one product in the backward pass instead of two."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return x.mT @ x
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return x @ (gradient + gradient.mT)
 
@@ -303,16 +304,6 @@ def _turned(n_wires: int) -> list[tuple[int, str]]:
     """Return (wire, axis) of the ten-wire angle encoder without RZ, which leaves |0> alone."""
     axes = circuits.ANGLE_AXES
     return [(wire, axes[wire % 3]) for wire in range(n_wires) if axes[wire % 3] != "RZ"]
-
-
-@cache
-def _evolution(n_wires: int, device: str, dtype: torch.dtype):
-    """Return `circuits.evolved` on a device."""
-    if device != "qmlbook.statevector":
-        return circuits.qnode(circuits.evolved, n_wires, device)
-    precision = str(COMPLEX[dtype]).removeprefix("torch.")
-    ours = qml.device(device, wires=n_wires, dtype=precision)
-    return compile_qnode(circuits.qnode(circuits.evolved, n_wires, ours))
 
 
 @cache

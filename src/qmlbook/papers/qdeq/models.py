@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,16 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base.rng import stream
+from ..shared.initial import assign
 from . import circuits
+from .config import EQUILIBRIUM, Config
 from .layer import Layer, Reduced, expand
-from .solvers import Solution, anderson, broyden, implicit
+from .solvers import SOLVERS, Solution, implicit
 
-if TYPE_CHECKING:
-    from .experiment import Config
-
-EQUILIBRIUM = 0  # the depth that stands for the fixed point
 DEVICE = "qmlbook.statevector"
-SOLVERS = {"broyden": broyden, "anderson": anderson}
 DTYPE = torch.float64
 
 
@@ -55,20 +51,33 @@ class Tally:
     unconverged: int = 0
 
 
-class Logistic(nn.Module):
+class Classifier(nn.Module):
+    """From features u (B, D) to logits (B, classes) and the penalty of a training step."""
+
+    def __init__(self) -> None:
+        """Start a tally."""
+        super().__init__()
+        self.tally = Tally()
+
+    def forward(self, u: Tensor, depth: int, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
+        """Return logits and penalty; ``draws`` are those of a training step."""
+        raise NotImplementedError
+
+
+class Logistic(Classifier):
     """The control that knows no quantum computer: logistic regression on the features."""
 
     def __init__(self, config: Config, seed: int) -> None:
         """Draw the weights as torch's linear layer would, from the stream of the run."""
         super().__init__()
-        self.linear, self.tally = _linear(config.n_wires, seed), Tally()
+        self.linear = draw_linear(config.n_wires, seed)
 
     def forward(self, u: Tensor, depth: int, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
         """Return logits and a penalty of 0."""
         return self.linear(u), u.new_zeros(())
 
 
-class QDEQ(nn.Module):
+class QDEQ(Classifier):
     """The layer to a depth or to its equilibrium, dropout, ReLU and a linear classifier.
 
     Dropout never works in place: the released ReLU does, and overwrites the equilibrium that the
@@ -78,9 +87,12 @@ class QDEQ(nn.Module):
     def __init__(self, config: Config, seed: int) -> None:
         """Draw the angles uniformly in (-pi, pi) and the classifier as torch would."""
         super().__init__()
-        self.config, self.tally = config, Tally()
-        self.theta, self.phi = _angles(config, seed)
-        self.linear = _linear(config.n_wires, seed)
+        self.config = config
+        layer = circuits.random_layer(config.n_wires, config.random_layer)
+        self.theta = draw_angles(seed, "theta", layer, trained=config.train_angles)
+        tail, train_tail = circuits.tail(config.n_wires), config.train_angles and config.train_tail
+        self.phi = draw_angles(seed, "phi", tail, trained=train_tail)
+        self.linear: nn.Module = draw_linear(config.n_wires, seed)
 
     def layer(self) -> Layer:
         """Simulate the circuit at the present angles."""
@@ -108,7 +120,7 @@ class QDEQ(nn.Module):
             return self._equilibrium(f, m, draws)
         for _ in range(depth):
             m = f(m)
-        self._count(depth * (2 if self.theta.requires_grad else 1), draws)
+        self._count(depth * self._passes(), draws)
         return m
 
     def _equilibrium(self, f: Reduced, start: Tensor, draws: Draws | None) -> Tensor:
@@ -116,28 +128,33 @@ class QDEQ(nn.Module):
         if draws is not None and config.delta:
             less = int(draws.budget.integers(config.delta + 1))
         solver = SOLVERS[config.solver]
-        found = solver(f, start, config.threshold - less, config.eps, config.stop)
+        root = solver(f, start, config.threshold - less, config.eps, config.stop)
         if draws is None:
-            return found.z
-        self._count_solver(found)
-        self._count(1 + self.theta.requires_grad, draws)
+            return root.z
+        self._count_solver(root)
+        self._count(self._passes(), draws)
         if not self.theta.requires_grad:
-            return f(found.z)
+            return f(root.z)
         if config.adjoint == "exact":
             self._count(config.n_wires, draws)  # the Jacobian's rows
-            return implicit(f, found.z, slopes=f.jacobian)
+            return implicit(f, root.z, slopes=f.jacobian)
         solve = partial(solver, threshold=config.adjoint_threshold, eps=config.eps)
-        return implicit(f, found.z, lambda pulled, zero: self._count_solver(solve(pulled, zero)))
+        return implicit(f, root.z, lambda pulled, zero: self._count_solver(solve(pulled, zero)))
 
     def _count(self, evaluations: int, draws: Draws | None) -> None:
         """Note what a training step costs; evaluation is not counted."""
         if draws is not None:
             self.tally.evaluations += evaluations
 
-    def _count_solver(self, found: Solution) -> Solution:
-        self.tally.evaluations += found.evaluations
-        self.tally.unconverged += not found.converged
-        return found
+    def _count_solver(self, solution: Solution) -> Solution:
+        self.tally.evaluations += solution.evaluations
+        if not solution.converged:
+            self.tally.unconverged += 1
+        return solution
+
+    def _passes(self) -> int:
+        """Return how often a training step passes a layer: forward, and back to its angles."""
+        return 2 if self.theta.requires_grad else 1
 
     def classify(self, m: Tensor, draws: Draws | None = None) -> Tensor:
         """Return logits of states m (B, n)."""
@@ -153,12 +170,12 @@ class QDEQ(nn.Module):
         Its mean is the squared Frobenius norm of the Jacobian J (D x D) of f over B D. J repeats
         every row of dq/dv n times, so that e enters through n sums of variance n.
         """
-        config = self.config
-        applies = draws is not None and depth == EQUILIBRIUM and config.gamma > 0
-        if not applies or draws.penalty.random() >= config.frequency:
+        if draws is None or depth != EQUILIBRIUM or self.config.gamma == 0:
+            return m.new_zeros(())
+        if draws.penalty.random() >= self.config.frequency:
             return m.new_zeros(())
         self._count(1, draws)
-        sums = torch.from_numpy(draws.penalty.normal(0, config.n_wires**0.5, m.shape))
+        sums = torch.from_numpy(draws.penalty.normal(0, self.config.n_wires**0.5, m.shape))
         return f.pulled(m, sums.to(m.dtype)).square().sum() / f.u.numel()
 
 
@@ -168,37 +185,32 @@ class Baseline(QDEQ):
     def __init__(self, config: Config, seed: int) -> None:
         """Draw the angles; there is nothing else."""
         super().__init__(config, seed)
-        del self.linear
+        self.linear = nn.Identity()
 
     def classify(self, m: Tensor, draws: Draws | None = None) -> Tensor:
         """Return m."""
         return m
 
 
-def build(config: Config, seed: int) -> nn.Module:
+def build(config: Config, seed: int) -> Classifier:
     """Return the untrained model of a configuration; equal seeds give equal angles and weights."""
-    return {"linear": Logistic, "baseline": Baseline}.get(config.model, QDEQ)(config, seed)
+    if config.model == "linear":
+        return Logistic(config, seed)
+    return Baseline(config, seed) if config.model == "baseline" else QDEQ(config, seed)
 
 
-def _angles(config: Config, seed: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return the angles of the random layer and of the tail."""
-    random_layer = circuits.random_layer(config.n_wires, config.random_layer)
-    parts = {
-        "theta": (random_layer, config.train_angles),
-        "phi": (circuits.tail(config.n_wires), config.train_angles and config.train_tail),
-    }
-    drawn = []
-    for name, (gates, trained) in parts.items():
-        size = circuits.count_angles(gates)
-        angles = torch.from_numpy(stream(seed, "angles", name).uniform(-np.pi, np.pi, size))
-        drawn.append(nn.Parameter(angles, requires_grad=trained))
-    return tuple(drawn)
+def draw_angles(
+    seed: int, name: str, gates: tuple[circuits.Gate, ...], trained: bool
+) -> nn.Parameter:
+    """Return the angles of some gates, uniform in (-pi, pi), from the stream of that name."""
+    size = circuits.count_angles(gates)
+    drawn = stream(seed, "angles", name).uniform(-np.pi, np.pi, size)
+    return nn.Parameter(torch.from_numpy(drawn), requires_grad=trained)
 
 
-def _linear(n_wires: int, seed: int) -> nn.Linear:
+def draw_linear(n_wires: int, seed: int) -> nn.Linear:
     """Return a linear map from n^2 features to n classes."""
-    linear, rng = nn.Linear(n_wires**2, n_wires, dtype=DTYPE), stream(seed, "classifier")
-    with torch.no_grad():
-        for tensor in (linear.weight, linear.bias):  # bound 1 / sqrt(fan in), as torch's
-            tensor.copy_(torch.from_numpy(rng.uniform(-1, 1, tensor.shape) / n_wires))
-    return linear
+    layer, rng = nn.Linear(n_wires**2, n_wires, dtype=DTYPE), stream(seed, "classifier")
+    for parameter in (layer.weight, layer.bias):  # bound 1 / sqrt(fan in), as torch's
+        assign(parameter, rng.uniform(-1, 1, parameter.shape) / n_wires)
+    return layer

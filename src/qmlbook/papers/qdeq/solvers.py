@@ -43,10 +43,11 @@ class Solution:
 
     def padded(self, length: int) -> tuple[list[float], list[float]]:
         """Return both traces, filled up to ``length`` with the lowest value of each."""
-        return tuple(
+        absolute, relative = (
             trace + [float(np.nanmin([START, *trace]))] * (length - len(trace))
             for trace in (self.abs_trace, self.rel_trace)
         )
+        return absolute, relative
 
 
 class _Search:
@@ -192,6 +193,9 @@ def anderson(
     return search.solution(evaluations=1 + step)
 
 
+SOLVERS = {"broyden": broyden, "anderson": anderson}
+
+
 def _mixture(residuals: Tensor, ridge: float) -> Tensor:
     """Return the weights (B, n), of sum 1, that mix residuals (B, n, D) to the shortest."""
     n = residuals.shape[1]
@@ -215,7 +219,7 @@ def jacobian(f: Map, z: Tensor, create_graph: bool = False) -> Tensor:
 
 
 def _rows(value: Tensor, z: Tensor, create_graph: bool = False) -> Tensor:
-    rows = []
+    rows: list[Tensor] = []
     for j in range(value.shape[1]):
         unit = torch.zeros_like(value)
         unit[:, j] = 1

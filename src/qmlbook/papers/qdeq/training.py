@@ -1,59 +1,29 @@
-"""Data, the training loop and evaluation (martaskrt/qdeq at a668197: train_qdeq.py, load_*.py)."""
+"""Splits, the training loop and evaluation (martaskrt/qdeq at a668197, train_qdeq.py)."""
 
 from __future__ import annotations
 
 import math
-from copy import deepcopy
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ... import data
-from ...base.errors import QmlbookError
 from ...base.rng import stream
+from ..shared.splits import Split
+from ..shared.training import descend, keep_best, shuffled
 from . import models
-from .features import features, grey
-from .models import EQUILIBRIUM, Draws
-
-if TYPE_CHECKING:
-    from .experiment import Config
+from .config import EQUILIBRIUM, Config
+from .features import load_pooled
 
 CHUNK = 2000  # images evaluated at once; one solver decision each
 
 
-@dataclass(frozen=True)
-class Split:
-    """Pooled images u (N, D) float64 and the places (N,) of their labels among the classes."""
-
-    u: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: Tensor | slice) -> Split:
-        return Split(self.u[index], self.labels[index])
-
-
-@lru_cache(maxsize=8)
-def load_split(dataset: str, classes: tuple[int, ...], split: str, n: int | None) -> Split:
-    """Load, normalise and pool a split; the number of classes is the number of wires."""
-    found = data.load(dataset, classes=classes, split=split, n=n)
-    images = torch.from_numpy(found.images).to(models.DTYPE)
-    pooled = [features(grey(part), len(classes)) for part in images.split(CHUNK)]
-    labels = np.searchsorted(np.array(sorted(classes)), found.labels)
-    return Split(torch.cat(pooled), torch.from_numpy(labels))
-
-
 def splits(config: Config, seed: int) -> tuple[Split, Split, Split]:
     """Return training, validation and test images; the validation images are drawn by seed."""
-    whole = load_split(config.dataset, config.classes, "train", config.n_train)
-    test = load_split(config.dataset, config.classes, "test", config.n_test)
+    whole = load_pooled(config.dataset, config.classes, "train", config.n_train)
+    test = load_pooled(config.dataset, config.classes, "test", config.n_test)
     order = torch.from_numpy(stream(seed, "split").permutation(len(whole)))
     size = int((1 - config.validation) * len(whole))
     return whole[order[:size]], whole[order[size:]], test
@@ -66,74 +36,60 @@ class Trained:
     Attributes:
         model: with the weights of the selected epoch.
         depth: what it was evaluated with, number of layers or `EQUILIBRIUM`.
+        epoch: the selected one, from 0.
         validation_loss, validation_accuracy: per epoch.
         loss: mean training loss per epoch, the penalty not included.
-        epoch: the selected one, from 0.
     """
 
-    model: nn.Module
-    depth: int
-    validation_loss: list[float]
-    validation_accuracy: list[float]
-    loss: list[float]
-    epoch: int
+    model: models.Classifier
+    depth: int = 0
+    epoch: int = 0
+    validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
 
 
 def train(config: Config, seed: int, training: Split, validation: Split) -> Trained:
     """Train a model as the configuration says.
 
-    Kept are the weights of the epoch with the lowest validation loss (or the last ones); what was
-    kept during a warm-up is forgotten when it ends. Adam, the norm of all gradients clipped.
+    Kept are the weights of the epoch with the lowest validation loss (or the last ones); those of
+    a warm-up are forgotten when it ends. Adam, the norm of all gradients clipped.
+
+    Raises:
+        QmlbookError: if a gradient is not finite.
     """
-    model, draws = models.build(config, seed), Draws(seed)
+    trained = Trained(models.build(config, seed))
+    scores = keep_best(trained.model, _epochs(config, seed, trained, training, validation))
+    trained.epoch = scores.index(min(scores))
+    return trained
+
+
+def _epochs(
+    config: Config, seed: int, trained: Trained, training: Split, validation: Split
+) -> Iterator[tuple[float, ...]]:
+    """Train epoch by epoch and note how it goes; yield a score, the lowest of which is kept."""
+    model, draws = trained.model, models.Draws(seed)
     moving = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(moving, lr=config.learning_rate, weight_decay=config.weight_decay)
     warm_until = round(config.warmup * config.epochs * -(-len(training) // config.batch_size))
-    history = Trained(model, 0, [], [], [], 0)
-    best, kept = math.inf, None
+    clip = math.inf if config.clip is None else config.clip
     for epoch in range(config.epochs):
         optimiser.param_groups[0]["lr"] = learning_rate(config, epoch)
         losses = []
-        order = torch.from_numpy(draws.batches.permutation(len(training)))
-        for index in order.split(config.batch_size):
-            if model.tally.steps == warm_until:
-                best = math.inf
-            depth = depth_at(config, model.tally.steps, warm_until)
-            losses.append(_step(config, model, training[index], depth, draws, optimiser, moving))
-        history.depth = depth_at(config, model.tally.steps, warm_until)
-        loss, accuracy = score(model, validation, history.depth)
-        history.validation_loss.append(loss)
-        history.validation_accuracy.append(accuracy)
-        history.loss.append(float(np.mean(losses)))
-        if loss < best or config.selection == "last":
-            best, kept, history.epoch = loss, deepcopy(model.state_dict()), epoch
-    if kept:
-        model.load_state_dict(kept)
-    return history
-
-
-def _step(
-    config: Config,
-    model: nn.Module,
-    batch: Split,
-    depth: int,
-    draws: Draws,
-    optimiser: torch.optim.Optimizer,
-    moving: list[nn.Parameter],
-) -> float:
-    """Make one step of the optimiser; return the loss without the penalty."""
-    logits, penalty = model(batch.u, depth, draws)
-    loss = F.cross_entropy(logits, batch.labels)
-    optimiser.zero_grad()
-    (loss + config.gamma * penalty).backward()
-    most = math.inf if config.clip is None else config.clip
-    if not nn.utils.clip_grad_norm_(moving, most).isfinite():
-        raise QmlbookError(
-            f"the gradient is not finite at step {model.tally.steps}: check the images for NaN."
-        )
-    optimiser.step()
-    model.tally.steps += 1
-    return loss.item()
+        for index in shuffled(draws.batches, len(training), config.batch_size):
+            batch, depth = training[index], depth_at(config, model.tally.steps, warm_until)
+            logits, penalty = model(batch.inputs, depth, draws)
+            cross_entropy = F.cross_entropy(logits, batch.labels)
+            descend(optimiser, cross_entropy + config.gamma * penalty, clip)
+            model.tally.steps += 1
+            losses.append(cross_entropy.item())
+        trained.depth = depth_at(config, model.tally.steps, warm_until)
+        loss, accuracy = score(model, validation, trained.depth)
+        trained.loss.append(float(np.mean(losses)))
+        trained.validation_loss.append(loss)
+        trained.validation_accuracy.append(accuracy)
+        warm = model.tally.steps <= warm_until
+        yield (-epoch,) if config.selection == "last" else (warm, loss)
 
 
 def learning_rate(config: Config, epoch: int) -> float:
@@ -153,11 +109,11 @@ def depth_at(config: Config, step: int, warm_until: int) -> int:
 
 
 @torch.no_grad()
-def score(model: nn.Module, split: Split, depth: int) -> tuple[float, float]:
+def score(model: models.Classifier, split: Split, depth: int) -> tuple[float, float]:
     """Return mean cross-entropy and accuracy on a split."""
-    logits = torch.cat([model(u, depth)[0] for u in split.u.split(CHUNK)])
-    hits = logits.argmax(1) == split.labels
-    return F.cross_entropy(logits, split.labels).item(), hits.double().mean().item()
+    logits = torch.cat([model(u, depth)[0] for u in split.inputs.split(CHUNK)])
+    right = logits.argmax(1) == split.labels
+    return F.cross_entropy(logits, split.labels).item(), right.double().mean().item()
 
 
 @torch.no_grad()
@@ -170,7 +126,7 @@ def residuals(model: models.QDEQ, split: Split, depth: int) -> dict[str, float]:
         over all entries (qdeq_model.py 208-210).
     """
     layer, apart, length, ratio = model.layer(), 0.0, 0.0, 0.0
-    for u in split.u.split(CHUNK):
+    for u in split.inputs.split(CHUNK):
         f = layer.reduced(u)
         m = model.states(f, depth)
         value = f(m)

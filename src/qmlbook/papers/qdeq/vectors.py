@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..shared.cases import Inputs, Kind, formula, tensor
+from ..shared.qnodes import qnode
 from . import circuits
-from .features import features
+from .features import pooled
 from .layer import Layer, expand, spectra
 from .solvers import Solution, anderson, broyden, find_root, implicit
 
@@ -46,7 +47,7 @@ def forward(inputs: Inputs) -> dict[str, Any]:
     n_wires, encoder = inputs["n_wires"], inputs["encoder"]
     theta, phi = (angles.detach() for angles in _angles(inputs))
     v = tensor(inputs["z"]) + tensor(inputs["u"])
-    simulated = circuits.qnode(circuits.layer, n_wires)(v, theta, phi, n_wires, encoder)
+    simulated = qnode(circuits.layer, wires=n_wires)(v, theta, phi, n_wires, encoder)
     simulated = torch.stack(simulated, dim=-1)
     form = _layer(inputs, theta, phi).expectations(v)
     if not torch.allclose(simulated, form, rtol=0, atol=1e-10):
@@ -64,16 +65,16 @@ def equilibrium(inputs: Inputs) -> dict[str, Any]:
     gradients = torch.autograd.grad(loss, [theta, phi, u], retain_graph=True)
     one_step = (expand(layer.reduced(u)(root.detach())) @ weights).sum()
     (one_step_gradient,) = torch.autograd.grad(one_step, theta, retain_graph=True)
-    found = spectra(layer.slopes(expand(root.detach()), u.detach()))
+    spectrum = spectra(layer.slopes(expand(root.detach()), u.detach()))
     return {
         "z_star_expectations": root,
         "loss": loss,
         **dict(zip(("grad_theta", "grad_phi", "grad_u"), gradients, strict=True)),
         "one_step_grad_theta": one_step_gradient,
-        "spectral_radius": found["radius"],
-        "spectral_norm": found["norm"],
-        "frobenius_sq": found["frobenius_sq"],
-        "jac_loss_expectation": found["frobenius_sq"].sum() / u.numel(),
+        "spectral_radius": spectrum["radius"],
+        "spectral_norm": spectrum["norm"],
+        "frobenius_sq": spectrum["frobenius_sq"],
+        "jac_loss_expectation": spectrum["frobenius_sq"].sum() / u.numel(),
         **_plain_iteration(layer, u, root),
     }
 
@@ -115,21 +116,21 @@ def solver_trace(inputs: Inputs) -> dict[str, Any]:
         layer, u = _layer(inputs, *_angles(inputs)), tensor(inputs["u"])
     solver, surplus = {"broyden": (broyden, 1), "anderson": (anderson, -2)}[inputs["solver"]]
     threshold = inputs["threshold"]
-    found: Solution = solver(
+    solution: Solution = solver(
         lambda z: layer(z, u), torch.zeros_like(u), threshold, inputs["eps"], inputs["stop_mode"]
     )
-    abs_trace, rel_trace = found.padded(threshold + surplus)
-    value = layer(found.z, u)
-    residual = value - found.z
+    abs_trace, rel_trace = solution.padded(threshold + surplus)
+    value = layer(solution.z, u)
+    residual = value - solution.z
     return {
-        "function_evaluations": found.evaluations,
-        "best_step": found.step,
-        "lowest": found.lowest,
+        "function_evaluations": solution.evaluations,
+        "best_step": solution.step,
+        "lowest": solution.lowest,
         "abs_trace": abs_trace,
         "rel_trace": rel_trace,
-        "result_expectations": found.z[:, :: layer.n_wires],
+        "result_expectations": solution.z[:, :: layer.n_wires],
         "residual_batch_relative": residual.norm() / value.norm(),
-        "residual_as_logged_by_authors": (residual.abs() / (found.z.abs() + 1e-9)).mean(),
+        "residual_as_logged_by_authors": (residual.abs() / (solution.z.abs() + 1e-9)).mean(),
     }
 
 
@@ -208,8 +209,8 @@ def _optimiser(text: str) -> dict[str, Any]:
     """Read Adam's settings out of a sentence; the released ones where it is silent."""
 
     def number(words: str, otherwise: float) -> float:
-        found = re.search(rf"(?:{words})[^;]{{0,40}}?{_NUMBER}", text, re.IGNORECASE)
-        return float(found[1]) if found else otherwise
+        match = re.search(rf"(?:{words})[^;]{{0,40}}?{_NUMBER}", text, re.IGNORECASE)
+        return float(match[1]) if match else otherwise
 
     betas = re.search(rf"betas?[^;]{{0,12}}?{_NUMBER}\s*(?:,|and)\s*{_NUMBER}", text, re.IGNORECASE)
     unclipped = re.search(r"\b(?:no|without)\b[^,;]*clip", text, re.IGNORECASE)
@@ -232,8 +233,8 @@ def preprocess(inputs: Inputs) -> dict[str, Any]:
     pixels = torch.from_numpy(image.astype(np.float64))[None]
     return {
         "image_sum": int(image.sum()) if float(image.sum()).is_integer() else float(image.sum()),
-        "features_4x4": features(pixels, 4)[0],
-        "features_10x10": features(pixels, 10)[0],
+        "features_4x4": pooled(pixels, 4)[0],
+        "features_10x10": pooled(pixels, 10)[0],
     }
 
 

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from ...base.rng import stream
+from ..shared.qnodes import compiled
+from ..shared.weights import count_parameters
 from . import circuits, models
 
 LAYERS = {"ring": 2, "all-to-all": 3}  # as reported
-WIDTHS = range(2, 9)
 EXACT, VISIBLE = 1e-10, 1e-3  # largest error of a rule that is right, smallest of one that is not
 
 
-def _outputs(ansatz: str, n: int, rows: Tensor) -> Tensor:
-    """Return <Z> (R, n) for rows (R, n + P) of all angles, in double precision."""
-    node = models.compiled(circuits.features, "float64", ansatz=ansatz, layers=LAYERS[ansatz])
-    return torch.stack(node(rows[:, :n], rows[:, n:]), dim=-1)
+def _outputs(ansatz: str, n: int, points: Tensor) -> Tensor:
+    """Return <Z> (R, n) at points (R, n + P) of all angles, in double precision."""
+    node = compiled(circuits.features, ansatz=ansatz, layers=LAYERS[ansatz])
+    return torch.stack(node(points[:, :n], points[:, n:]), dim=-1)
 
 
 def derivatives(ansatz: str, n: int, seed: int) -> dict[str, Tensor]:
@@ -31,14 +32,14 @@ def derivatives(ansatz: str, n: int, seed: int) -> dict[str, Tensor]:
     size = circuits.count_params(ansatz, n, LAYERS[ansatz])
     drawn = np.concatenate([rng.uniform(0, np.pi, n), rng.normal(0, n**-0.5, size)])
     point = torch.from_numpy(drawn)
-    rows = point.repeat(n, 1).requires_grad_()  # output j is read from copy j
-    (gradient,) = torch.autograd.grad(_outputs(ansatz, n, rows).diagonal().sum(), rows)
-    found = {"exact": gradient.T}
+    copies = point.repeat(n, 1).requires_grad_()  # output j is read from copy j
+    (gradient,) = torch.autograd.grad(_outputs(ansatz, n, copies).diagonal().sum(), copies)
+    slopes = {"exact": gradient.T}
     unit = torch.eye(len(point), dtype=torch.float64)
     for name, rule in (("two", models.TWO_TERM), ("four", models.FOUR_TERM)):
         terms = [weight * _outputs(ansatz, n, point + shift * unit) for shift, weight in rule]
-        found[name] = torch.stack(terms).sum(0)
-    return found
+        slopes[name] = torch.stack(terms).sum(0)
+    return slopes
 
 
 def shift_rules_hold(ansatz: str, n: int, seed: int) -> bool:
@@ -47,10 +48,10 @@ def shift_rules_hold(ansatz: str, n: int, seed: int) -> bool:
     Two suffice for a controlled rotation whose control nothing acts on afterwards, as in most of
     the ring's last block; the others must be missed visibly.
     """
-    found = derivatives(ansatz, n, seed)
+    slopes = derivatives(ansatz, n, seed)
     of_controlled = models.controlled(ansatz, n, LAYERS[ansatz])
     mask = torch.from_numpy(np.concatenate([np.zeros(n, bool), of_controlled]))
-    two, four = ((found[name] - found["exact"]).abs() for name in ("two", "four"))
+    two, four = ((slopes[name] - slopes["exact"]).abs() for name in ("two", "four"))
     good = two[~mask].max() < EXACT and four.max() < EXACT
     return bool(good and (not mask.any() or two[mask].max() > VISIBLE))
 
@@ -84,5 +85,5 @@ def chain_holds(n: int) -> bool:
 
 def fewer_parameters(width: int = 8) -> bool:
     """Return whether both circuits have fewer parameters than the classical network."""
-    rival = models.count_parameters(models.classical(width, 2, "leaky_relu", True))
+    rival = count_parameters(models.classical(width, 2, "leaky_relu", True))
     return all(circuits.count_params(a, width, layers) < rival for a, layers in LAYERS.items())

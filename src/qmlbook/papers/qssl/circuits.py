@@ -5,14 +5,18 @@ qubit 0 first, whatever the device. (The released code lists qubit 0 first from 
 last from counts, quantum_network_circuit.py lines 110-133.)
 """
 
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import pennylane as qml
+from pennylane.measurements import ExpectationMP, ProbabilityMP, StateMP
 
 from ...base.errors import choose
 
+Numbers = Any  # an array of numpy, or a tensor of torch
 
-def _ring(params, n_qubits):
+
+def _ring(params: Numbers, n_qubits: int) -> None:
     """RY on every qubit, then a controlled RX from each qubit to the next, closing the ring."""
     for qubit in range(n_qubits):
         qml.RY(params[..., qubit], wires=qubit)
@@ -20,7 +24,7 @@ def _ring(params, n_qubits):
         qml.CRX(params[..., n_qubits + qubit], wires=(qubit, (qubit + 1) % n_qubits))
 
 
-def _all_to_all(params, n_qubits):
+def _all_to_all(params: Numbers, n_qubits: int) -> None:
     """A CNOT from every qubit to every later one, then RY on every qubit."""
     for control in range(n_qubits):
         for target in range(control + 1, n_qubits):
@@ -28,7 +32,7 @@ def _all_to_all(params, n_qubits):
     _rotate_all(params, n_qubits)
 
 
-def _rotate_all(params, n_qubits):
+def _rotate_all(params: Numbers, n_qubits: int) -> None:
     for qubit in range(n_qubits):
         qml.RY(params[..., qubit], wires=qubit)
 
@@ -41,12 +45,12 @@ ANSATZE = {
 }
 
 
-def _measure_half(n_qubits):
+def _measure_half(n_qubits: int) -> None:
     for qubit in range(0, n_qubits, 2):
         qml.measure(qubit)
 
 
-def _dephase_half(n_qubits):
+def _dephase_half(n_qubits: int) -> None:
     for qubit in range(0, n_qubits, 2):
         qml.PhaseFlip(0.5, wires=qubit)
 
@@ -54,14 +58,14 @@ def _dephase_half(n_qubits):
 # What happens between layers (partial_meas_activation_function.py): nothing, or every second qubit
 # is measured and the result thrown away. The last entry is the same map written as a channel, for
 # devices that hold density matrices; the measurements cost other simulators a wire each.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[int], None] | None] = {
     "null": None,
     "partial_measurement_half": _measure_half,
     "partial_dephasing_half": _dephase_half,
 }
 
 
-def count_params(ansatz, n_qubits, layers, sweeps=1):
+def count_params(ansatz: str, n_qubits: int, layers: int, sweeps: int = 1) -> int:
     """Return the number of trainable angles: 2 n L s for the ring, n (L s + 1) for all-to-all.
 
     Raises:
@@ -73,7 +77,14 @@ def count_params(ansatz, n_qubits, layers, sweeps=1):
     return n_qubits * (before + per_block * layers * sweeps)
 
 
-def network(angles, params, ansatz="ring", layers=2, sweeps=1, activation="null"):
+def network(
+    angles: Numbers,
+    params: Numbers,
+    ansatz: str = "ring",
+    layers: int = 2,
+    sweeps: int = 1,
+    activation: str = "null",
+) -> None:
     """Apply encoding and ansatz; no measurement of the outputs.
 
     Sources: vector_data_handler.py lines 13-14 (encoding), variational_ansatz.py lines 24-33
@@ -102,45 +113,31 @@ def network(angles, params, ansatz="ring", layers=2, sweeps=1, activation="null"
     if activation not in ACTIVATIONS:
         raise choose("activation", activation, ACTIVATIONS)
     first, before, block, per_block = ANSATZE[ansatz]
+    between = ACTIVATIONS[activation]
     start, width = before * n_qubits, per_block * n_qubits
     for qubit in range(n_qubits):
         qml.RX(angles[..., qubit], wires=qubit)
     if first:
         first(params[..., :start], n_qubits)
     for number in range(layers * sweeps):
-        if number and number % sweeps == 0 and ACTIVATIONS[activation]:
-            ACTIVATIONS[activation](n_qubits)
+        if number and number % sweeps == 0 and between:
+            between(n_qubits)
         block(params[..., start + number * width : start + (number + 1) * width], n_qubits)
 
 
-def features(angles, params, **options):
+def features(angles: Numbers, params: Numbers, **options: Any) -> list[ExpectationMP]:
     """Return <Z> of every qubit, qubit 0 first; arguments as in `network`."""
     network(angles, params, **options)
     return [qml.expval(qml.Z(qubit)) for qubit in range(angles.shape[-1])]
 
 
-def state(angles, params, **options):
+def state(angles: Numbers, params: Numbers, **options: Any) -> StateMP:
     """Return the amplitudes, qubit 0 in the most significant bit; arguments as in `network`."""
     network(angles, params, **options)
     return qml.state()
 
 
-def probabilities(angles, params, **options):
+def probabilities(angles: Numbers, params: Numbers, **options: Any) -> ProbabilityMP:
     """Return the probabilities of all bit strings, qubit 0 first; arguments as in `network`."""
     network(angles, params, **options)
     return qml.probs(wires=range(angles.shape[-1]))
-
-
-def qnode(function=features, device="default.qubit", wires=None, **options):
-    """Return a QNode of ``(angles, params)`` that torch differentiates, on any PennyLane device.
-
-    Args:
-        function: `features`, `state` or `probabilities`.
-        device: name of a device, or a device (one with a seed for shots, for instance).
-        wires: number of wires of a named device; some must know it. With
-            ``partial_measurement_half`` leave it open: every thrown-away result needs a wire.
-        **options: ``ansatz``, ``layers``, ``sweeps`` and ``activation`` of `network`.
-    """
-    if isinstance(device, str):
-        device = qml.device(device, wires=wires)
-    return qml.QNode(partial(function, **options), device)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pennylane as qml
@@ -16,14 +17,15 @@ import torch
 from torch import Tensor
 
 from ... import backends
+from ..shared.qnodes import qnode
 from . import circuits
-from .training import Probe
-from .weights import Encoded
+from .networks import Encoded
+from .probes import Probe
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a network says of images.
+class Named:
+    """Images and the labels that a network gave them.
 
     Attributes:
         features: (n, W) outputs of the representation network.
@@ -41,14 +43,14 @@ class Answers:
         return 100 * (self.predictions == self.labels).double().mean().item()
 
     def table(self, classes: int = 5) -> np.ndarray:
-        """Return how often each answer was given, rows true, columns named, (classes, classes)."""
-        places = self.labels * classes + self.predictions
-        return np.bincount(places.numpy(), minlength=classes**2).reshape(classes, classes)
+        """Return how often each label was named, rows true, columns named, (classes, classes)."""
+        pairs = self.labels * classes + self.predictions
+        return np.bincount(pairs.numpy(), minlength=classes**2).reshape(classes, classes)
 
 
 def circuit(ansatz: str = "ring", layers: int = 2, width: int = 8) -> qml.QNode:
     """Return the circuit that `qmlbook.backends.on` brings to another backend."""
-    return circuits.qnode(wires=width, ansatz=ansatz, layers=layers)
+    return qnode(circuits.features, wires=width, ansatz=ansatz, layers=layers)
 
 
 def run(
@@ -59,8 +61,8 @@ def run(
     ansatz: str = "ring",
     layers: int = 2,
     job: str | None = None,
-    **options,
-) -> Answers:
+    **options: Any,
+) -> Named:
     """Send encoded images through the trained circuit on any backend, all in one job.
 
     Args:
@@ -79,35 +81,35 @@ def run(
             account is saved; the sentence says what to do.
         QmlbookError: if a package is missing, or the service fails.
     """
-    angles, params = _numbers(encoded, images)
+    angles, params = numbers(encoded, images)
     node = circuit(ansatz, layers, angles.shape[1])
     node = backends.on(node, backend, **options)
     outputs = backends.resume(job, node, angles, params) if job else node(angles, params)
     features = torch.from_numpy(np.stack([np.asarray(output) for output in outputs], axis=-1))
-    return answers(encoded, features)
+    return classify(encoded, features)
 
 
-def answers(encoded: Encoded, features: Tensor) -> Answers:
+def classify(encoded: Encoded, features: Tensor) -> Named:
     """Return what the stored probe says of features (n, W) of the first n images."""
     features = features.to(encoded.weight.dtype)
     predictions = Probe(0.0, encoded.weight, encoded.bias).predict(features)
-    return Answers(features, predictions, encoded.labels[: len(features)])
+    return Named(features, predictions, encoded.labels[: len(features)])
 
 
 def sizes(
-    encoded: Encoded, backends_: Mapping[str, dict] | None = None, **options
+    encoded: Encoded, compilations: Mapping[str, dict[str, Any]] | None = None, **options: Any
 ) -> dict[str, backends.Description]:
     """Return the size of the circuit as written and as compiled, by name of a compilation.
 
     Args:
         encoded: whose first image is described; all have the same gates.
-        backends_: name -> options of `qmlbook.backends.describe`; by default an ideal simulator,
+        compilations: name -> options of `qmlbook.backends.describe`; by default an ideal simulator,
             the connected part of ibmq_paris that the simulation uses, and the whole machine.
         **options: of `circuit`.
     """
-    angles, params = _numbers(encoded, 1)
+    angles, params = numbers(encoded, 1)
     node = circuit(width=angles.shape[1], **options)
-    chosen = backends_ or {
+    chosen = compilations or {
         "every pair of qubits connected": {"backend": "aer"},
         "part of ibmq_paris": {"backend": "aer-noise"},
         "whole ibmq_paris": {"backend": "aer-noise", "options": {"compact": False}},
@@ -117,5 +119,6 @@ def sizes(
     }
 
 
-def _numbers(encoded: Encoded, images: int | None) -> tuple[np.ndarray, np.ndarray]:
+def numbers(encoded: Encoded, images: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the angles (n, W) and the circuit's parameters (P,) as a backend takes them."""
     return encoded.angles[:images].double().numpy(), encoded.network["params"].double().numpy()

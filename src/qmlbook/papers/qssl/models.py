@@ -8,9 +8,8 @@ Sources: bjader/QSSL at f3eeba7, hybrid_resnet.py (encoder, classical network) a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 import numpy as np
 import pennylane as qml
@@ -19,16 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base.rng import stream
-from ...statevector import compile_qnode
-from .. import count_parameters as count_parameters
+from ..shared.initial import assign, draw_uniform
+from ..shared.qnodes import compiled
 from . import circuits
+from .config import Config
 
-if TYPE_CHECKING:
-    from .experiment import Config
-
-NETWORKS = (*circuits.ANSATZE, "classical", "identity", "cosine")
-BENDS = {"leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh}
-DTYPES = {"float32": "complex64", "float64": "complex128"}  # of numbers -> of amplitudes
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+BEND_LAYERS = {"leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh}  # by the name of the bend
+# Measured qubits whose results are thrown away are dephased ones, which need no wires of their own.
+COMPILED_AS = {"partial_measurement_half": "partial_dephasing_half"}
 ROWS = 512  # circuits side by side, few enough for their states to stay in the caches
 MATRIX = 10  # qubits up to which a layer may be held as a matrix, 2^n x 2^n
 
@@ -131,24 +129,8 @@ def classical(width: int, layers: int, bend: str, bend_last: bool) -> nn.Sequent
     """Return the network in the circuit's place: linear layers, each followed by ``bend``."""
     made: list[nn.Module] = []
     for _ in range(layers):
-        made += [nn.Linear(width, width), BENDS[bend]()]
+        made += [nn.Linear(width, width), BEND_LAYERS[bend]()]
     return nn.Sequential(*made[: None if bend_last else -1])
-
-
-@cache
-def compiled(function: Callable, dtype: str = "float32", **options) -> Callable:
-    """Return a circuit in its compiled form, a function of angles (B, W) and parameters (P,).
-
-    Args:
-        function: `circuits.features`, `circuits.state` or `circuits.probabilities`.
-        dtype: float32 or float64.
-        **options: of `circuits.network`; dephasing instead of measurements whose results are
-            thrown away, which is the same map.
-    """
-    if options.get("activation") == "partial_measurement_half":
-        options["activation"] = "partial_dephasing_half"
-    device = qml.device("qmlbook.statevector", dtype=DTYPES[dtype])
-    return compile_qnode(circuits.qnode(function, device, **options))
 
 
 def controlled(ansatz: str, n_qubits: int, layers: int) -> np.ndarray:
@@ -194,7 +176,7 @@ def branched(angles: Tensor, params: Tensor, ansatz: str, dtype: str) -> Tensor:
         (B, 2^n) of the bit strings, qubit 0 first.
     """
     n_qubits = angles.shape[1]
-    layer = compiled(circuits.state, dtype, ansatz=ansatz, layers=1)
+    layer = compiled(circuits.state, dtype=dtype, ansatz=ansatz, layers=1)
     before, size = (circuits.count_params(ansatz, n_qubits, layers) for layers in (0, 1))
     states = layer(angles, params[:size])
     # A layer alone, without the gates before the first one: those do nothing at 0. The encoding
@@ -203,11 +185,11 @@ def branched(angles: Tensor, params: Tensor, ansatz: str, dtype: str) -> Tensor:
     phases = states.new_tensor([1, 1j, -1, -1j])[ones.sum(1).long() % 4]
     second = torch.cat([params.new_zeros(before), params[size:]])
     matrix = phases[:, None] * layer(torch.pi * ones, second)
-    found = states.real.new_zeros(len(angles), 2 * len(matrix))  # of real and imaginary parts
-    for rows in branches(n_qubits):
-        parts = torch.view_as_real(states[:, rows] @ matrix[rows]).flatten(1)
-        found.addcmul_(parts, parts)
-    return found.view(len(angles), -1, 2).sum(-1)
+    squares = states.real.new_zeros(len(angles), 2 * len(matrix))  # of real and imaginary parts
+    for strings in branches(n_qubits):
+        parts = torch.view_as_real(states[:, strings] @ matrix[strings]).flatten(1)
+        squares.addcmul_(parts, parts)
+    return squares.view(len(angles), -1, 2).sum(-1)
 
 
 def sample(probabilities: Tensor, shots: int, rng: np.random.Generator) -> Tensor:
@@ -251,7 +233,7 @@ class Circuit(nn.Module):
         options = {
             "ansatz": config.network,
             "layers": config.layers,
-            "activation": config.activation,
+            "activation": COMPILED_AS.get(config.activation, config.activation),
             "dtype": config.dtype,
         }
         self.exact = compiled(circuits.features, **options)
@@ -278,34 +260,34 @@ class Circuit(nn.Module):
 
     def measure(self, angles: Tensor, params: Tensor) -> Tensor:
         """Return <Z>, (B, W), as the circuit would be run: from shots, if it has any."""
-        found = []
+        outputs = []
         for part in angles.split(ROWS):
             if self.shots is None:
-                found.append(torch.stack(self.exact(part, params), dim=-1))
+                outputs.append(torch.stack(self.exact(part, params), dim=-1))
             else:
-                found.append(sample(self.probable(part, params), self.shots, self.stream))
-        return torch.cat(found)
+                outputs.append(sample(self.probable(part, params), self.shots, self.stream))
+        return torch.cat(outputs)
 
 
 class _Shifted(torch.autograd.Function):
     """A circuit whose gradients come from circuits with shifted angles (qnet.py 70-93)."""
 
     @staticmethod
-    def forward(ctx, circuit: Circuit, angles: Tensor, params: Tensor) -> Tensor:
+    def forward(ctx: Any, circuit: Circuit, angles: Tensor, params: Tensor) -> Tensor:
         ctx.circuit = circuit
         ctx.save_for_backward(angles, params)
         return circuit.measure(angles, params)
 
     @staticmethod
-    def backward(ctx, upstream: Tensor):
+    def backward(ctx: Any, upstream: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         circuit, (angles, params) = ctx.circuit, ctx.saved_tensors
         to_angles = to_params = None
         if ctx.needs_input_grad[1]:  # all shifts of the data in one go
             to_angles = torch.zeros_like(angles)
             unit = torch.eye(angles.shape[1], dtype=angles.dtype)
             for shift, weight in TWO_TERM:
-                rows = (angles[:, None] + shift * unit).flatten(0, 1)
-                outputs = circuit.measure(rows, params).view(len(angles), *unit.shape)
+                shifted = (angles[:, None] + shift * unit).flatten(0, 1)
+                outputs = circuit.measure(shifted, params).view(len(angles), *unit.shape)
                 to_angles += weight * torch.einsum("bij,bj->bi", outputs, upstream)
         if ctx.needs_input_grad[2]:
             to_params = torch.zeros_like(params)
@@ -350,29 +332,25 @@ class Model(nn.Module):
                 nn.Linear(config.width, config.width),
             )
             self.head = initialise(head, stream(seed, "init", "head"))
-        self.to(getattr(torch, config.dtype)).to(memory_format=torch.channels_last)
+        self.to(getattr(torch, config.dtype))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
     def forward(self, images: Tensor) -> Tensor:
         """Return what the contrastive loss compares, (B, W)."""
         return self.head(self.network(self.encoder(images)))
 
 
-def initialise(module: nn.Module, rng: np.random.Generator) -> nn.Module:
-    """Draw weights as the released code does, and return the module.
+def initialise(module: ModuleT, rng: np.random.Generator) -> ModuleT:
+    """Draw all weights of a network anew, in the order of its layers, and return it.
 
-    Convolutions: normal, Kaiming's width for the outputs and ReLU (hybrid_resnet.py 106-111).
+    Convolutions: normal, by Kaiming's width for the outputs and ReLU (hybrid_resnet.py 106-111).
     Linear layers: torch's default, uniform in +-1/sqrt(inputs), biases too.
     """
-    with torch.no_grad():
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d):
-                fan_out = layer.out_channels * layer.weight[0, 0].numel()
-                drawn = rng.normal(0, (2 / fan_out) ** 0.5, layer.weight.shape)
-                layer.weight.copy_(torch.from_numpy(drawn))
-            elif isinstance(layer, nn.Linear):
-                for tensor in (layer.weight, layer.bias):
-                    if tensor is not None:
-                        bound = layer.in_features**-0.5
-                        drawn = rng.uniform(-bound, bound, tensor.shape)
-                        tensor.copy_(torch.from_numpy(drawn))
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.out_channels * layer.weight[0, 0].numel()
+            assign(layer.weight, rng.normal(0, (2 / fan_out) ** 0.5, layer.weight.shape))
+        elif isinstance(layer, nn.Linear):
+            parameters = [p for p in (layer.weight, layer.bias) if p is not None]
+            draw_uniform(rng, layer.in_features**-0.5, *parameters)
     return module

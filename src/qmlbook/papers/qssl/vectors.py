@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..shared.cases import Inputs, Kind, tensor
+from ..shared.qnodes import qnode
 from . import circuits, losses
 
 
@@ -25,7 +26,7 @@ def _run(
     activation = activation or inputs.get("activation") or "null"
     if activation == "partial_measurement_half":  # exact without a wire per measurement
         activation = "partial_dephasing_half"
-    node = circuits.qnode(
+    node = qnode(
         function,
         device="default.qubit" if activation == "null" else "default.mixed",
         wires=inputs["n_qubits"],
@@ -43,17 +44,17 @@ def _variables(inputs: Inputs) -> Tensor:
     return tensor([*inputs["angles"], *inputs["params"]])
 
 
-def _outputs(inputs: Inputs, rows: Tensor) -> Tensor:
-    """Return <Z> (R, n) for rows (R, n + P) of all variables, in one broadcast execution."""
+def _outputs(inputs: Inputs, points: Tensor) -> Tensor:
+    """Return <Z> (R, n) at points (R, n + P) of all variables, in one broadcast execution."""
     n = inputs["n_qubits"]
-    return _run(inputs, circuits.features, rows[:, :n], rows[:, n:])
+    return _run(inputs, circuits.features, points[:, :n], points[:, n:])
 
 
 def _exact_jacobian(inputs: Inputs) -> Tensor:
     """Differentiate every output in one backward pass: output j is read from copy j."""
     n = inputs["n_qubits"]
-    rows = _variables(inputs).repeat(n, 1).requires_grad_()
-    (gradient,) = torch.autograd.grad(_outputs(inputs, rows).diagonal().sum(), rows)
+    copies = _variables(inputs).repeat(n, 1).requires_grad_()
+    (gradient,) = torch.autograd.grad(_outputs(inputs, copies).diagonal().sum(), copies)
     return gradient.T
 
 

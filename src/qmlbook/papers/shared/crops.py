@@ -1,4 +1,4 @@
-"""Image augmentations: crops as linear maps, colour changes, and small warps.
+"""Random resized crops as linear maps.
 
 A random resized crop followed by a flip is *linear* in the pixels: ``rows @ image @ columns.T``
 with two small interpolation matrices. A frozen linear filter behind it can therefore be folded
@@ -6,10 +6,8 @@ into the crop once per batch, instead of resizing every image. The crop is drawn
 ``RandomResizedCrop`` draws it (``transforms/transforms.py``, ``get_params``), and interpolates as
 ``torch.nn.functional.interpolate(mode="bilinear")`` does; enlarging needs no antialiasing.
 
-Every augmentation is drawn first, for a whole batch and from a named stream, and applied
-afterwards, so that a seed gives the same views everywhere. Colours are changed by kornia with the
-numbers drawn here: its own augmentations draw from torch's global generator, and share the order
-of the changes within a batch.
+Crops are drawn first, for a whole batch and from a named stream, and applied afterwards, so that a
+seed gives the same views everywhere.
 """
 
 from __future__ import annotations
@@ -19,14 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...base.errors import UsageError
 
 SCALE = (0.08, 1.0)  # share of the area that a crop covers
 RATIO = (3 / 4, 4 / 3)  # width over height, log-uniform
 ATTEMPTS = 10  # draws before torchvision falls back to the largest central crop
-STRENGTH = (0.4, 0.4, 0.4, 0.1)  # of brightness, contrast, saturation, hue (in turns)
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ class Crops:
         """
         if not images.is_floating_point():
             raise UsageError(f"images must be floating-point numbers, not {images.dtype}.")
-        rows, columns = (matrix.to(images.dtype) for matrix in self.matrices())
+        rows, columns = (matrix.to(images) for matrix in self.matrices())
         if images.ndim == 4:
             rows, columns = rows[:, None], columns[:, None]
         return rows @ images @ columns.mT
@@ -76,11 +72,12 @@ def draw_crops(
     top, left = np.zeros(n, int), np.zeros(n, int)
     height, width = np.full(n, size), np.full(n, size)  # fallback: the whole (square) image
     open_ = np.ones(n, bool)
+    lowest, highest = np.log(RATIO)
     for _ in range(ATTEMPTS):
         if not open_.any():
             break
         area = size**2 * rng.uniform(*scale, n)
-        aspect = np.exp(rng.uniform(*np.log(RATIO), n))
+        aspect = np.exp(rng.uniform(lowest, highest, n))
         w = np.rint(np.sqrt(area * aspect)).astype(int)
         h = np.rint(np.sqrt(area / aspect)).astype(int)
         i = rng.integers(0, np.maximum(size - h, 0) + 1)
@@ -100,127 +97,3 @@ def _interpolation(start: np.ndarray, length: np.ndarray, size: int) -> np.ndarr
     fraction = (source - low)[..., None]
     pixels = np.arange(size) - start[:, None, None]  # input pixel, counted from the box's edge
     return (pixels == low[..., None]) * (1 - fraction) + (pixels == high[..., None]) * fraction
-
-
-@dataclass(frozen=True)
-class Colours:
-    """Colour changes of ``n`` images, as torchvision's ``ColorJitter`` and ``RandomGrayscale``.
-
-    ``factors`` is (n, 4): of brightness, contrast and saturation, 1 for no change, and the shift of
-    hue in turns, 0 for no change; ``order`` (n, 4) says which of them comes first, second, ...;
-    ``jitter`` and ``grey`` (n,) say whether an image is changed, and whether it loses its colours
-    afterwards.
-    """
-
-    factors: np.ndarray
-    order: np.ndarray
-    jitter: np.ndarray
-    grey: np.ndarray
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return changed copies of images (n, 3, h, w) with values from 0 to 1."""
-        from kornia.color import rgb_to_grayscale
-
-        steps = _colour_steps()
-        factors = torch.from_numpy(self.factors).to(images.dtype)
-        images = images.clone()
-        for place in range(4):
-            for number, step in enumerate(steps):
-                chosen = torch.from_numpy(self.jitter & (self.order[:, place] == number))
-                images[chosen] = step(images[chosen], factors[chosen, number]).clamp(0, 1)
-        grey = torch.from_numpy(self.grey)
-        images[grey] = rgb_to_grayscale(images[grey]).expand(-1, 3, -1, -1)
-        return images
-
-
-def _colour_steps() -> tuple:
-    """Return kornia's functions that use torchvision's formulas, in the order of the factors."""
-    from kornia import enhance
-
-    return (
-        enhance.adjust_brightness_accumulative,
-        enhance.adjust_contrast_with_mean_subtraction,
-        enhance.adjust_saturation_with_gray_subtraction,
-        lambda images, turns: enhance.adjust_hue(images, 2 * torch.pi * turns),
-    )
-
-
-def draw_colours(
-    rng: np.random.Generator,
-    n: int,
-    strength: tuple[float, float, float, float] = STRENGTH,
-    jitter: float = 0.8,
-    grey: float = 0.2,
-) -> Colours:
-    """Draw the colour changes of ``n`` images.
-
-    Args:
-        rng: stream of the draws.
-        n: number of images.
-        strength: of brightness, contrast and saturation, whose factors are uniform in 1 +- it, and
-            of hue, whose shift is uniform in +- it, in turns.
-        jitter: probability that these are changed at all, in an order of each image's own.
-        grey: probability that an image becomes grey.
-    """
-    width = np.array(strength)
-    return Colours(
-        factors=np.array([1, 1, 1, 0]) + width * rng.uniform(-1, 1, (n, 4)),
-        order=rng.permuted(np.tile(np.arange(4), (n, 1)), axis=1),
-        jitter=rng.random(n) < jitter,
-        grey=rng.random(n) < grey,
-    )
-
-
-def colour_view(
-    rng: np.random.Generator, images: Tensor, scale: tuple[float, float] = SCALE
-) -> Tensor:
-    """Return one random view of colour images: crop, colour changes, greyscale, flip.
-
-    This is the augmentation of Chen et al.'s SimCLR without blur, as released with
-    bjader/QSSL, train_simclr.py 255-264. Pixels stay floating-point numbers throughout, where
-    torchvision rounds them to 8 bits after every step.
-
-    Args:
-        rng: stream of the draws.
-        images: (n, 3, size, size) with values from 0 to 1.
-        scale: smallest and largest share of the area that a crop covers.
-    """
-    crops = draw_crops(rng, len(images), images.shape[-1], scale)
-    return draw_colours(rng, len(images))(crops(images))
-
-
-@dataclass(frozen=True)
-class Warps:
-    """Rotation (radians), zoom, shift (in half widths), brightness and noise of ``n`` grey images.
-
-    ``turn``, ``zoom`` and ``brightness`` are (n,), ``shift`` is (n, 2), ``noise`` (n, size, size).
-    """
-
-    turn: np.ndarray
-    zoom: np.ndarray
-    shift: np.ndarray
-    brightness: np.ndarray
-    noise: np.ndarray
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return warped copies of images (n, size, size); outside of an image there is 0."""
-        cos, sin = np.cos(self.turn) / self.zoom, np.sin(self.turn) / self.zoom
-        matrix = np.stack(
-            [np.stack([cos, -sin, self.shift[:, 0]]), np.stack([sin, cos, self.shift[:, 1]])]
-        )
-        theta = torch.from_numpy(matrix.transpose(2, 0, 1).copy()).to(images.dtype)
-        grid = F.affine_grid(theta, [len(images), 1, *images.shape[1:]], align_corners=False)
-        warped = F.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
-        brightness = torch.from_numpy(self.brightness).to(images.dtype)
-        return warped * brightness[:, None, None] + torch.from_numpy(self.noise).to(images.dtype)
-
-
-def draw_warps(rng: np.random.Generator, n: int, size: int) -> Warps:
-    """Draw small warps for ``n`` square images of side ``size``, mild enough for 8x8 digits."""
-    return Warps(
-        turn=rng.uniform(-0.35, 0.35, n),
-        zoom=rng.uniform(0.7, 1.2, n),
-        shift=rng.uniform(-0.25, 0.25, (n, 2)),
-        brightness=rng.uniform(0.6, 1.4, n),
-        noise=rng.normal(0, 0.1, (n, size, size)),
-    )

@@ -1,22 +1,11 @@
-"""What is run: the spectrum of random circuits, and a fit that needs frequency 2."""
-
-from dataclasses import dataclass, replace
+"""What a run measures: the spectrum of a random circuit, and a fit that needs frequency 2."""
 
 import numpy as np
 import torch
 
 from ...base.rng import stream
-from .. import Experiment, by_name
 from .circuits import model
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of one run; all values are ours."""
-
-    encodings: int = 1  # r, how often the data enter
-    steps: int = 25  # of Adam; 0 leaves the circuit untrained
-    points: int = 32  # inputs, evenly over one period
+from .config import Config
 
 
 def draw(config: Config, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,17 +35,3 @@ def run_fit(config: Config, seed: int) -> dict[str, float]:
         adam.step()
     error = torch.mean((model(x, weights) - target) ** 2).item()
     return {"r2": 1 - error / torch.var(target, correction=0).item()}
-
-
-SPECTRUM = {f"r{r}": Config(encodings=r, steps=0) for r in (1, 2, 3)}
-FIT = {
-    "r1": Config(encodings=1),
-    "r2": Config(encodings=2),
-    "r2-untrained": Config(encodings=2, steps=0),
-}
-QUICK = {name: replace(config, points=16) for name, config in FIT.items()}
-
-EXPERIMENTS = by_name(
-    Experiment.of("spectrum", "frequencies", SPECTRUM, SPECTRUM, seeds=5, run=run_spectrum),
-    Experiment.of("fit", "cos(2x)", FIT, QUICK, seeds=8, quick_seeds=2, run=run_fit),
-)

@@ -1,0 +1,62 @@
+"""Runs of the C2Q paper: from a configuration and a seed to metrics."""
+
+from __future__ import annotations
+
+import torch
+
+from . import training
+from .checks import effective_parameters, is_quadratic_form, poolings_agree
+from .circuits import count_params
+from .config import PAIRS, QUANTUM_HEADS, Config, Network, Properties, Recipe
+
+
+def run(config: Config, seed: int) -> dict[str, float]:
+    """Train a head and evaluate it.
+
+    Returns:
+        ``accuracy``, % of the test images of the pair.
+    """
+    split = training.load_features(config, seed)
+    return {"accuracy": training.train(config, seed, split.train).accuracy(split.test)}
+
+
+def run_source(config: Network, seed: int) -> dict[str, float]:
+    """Evaluate a source network, stored or trained now.
+
+    Returns:
+        ``accuracy`` in %, and ``dead``, the number of features that are the same for all images.
+    """
+    recipe = Recipe(
+        config.width,
+        config.source_epochs,
+        config.source_images,
+        config.source_averaging,
+        config.source_dtype,
+    )
+    network = training.source(recipe, seed)
+    digits = training.load_digits(PAIRS["2v3"], "test", 1000)
+    spread = network.extract(digits.inputs.to(getattr(torch, recipe.dtype))).std(0)
+    return {
+        "accuracy": training.source_accuracy(network, config.n_test),
+        "dead": int((spread < 1e-9).sum()),
+    }
+
+
+def run_properties(config: Properties, seed: int) -> dict[str, float | list[int]]:
+    """Check what can be proved of all 22 heads, at random parameters.
+
+    Returns:
+        1 or 0 for ``quadratic_form``, ``poolings_agree`` and ``fewer_effective``; ``checked``, the
+        number of heads; ``effective``, their ranks in the order of `QUANTUM_HEADS`.
+    """
+    heads = QUANTUM_HEADS.values()
+    quadratic = [is_quadratic_form(*head, seed, config.images) for head in heads]
+    ranks = [effective_parameters(*head, seed, config.inputs) for head in heads]
+    fewer = [rank < count_params(*head) for rank, head in zip(ranks, heads, strict=True)]
+    return {
+        "quadratic_form": float(all(quadratic)),
+        "poolings_agree": float(poolings_agree(seed, config.images)),
+        "fewer_effective": float(all(fewer)),
+        "checked": len(heads),
+        "effective": ranks,
+    }

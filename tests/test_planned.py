@@ -1,0 +1,90 @@
+"""What experiments ask for is known without PyTorch, and never older than the code that says it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from qmlbook import papers
+from qmlbook.base.errors import UsageError
+from qmlbook.data.readers import cache_dir
+from qmlbook.evidence import planned as module
+from qmlbook.evidence.planned import planned
+from qmlbook.evidence.store import config_key
+
+
+@pytest.fixture
+def imported(monkeypatch, tmp_path):
+    """Return the list of papers whose experiments were imported, with an empty cache."""
+    asked, real = [], papers.experiments
+    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path))
+    monkeypatch.setattr(papers, "experiments", lambda name: asked.append(name) or real(name))
+    return asked
+
+
+def test_what_is_kept_is_what_the_experiments_say(imported):
+    first, again = planned("klssl"), planned("klssl")
+    assert imported == ["klssl"]
+    assert first == again
+    experiments = papers.experiments("klssl")
+    assert list(again) == list(experiments)
+    for name, experiment in experiments.items():
+        assert again[name].version == experiment.version
+        assert again[name].seeds == experiment.seeds
+        assert again[name].devices == tuple(experiment.devices)
+        for profile, variants in experiment.variants.items():
+            keys = {variant: config_key(config) for variant, config in variants.items()}
+            assert again[name].variants[profile] == keys
+
+
+@pytest.mark.parametrize("change", ["code", "settings"])
+def test_it_is_made_anew_when_what_it_is_made_from_changes(imported, monkeypatch, change):
+    planned("klssl")
+    if change == "code":
+        monkeypatch.setattr(module, "code_version", lambda: "another")
+    else:
+        real = module.Path.read_bytes
+        monkeypatch.setattr(
+            "pathlib.Path.read_bytes",
+            lambda path: real(path) + b" " * (path.name == "published.yml"),
+        )
+    planned("klssl")
+    assert imported == ["klssl"] * 2
+    assert len(list((cache_dir() / "planned").glob("klssl-*.json"))) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"grid": {"version": "x"}}', b"[]"])
+def test_a_damaged_file_is_made_anew(imported, content):
+    expected = planned("klssl")
+    (file,) = (cache_dir() / "planned").glob("klssl-*.json")
+    file.write_bytes(content)
+    assert planned("klssl") == expected
+    assert imported == ["klssl"] * 2
+
+
+def test_without_a_cache_it_is_made_each_time(imported, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("QMLBOOK_CACHE", str(tmp_path / "file"))
+    assert planned("klssl") == planned("klssl")
+    assert imported == ["klssl"] * 2
+
+
+def test_an_unknown_paper_is_refused():
+    with pytest.raises(UsageError, match="paper 'nosuch' is not known"):
+        planned("nosuch")
+
+
+def test_a_report_imports_neither_torch_nor_pennylane(imported):
+    planned("klssl")
+    program = """
+import sys
+from qmlbook import cli
+sys.argv = ["qmlbook", "report", "klssl"]
+try:
+    cli.main()
+finally:
+    assert not {"torch", "pennylane"} & sys.modules.keys()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "klssl" in done.stdout
