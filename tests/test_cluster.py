@@ -180,9 +180,12 @@ def test_an_encrypted_cluster_takes_only_those_with_a_certificate(tmp_path, port
     ]
     address, store = f"tls://127.0.0.1:{port}", Store(tmp_path / "store")
     # What a reader's DASK_DISTRIBUTED__COMM__TLS__CA_FILE and its neighbours, or a file, would set.
-    tls = {"ca-file": str(tmp_path / "ca"), "client": {
-        "cert": str(tmp_path / "cert"), "key": str(tmp_path / "key")}}  # fmt: skip
-    settings = {"distributed.comm.tls": tls, "distributed.comm.require-encryption": True}
+    settings = {
+        "distributed.comm.tls.ca-file": str(tmp_path / "ca"),
+        "distributed.comm.tls.client.cert": str(tmp_path / "cert"),
+        "distributed.comm.tls.client.key": str(tmp_path / "key"),
+        "distributed.comm.require-encryption": True,
+    }
     with scheduler(port, "--protocol", "tls", *options), worker(address, *options):
         wait_for_workers(address, 1, security=own)
         with dask.config.set(settings):

@@ -185,7 +185,7 @@ def test_a_read_only_checkout(copy, kind):
         assert (status, error) == (0, ""), line
         assert out, line
     assert results[0][1] == "tiny: up to date\n"
-    assert results[1][1] == "tiny: agrees with its reference\n"
+    assert results[1][1] == "tiny: up to date\ntiny: agrees with its reference\n"
     for line, (status, out, error) in zip(refused, results[4:], strict=True):
         assert status == 1, line
         assert one_sentence(error), error
