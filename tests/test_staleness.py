@@ -143,7 +143,7 @@ def test_a_run_that_saw_nothing_of_the_reader_s_serves_where_that_is_hidden(exec
         statuses = [result.status for result in executed.run().values()]
         assert statuses == ["executed", "up to date"]
         own = executed.executed("one").read_bytes()
-        assert "eight" in own.decode()
+        assert "'eight'" in own.decode()
         hidden = executed.run(embedded=True)
         assert hidden["one"].path == executed.executed("one", "embedded")
         assert hidden["two"].path == executed.executed("two")
