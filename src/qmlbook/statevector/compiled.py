@@ -1,10 +1,11 @@
-"""The compiled form of a QNode: its structure is recorded once, its parameters bound every call."""
+"""The compiled form of a QNode: its structure is recorded once, its numbers bound every call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import pennylane as qml
@@ -13,41 +14,40 @@ from pennylane.measurements import MeasurementProcess
 from pennylane.queuing import AnnotatedQueue
 from pennylane.tape import QuantumScript
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from .device import StatevectorDevice, amplitudes, ready
+from . import torch_path
+from .device import StatevectorDevice, ready
 from .errors import NAME, CircuitError
-from .plan import Ref
-from .program import Circuit, Values
-from .simulation import Simulation, fastest
-from .tape import Read, circuit, read
+from .execution import Binding, Values
+from .reading import read
+from .recording import Recorder, Unrecordable
+from .simulation import checked, precision
+from .watching import Watch
 
-COMPUTED = (
-    "A parameter of {what} is computed inside the circuit; compute it before the circuit and pass "
-    "it as an argument, or call the QNode itself."
-)
-DEPENDS = (
-    "The structure of the circuit depends on the values of its arguments; call the QNode itself."
-)
+RECORDS = 128  # shapes of arguments that a compiled circuit remembers
+BRANCHES = 8  # recordings for arguments of the same shapes
+_DIFFERENTIATING = ("autograd", "jax", "pennylane", "tensorflow")
 
 
 def compile_qnode(qnode: qml.QNode) -> Compiled:
     """Return a function with the values and gradients of a QNode, for training loops.
 
-    The first call with arguments of given shapes runs the quantum function on made-up numbers, to
-    record its structure and which element of which argument every gate takes. Later calls only
-    bind numbers: nothing of the quantum function is run again.
+    The first call with arguments of given shapes records what the quantum function does with them:
+    its structure, and what torch computes on the way to every gate. Later calls repeat that
+    arithmetic and run the circuit, without making one operation of PennyLane. Where the function
+    looks at values, to branch on them for instance, a recording holds for those that look the
+    same; a function that cannot be recorded at all runs as the QNode it is.
 
     Args:
         qnode: exact (no shots), on device `qmlbook.statevector`, without further transforms.
 
     Returns:
-        A function of the same arguments. Torch tensors of floating point numbers may change from
-        call to call; anything else belongs to the structure. Parameters must be elements of the
-        arguments or constants; amplitude encodings take a whole argument.
+        A function of the same arguments. Floating point numbers (tensors, numpy arrays, Python's)
+        may change from call to call; anything else belongs to the structure.
 
     Raises:
-        CircuitError: for another device, shots or transforms; and, when called, if a parameter is
-            computed inside the function or the structure depends on the values.
+        CircuitError: for another device, shots or transforms.
 
     Example:
         >>> fast = compile_qnode(circuit)  # doctest: +SKIP
@@ -57,7 +57,7 @@ def compile_qnode(qnode: qml.QNode) -> Compiled:
 
 
 class Compiled:
-    """See `compile_qnode`."""
+    """See `compile_qnode`; attributes that it does not have are those of the QNode."""
 
     def __init__(self, qnode: qml.QNode) -> None:
         if not isinstance(qnode, qml.QNode) or not isinstance(qnode.device, StatevectorDevice):
@@ -66,263 +66,214 @@ class Compiled:
             raise CircuitError("A QNode with shots cannot be compiled; call the QNode itself.")
         if len(qnode.compile_pipeline):
             raise CircuitError("A QNode with transforms cannot be compiled; call the QNode itself.")
-        self.qnode = qnode
-        self._records: dict[tuple, _Record] = {}
+        self.__setstate__({"qnode": qnode})
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "qnode":
+            raise AttributeError(name)
+        return getattr(self.qnode, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"qnode": self.qnode}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.qnode = state["qnode"]
+        self._records: dict[tuple, list[_Record | None]] = {}
+        self._watch = Watch(self.qnode.func)
+        self._warned = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the QNode returns."""
-        leaves, build = _flatten(args, kwargs)
-        key = tuple(
-            (leaf.shape, leaf.dtype, leaf.device) if _varies(leaf) else _fixed(leaf)
-            for leaf in leaves
-        )
-        record = self._records.get(key)
-        if record is None:
-            record = self._records[key] = _Record(self.qnode, leaves, build)
-        return record.output(record.run([leaf for leaf in leaves if _varies(leaf)]))
+        arguments = _Arguments(args, kwargs)
+        if arguments.foreign or torch_path.is_needed(()):
+            return self.qnode(*args, **kwargs)
+        if not self._watch.unchanged():
+            self.__setstate__(self.__getstate__())
+        records = self._records.pop(arguments.key, [])
+        self._records[arguments.key] = records  # the last used comes last
+        if len(self._records) > RECORDS:
+            self._records.pop(next(iter(self._records)))
+        for record in records:
+            if record and (results := record(arguments.numbers())) is not None:
+                return results
+        results = self.qnode(*args, **kwargs)
+        if len(records) < BRANCHES and None not in records:
+            records.append(_recorded(self.qnode, arguments, results))
+        elif not self._warned and None not in records:
+            self._warned = True
+            warnings.warn(
+                "The circuit depends on the values of its arguments in so many ways that compiling "
+                "it does not pay; it runs as the QNode.",
+                stacklevel=2,
+            )
+        return results
 
 
-def _varies(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+class _Arguments:
+    """The arguments of a call.
+
+    Attributes:
+        key: all about them that belongs to the structure.
+        foreign: whether a number belongs to another library that differentiates.
+    """
+
+    def __init__(self, args: tuple, kwargs: dict) -> None:
+        self.leaves, self._spec = tree_flatten((args, {name: kwargs[name] for name in sorted(kwargs)}))
+        self._varying: list[int] = []
+        self.foreign = False
+        parts = [self._part(at, leaf) for at, leaf in enumerate(self.leaves)]
+        self.key = (self._spec, torch.is_grad_enabled(), *parts)
+
+    def _part(self, at: int, leaf: Any) -> tuple:
+        if isinstance(leaf, Tensor):
+            if leaf.is_floating_point() or leaf.is_complex():
+                self._varying.append(at)
+                return leaf.shape, leaf.dtype, leaf.device
+            return leaf.shape, leaf.dtype, *leaf.reshape(-1).tolist()
+        if type(leaf) is float or isinstance(leaf, np.floating):
+            self._varying.append(at)
+            return (type(leaf),)
+        if type(leaf) is np.ndarray and leaf.dtype != object:
+            if leaf.dtype.kind in "fc":
+                self._varying.append(at)
+                return leaf.shape, leaf.dtype
+            return leaf.shape, leaf.dtype, leaf.tobytes()
+        if leaf is None or type(leaf) in (int, bool, str, complex):
+            return type(leaf), leaf
+        self.foreign = self.foreign or type(leaf).__module__.startswith(_DIFFERENTIATING)
+        return type(leaf), id(leaf)
+
+    def numbers(self) -> list[Tensor]:
+        """Return what may change, as tensors."""
+        some = [self.leaves[at] for at in self._varying]
+        return [
+            n if isinstance(n, Tensor) else torch.tensor(n, dtype=None if type(n) is np.ndarray else torch.float64)
+            for n in some
+        ]
+
+    def originals(self) -> list[Any]:
+        """Return what may change, as it was given."""
+        return [self.leaves[at] for at in self._varying]
+
+    def filled(self, numbers: Sequence[Tensor]) -> tuple[tuple, dict[str, Any]]:
+        """Return arguments with other numbers."""
+        leaves = list(self.leaves)
+        for at, number in zip(self._varying, numbers, strict=True):
+            leaves[at] = number
+        return tree_unflatten(leaves, self._spec)
 
 
-def _fixed(leaf: Any) -> Any:
-    if isinstance(leaf, (np.ndarray, Tensor)):
-        return (type(leaf), tuple(leaf.shape), np.asarray(leaf).tobytes())
-    return (type(leaf), repr(leaf))
+def _recorded(qnode: qml.QNode, arguments: _Arguments, results: Any) -> _Record | None:
+    """Return a record, ``None`` if there cannot be one that computes the results of the QNode."""
+    try:
+        record = _Record(qnode, arguments, results)
+        again = record(arguments.numbers())
+    except Unrecordable:
+        return None
+    pairs = list(zip_longest(tree_leaves(results), tree_leaves(again)))
+    return record if again is not None and all(_agree(*pair) for pair in pairs) else None
 
 
-def _flatten(args: tuple, kwargs: dict) -> tuple[list[Any], Callable[[Sequence[Any]], tuple]]:
-    """Return the leaves of all arguments, and the way back to (args, kwargs)."""
-    if not kwargs and all(isinstance(arg, Tensor) for arg in args):
-        return list(args), lambda leaves: (tuple(leaves), {})
-    leaves, structure = qml.pytrees.flatten((args, kwargs))
-    return leaves, lambda found: qml.pytrees.unflatten(found, structure)
+def _agree(one: Any, other: Any) -> bool:
+    a, b = (torch.as_tensor(value).detach().cpu() for value in (one, other))
+    same = a.shape == b.shape and a.dtype == b.dtype
+    return same and torch.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 class _Record:
     """One structure, for arguments of given shapes."""
 
-    def __init__(self, qnode: qml.QNode, leaves: list[Any], build: Callable) -> None:
-        self.device: StatevectorDevice = qnode.device
-        variable = [leaf for leaf in leaves if _varies(leaf)]
-        self.on = self.device.torch_device or (
-            variable[0].device if variable else torch.device("cpu")
-        )
-        tapes, reads, probes = [], [], []
-        for probe in (_probe(leaves, 1), _probe(leaves, 2), leaves):
-            args, kwargs = build(probe)
-            with torch.no_grad(), AnnotatedQueue() as queue:
-                self._shape = qnode.func(*args, **kwargs)
-            tape = ready(QuantumScript.from_queue(queue), self.device)
-            place = self.device.place(tape)
-            tapes.append(tape)
-            reads.append(read(tape, place))
-            probes.append([leaf for leaf in probe if _varies(leaf)])
-        _same_structure(tapes, reads, place)
-        del reads[2], probes[2]  # equal numbers among those given would hide an origin
-        self.measurements = tapes[0].measurements
-        self.batch = reads[0].batch
-        scalar_map, vector_map = self._find(reads, probes)
-        measured = self.device.measured(tapes[0], place)
-        structure = circuit(tapes[0], place, len(place), measured)
-        structure = _renamed(structure, scalar_map, vector_map)
-        given = self.device.dtype, self.on
-        self._simulate = fastest(
-            lambda batch: Simulation(structure, self.measurements, place, batch, *given),
-            reads[0],
-            self.measurements,
-            self._first.features if self._first else None,
-        )
+    def __init__(self, qnode: qml.QNode, arguments: _Arguments, results: Any) -> None:
+        device: StatevectorDevice = qnode.device
+        self._others = arguments.leaves  # alive, their identity is nobody else's
+        self._numeric = not any(isinstance(leaf, Tensor) for leaf in tree_leaves(results))
+        leaves = [leaf.detach().requires_grad_(leaf.requires_grad) for leaf in arguments.numbers()]
+        recorder = Recorder(leaves)
+        args, kwargs = arguments.filled(leaves)
+        with recorder, AnnotatedQueue() as queue:
+            self._shape = qnode.func(*args, **kwargs)
+            tape = ready(QuantumScript.from_queue(queue), device)
+            place = device.place(tape)
+            reading = read(tape, place)
+            self._measurements = [mp.map_wires(place) for mp in tape.measurements]
+            self._simulation = device.planned(tape, place, reading)
+        for mp in tape.measurements:
+            numbers = [] if mp.obs is None else [*mp.obs.data, *(mp.obs.pauli_rep or {}).values()]
+            if any(isinstance(number, Tensor) for number in numbers):
+                raise Unrecordable("an observable has numbers of its own")
+        self._place = {wire: wire for wire in range(len(place))}
+        self._batch, self._device = reading.batch, device.torch_device
+        constants = [value for value in reading.values if not isinstance(value, Tensor)]
+        captured = [recorder.tensors[number] for number in recorder.captured]
+        self._dtype = device.dtype or precision([*arguments.originals(), *constants, *captured])
+        self._find(recorder, reading)
 
-    # -- recording --------------------------------------------------------------------------------
+    def _find(self, recorder: Recorder, reading: Any) -> None:
+        """Find where every number comes from."""
+        wanted: dict[int, int] = {}  # number of a tensor -> its position among those made again
+        known: list[float] = []
+        rows = []
+        for value in reading.parameters:
+            if isinstance(value, Tensor):
+                number = recorder.number(value)
+                base, index = recorder.origin(number)
+                steps = np.diff(index.reshape(-1))
+                if len(steps) and (steps != steps[0]).any():
+                    base, index, steps = number, np.zeros(1, int), np.ones(1, int)
+                at = wanted.setdefault(base, len(wanted))
+                rows.append((at, index.flat[0], steps[0] if len(steps) else 0))
+            else:
+                numbers = np.atleast_1d(np.asarray(value, dtype=float)).tolist()
+                rows.append((-1, len(known), int(len(numbers) > 1)))
+                known += numbers
+        self._bases = len(wanted)
+        matrices = [self._tensor(recorder, matrix) for matrix in reading.matrices]
+        self._matrices = [wanted.setdefault(number, len(wanted)) for number in matrices]
+        self._amplitudes = self._features = None
+        if reading.amplitudes is not None:
+            number = self._tensor(recorder, reading.amplitudes)
+            self._amplitudes = wanted.setdefault(number, len(wanted))
+            if padding := recorder.padding(number):
+                self._features = recorder.tensors[number].shape[-1] - padding
+        base, offset, stride = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+        sizes = [recorder.tensors[number].numel() for number in list(wanted)[: self._bases]]
+        self._constants = [torch.tensor(known, dtype=self._dtype, device=self._device)][: len(known)]
+        sizes += [len(known)][: len(known)]
+        self._binding = Binding(np.where(base < 0, self._bases, base), offset, stride, sizes)
+        self._replay = recorder.replay(list(wanted))
+        self._captured = [(t, t.dtype, t.shape) for t in self._replay.captured.values()]
 
-    def _find(
-        self, reads: Sequence[Read], probes: Sequence[Sequence[Tensor]]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the origin of every number; return which row each scalar and each vector has."""
-        finder = _Finder([_numbers(probe) for probe in probes])
-        scalars, scalar_map = finder.rows([r.scalars for r in reads])
-        vectors, vector_map = finder.rows([r.vectors for r in reads], self.batch or 1)
-        # only the arguments that gates take are laid end to end, constants behind them
-        sizes = [leaf.numel() for leaf in probes[0]]
-        ends = np.cumsum([*sizes, len(finder.constants)])
-        used = np.concatenate([scalars.ravel(), vectors.ravel()])
-        owners = np.unique(np.searchsorted(ends, used, side="right")).tolist()
-        self._needed = [i for i in owners if i < len(sizes)]
-        laid = [np.arange(start, end) for start, end in zip((0, *ends[:-1]), ends, strict=True)]
-        laid = np.concatenate([np.zeros(0, int), *(laid[i] for i in owners)])
-        self._scalars, self._vectors = (
-            torch.from_numpy(np.searchsorted(laid, rows)).to(self.on)
-            for rows in (scalars[:, 0], vectors)
-        )
-        self._constants = torch.tensor(
-            list(finder.constants), dtype=self.device.dtype.to_real(), device=self.on
-        )
-        self._dense = [
-            _matrix(found, probes) for found in zip(*(r.dense for r in reads), strict=True)
-        ]
-        self._first = None
-        if reads[0].first is not None:
-            self._first = _encoded([r.first for r in reads], probes)
-        return scalar_map, vector_map
+    def _tensor(self, recorder: Recorder, value: Any) -> int:
+        return recorder.number(value if isinstance(value, Tensor) else torch.as_tensor(value))
 
-    # -- running ----------------------------------------------------------------------------------
-
-    def run(self, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return one result per measurement."""
-        dtype = self.device.dtype
-        parts = [leaves[i].reshape(-1).to(self.on, dtype.to_real()) for i in self._needed]
-        if len(self._constants):
-            parts.append(self._constants)
-        flat = parts[0] if len(parts) == 1 else torch.cat(parts) if parts else None
+    def __call__(self, numbers: Sequence[Tensor]) -> Any:
+        """Return the results; ``None`` if the recording does not hold for these numbers."""
+        if any(t.dtype != kind or t.shape != shape for t, kind, shape in self._captured):
+            return None
+        made = self._replay(numbers)
+        if made is None:
+            return None
+        on = self._device or (made[0].device if made else None)
+        if on is not None:
+            made = [tensor.to(on) for tensor in made]
+        bases = made[: self._bases] + [constants.to(on) for constants in self._constants]
+        amplitudes = None if self._amplitudes is None else checked(made[self._amplitudes], self._dtype)
+        matrices = [made[at].to(self._dtype.to_complex()) for at in self._matrices]
         values = Values(
-            _take(flat, self._scalars),
-            _take(flat, self._vectors),
-            [found.take(leaves).to(self.on, dtype) for found in self._dense],
-            self._first and self._first.amplitudes(leaves, self.on, dtype),
+            self._binding, bases, amplitudes, matrices, self._batch, self._dtype, self._features
         )
-        return self._simulate(values, self.measurements, self.batch)
+        results = self._simulation(values, self._measurements, self._place)
+        if self._numeric:
+            results = tuple(result.detach().cpu().numpy() for result in results)
+        return self._shaped(results)
 
-    def output(self, results: tuple[Tensor, ...]) -> Any:
+    def _shaped(self, results: Sequence[Any]) -> Any:
         """Return results as the quantum function returns its measurements."""
         if isinstance(self._shape, MeasurementProcess):
             return results[0]
-        if isinstance(self._shape, (list, tuple)):
+        if type(self._shape) in (list, tuple) and len(self._shape) == len(results):
             return type(self._shape)(results)
         _, structure = qml.pytrees.flatten(
-            self._shape, is_leaf=lambda x: isinstance(x, MeasurementProcess)
+            self._shape, is_leaf=lambda part: isinstance(part, MeasurementProcess)
         )
         return qml.pytrees.unflatten(results, structure)
-
-
-def _renamed(structure: Circuit, scalars: np.ndarray, vectors: np.ndarray) -> Circuit:
-    """Let parameters that share their origin share their row."""
-
-    def renamed(ref: Ref | None) -> Ref | None:
-        return ref and Ref(ref.batched, int((vectors if ref.batched else scalars)[ref.row]))
-
-    gates = [
-        replace(gate, factors=tuple((factor, renamed(ref)) for factor, ref in gate.factors))
-        for gate in structure.gates
-    ]
-    return replace(structure, gates=gates)
-
-
-def _take(flat: Tensor | None, index: Tensor) -> Tensor | None:
-    if not index.numel():
-        return None
-    return flat.index_select(0, index.view(-1)).view(index.shape)  # type: ignore[union-attr]
-
-
-def _probe(leaves: Sequence[Any], seed: int) -> list[Any]:
-    """Return the arguments with other numbers in place of those that may vary."""
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for leaf in leaves:
-        if _varies(leaf):
-            dtype = torch.complex128 if leaf.is_complex() else torch.float64
-            numbers = torch.rand(leaf.shape, generator=generator, dtype=torch.float64) + 0.1
-            leaf = numbers.to(leaf.device, dtype)
-        made.append(leaf)
-    return made
-
-
-def _numbers(probe: Sequence[Tensor]) -> np.ndarray:
-    parts = [leaf.cpu().numpy().real.reshape(-1) for leaf in probe]
-    return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def _same_structure(tapes: Sequence[QuantumScript], reads: Sequence[Read], place: dict) -> None:
-    for tape, found in zip(tapes[1:], reads[1:], strict=True):
-        pairs = list(zip(tapes[0].measurements, tape.measurements, strict=False))
-        if found.key != reads[0].key or len(tape.measurements) != len(tapes[0].measurements):
-            raise CircuitError(DEPENDS)
-        if any(type(a) is not type(b) or type(a.obs) is not type(b.obs) for a, b in pairs):
-            raise CircuitError(DEPENDS)
-        if not all(qml.equal(a, b) for a, b in pairs):
-            raise CircuitError(COMPUTED.format(what="a measurement"))
-
-
-class _Finder:
-    """Finds numbers of a tape among the numbers of the arguments, in two recordings at once."""
-
-    def __init__(self, flat: Sequence[np.ndarray]) -> None:
-        self.flat = flat
-        self.sorted = np.argsort(flat[0], kind="stable")
-        self.constants: dict[float, int] = {}  # number -> its row, behind the arguments
-
-    def rows(
-        self, values: Sequence[Sequence[Any]], width: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the different origins, each (width,) rows, and which of them each value has."""
-        one, two = (np.array([_array(v) for v in found]).reshape(-1) for found in values)
-        if not one.size:
-            return np.zeros((0, width), int), np.zeros(0, int)
-        size = len(self.flat[0])
-        place = np.searchsorted(self.flat[0], one, sorter=self.sorted).clip(0, max(size - 1, 0))
-        rows = self.sorted[place] if size else np.zeros(len(one), int)
-        hit = (self.flat[0][rows] == one) & (self.flat[1][rows] == two) if size else one != one
-        for i in np.flatnonzero(~hit):
-            if one[i] != two[i]:
-                raise CircuitError(COMPUTED.format(what="a gate"))
-            rows[i] = self.constants.setdefault(float(one[i]), size + len(self.constants))
-        origins, which = np.unique(rows.reshape(-1, width), axis=0, return_inverse=True)
-        return origins, which.ravel()
-
-
-def _array(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-
-
-class _Whole(NamedTuple):
-    """A matrix or states that are an argument as it is, or a constant."""
-
-    leaf: int
-    constant: Tensor | None = None
-
-    def take(self, leaves: Sequence[Tensor]) -> Tensor:
-        return leaves[self.leaf] if self.constant is None else self.constant
-
-
-class _Encoded(NamedTuple):
-    """States that an amplitude encoding takes: ``features`` numbers each, perhaps normalised."""
-
-    whole: _Whole
-    features: int
-    normalize: bool = False
-
-    def amplitudes(
-        self, leaves: Sequence[Tensor], device: torch.device, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the columns that a program takes."""
-        columns = amplitudes(self.whole.take(leaves).to(device), dtype)
-        return columns / torch.linalg.vector_norm(columns, dim=0) if self.normalize else columns
-
-
-def _matrix(found: Sequence[Any], probes: Sequence[Sequence[Tensor]]) -> _Whole:
-    one, two = map(_array, found)
-    if np.array_equal(one, two):
-        return _Whole(-1, torch.from_numpy(one))
-    for i, leaves in enumerate(zip(*probes, strict=True)):
-        if all(np.array_equal(_array(a), b) for a, b in zip(leaves, (one, two), strict=True)):
-            return _Whole(i)
-    raise CircuitError(COMPUTED.format(what="a matrix"))
-
-
-def _encoded(found: Sequence[Any], probes: Sequence[Sequence[Tensor]]) -> _Encoded:
-    """Find the argument that an amplitude encoding takes, as it is or padded and normalised."""
-    one, two = (np.atleast_2d(_array(f)) for f in found)
-    if np.array_equal(one, two):
-        return _Encoded(_Whole(-1, torch.from_numpy(one)), one.shape[1])
-    for i, leaves in enumerate(zip(*probes, strict=True)):
-        rows = [_array(leaf).reshape(-1, leaf.shape[-1]) if leaf.dim() else None for leaf in leaves]
-        if rows[0] is None or len(rows[0]) != len(one) or rows[0].shape[1] > one.shape[1]:
-            continue
-        padding = ((0, 0), (0, one.shape[1] - rows[0].shape[1]))
-        padded = [np.pad(r, padding) for r in rows]
-        scaled = [p / np.linalg.norm(p, axis=1, keepdims=True) for p in padded]
-        for normalize, tried in ((False, padded), (True, scaled)):
-            if all(np.allclose(a, b, atol=1e-12) for a, b in zip(tried, (one, two), strict=True)):
-                return _Encoded(_Whole(i), rows[0].shape[1], normalize)
-    raise CircuitError(COMPUTED.format(what="an amplitude encoding"))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 import torch
+from pennylane.allocation import DynamicWire
 from pennylane.devices import Device, ExecutionConfig
 from pennylane.devices.default_qubit import (
     accepted_analytic_measurement,
@@ -22,6 +23,7 @@ from pennylane.devices.preprocess import (
     validate_device_wires,
 )
 from pennylane.devices.qubit.sampling import measure_with_samples
+from pennylane.math import Interface
 from pennylane.measurements import ClassicalShadowMP, MeasurementProcess, ShadowExpvalMP, StateMP
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
@@ -30,14 +32,19 @@ from pennylane.transforms.core import CompilePipeline, transform
 from pennylane.wires import Wires
 from torch import Tensor
 
+from . import simulation
 from .errors import NAME, CircuitError
-from .measure import is_direct, signature
-from .program import Values
-from .simulation import Simulation, fastest
-from .tape import Read, circuit, extra_wires, read, supports, wrong_wire
+from .measure import signature, whole
+from .reading import Reading, extra_wires, read, structure, supports, wrong_wire
+from .execution import Values
+from .simulation import Simulation
 
-DTYPES = {"complex64": torch.complex64, "complex128": torch.complex128}
-PLANS = 512  # circuits whose plan is remembered
+DTYPES = {
+    **dict.fromkeys(("complex64", "float32"), torch.float32),
+    **dict.fromkeys(("complex128", "float64"), torch.float64),
+}
+PLANS = 256  # circuits whose plan is remembered
+EXACT = ("best", "backprop", "adjoint", "device")  # all are the same gradient here
 
 
 def _first(results: Sequence[Any]) -> Any:
@@ -48,15 +55,14 @@ def _first(results: Sequence[Any]) -> Any:
 def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionConfig) -> Any:
     """Bring a tape into the form that the device runs; most tapes have it and pass untouched."""
     if device.wires is not None:
-        known = device.place(QuantumScript())
         for wire in tape.wires:
-            if wire not in known:
-                raise wrong_wire(wire, known)
+            if wire not in device.wires and not isinstance(wire, DynamicWire):
+                raise wrong_wire(wire, dict.fromkeys(device.wires))
     if device.runs(tape):
         return (tape,), _first
     refuse(tape)
     pipeline = CompilePipeline()
-    if device.wires is not None:
+    if device.wires is not None and not any(isinstance(w, DynamicWire) for w in tape.wires):
         pipeline.add_transform(validate_device_wires, device.wires, name=NAME)
     pipeline.add_transform(defer_measurements, allow_postselect=False)
     pipeline.add_transform(
@@ -103,16 +109,18 @@ def refuse(tape: QuantumScript) -> None:
 class StatevectorDevice(Device):
     """A batched statevector simulator that torch differentiates.
 
-    Circuits run with all entries of a broadcast batch side by side. Gates are fused into few
-    large steps; the plan is remembered by the structure of the circuit. Gradients in inputs and
-    weights are exact, of any order, and need no state per gate.
+    Circuits of a broadcast batch run side by side, in machine code on a processor and by torch on a
+    GPU. Gradients in inputs and weights are exact, of any order, whatever ``diff_method`` asks for
+    them ("best", "backprop", "adjoint" and "device" are the same); walking back through the
+    circuit needs no state per gate. Only the wires that a circuit uses are simulated.
 
     Args:
         wires: number of wires, or their labels; ``None`` takes those of each circuit.
         shots: default number of samples, ``None`` for exact results.
         seed: of the samples (anything `numpy.random.default_rng` takes). The same seed gives the
             same samples; the next execution draws new ones.
-        dtype: "complex64" or "complex128".
+        dtype: "complex64" or "complex128"; ``None`` follows the circuit's numbers as torch
+            promotes them: float32 tensors are computed in complex64, all else in complex128.
         device: torch device, "cpu" or "cuda"; ``None`` takes that of the circuit's tensors.
 
     Raises:
@@ -120,7 +128,7 @@ class StatevectorDevice(Device):
 
     Example:
         >>> import pennylane as qml, torch
-        >>> @qml.qnode(qml.device("qmlbook.statevector", wires=2, dtype="complex128"))
+        >>> @qml.qnode(qml.device("qmlbook.statevector", wires=2))
         ... def circuit(x):
         ...     qml.RX(x, wires=0)
         ...     qml.CNOT(wires=(0, 1))
@@ -134,19 +142,18 @@ class StatevectorDevice(Device):
         wires: Any = None,
         shots: Any = None,
         seed: Any = None,
-        dtype: str = "complex64",
+        dtype: str | torch.dtype | None = None,
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__(wires=wires, shots=shots)
         name = str(dtype).removeprefix("torch.")
-        if name not in DTYPES:
-            raise CircuitError(f"dtype {dtype!r} is not known; choose from: {', '.join(DTYPES)}.")
-        self.dtype = DTYPES[name]
+        if dtype is not None and name not in ("complex64", "complex128"):
+            raise CircuitError(f"dtype {dtype!r} is not known; choose complex64 or complex128.")
+        self.dtype = None if dtype is None else DTYPES[name]
         self.torch_device = None if device is None else torch.device(device)
         self._rng = np.random.default_rng(seed)
         self._plans: dict[tuple, Simulation] = {}
-        self._place = None if self.wires is None else {w: i for i, w in enumerate(self.wires)}
-        self._debugger = None
+        self._debugger: Any = None  # of qml.snapshots
 
     @property
     def name(self) -> str:
@@ -158,15 +165,12 @@ class StatevectorDevice(Device):
     def supports_derivatives(
         self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
     ) -> bool:
-        """Return whether torch differentiates a circuit: it does where nothing is sampled."""
+        """Return whether a circuit is differentiated exactly: where nothing is sampled."""
         if execution_config is None:
             return True
-        if execution_config.gradient_method not in ("backprop", "best"):
+        if execution_config.gradient_method not in EXACT:
             return False
-        interface = execution_config.interface
-        if interface == qml.math.Interface.NUMPY:
-            return circuit is not None and not circuit.shots  # nothing will be differentiated
-        if interface not in (qml.math.Interface.TORCH, qml.math.Interface.AUTO):
+        if execution_config.interface not in _INTERFACES:
             return False
         return circuit is None or not (
             circuit.shots or any(map(_has_sparse_matrix, circuit.measurements))
@@ -175,7 +179,7 @@ class StatevectorDevice(Device):
     def setup_execution_config(
         self, config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
     ) -> ExecutionConfig:
-        """Fill in what the device decides: backpropagation, and measurements put at the end."""
+        """Fill in what the device decides: the exact gradient, measurements put at the end."""
         config = config or ExecutionConfig()
         if config.device_options:
             option = next(iter(config.device_options))
@@ -186,15 +190,17 @@ class StatevectorDevice(Device):
                 f"mcm_method {method!r} is not supported on {NAME}; choose 'deferred', or use "
                 "default.qubit."
             )
-        best = config.gradient_method == "best"
-        gradient = "backprop" if best else config.gradient_method
-        back = gradient == "backprop"
+        gradient = config.gradient_method
+        exact = gradient in EXACT
+        if exact:  # torch goes through the device itself, autograd asks for derivatives
+            asked = config.interface == Interface.AUTOGRAD
+            gradient = "device" if asked else "backprop"
         return replace(
             config,
             gradient_method=gradient,
-            use_device_gradient=back,
-            use_device_jacobian_product=bool(config.use_device_jacobian_product),
-            grad_on_execution=bool(config.grad_on_execution),
+            use_device_gradient=exact,
+            use_device_jacobian_product=False,
+            grad_on_execution=False,
             mcm_config=replace(config.mcm_config, mcm_method="deferred"),
         )
 
@@ -220,6 +226,28 @@ class StatevectorDevice(Device):
         """
         return tuple(self._run(tape) for tape in circuits)
 
+    def compute_derivatives(
+        self,
+        circuits: Sequence[QuantumScript],
+        execution_config: ExecutionConfig | None = None,
+    ) -> tuple[Any, ...]:
+        """Return the exact Jacobians of circuits in their trainable parameters, as numpy arrays."""
+        return tuple(self._jacobian(tape) for tape in circuits)
+
+    def _jacobian(self, tape: QuantumScript) -> Any:
+        indices = tape.trainable_params
+        numbers = [torch.as_tensor(np.asarray(p)) for p in tape.get_parameters()]
+        numbers = [p if p.is_floating_point() or p.is_complex() else p.double() for p in numbers]
+
+        def results(*values: Tensor) -> tuple[Tensor, ...]:
+            found = self._run(tape.bind_new_parameters(list(values), indices))
+            return found if isinstance(found, tuple) else (found,)
+
+        found = torch.autograd.functional.jacobian(results, tuple(numbers))
+        rows = [tuple(part.numpy() for part in row) for row in found]
+        rows = [row[0] if len(row) == 1 else row for row in rows]
+        return rows[0] if len(rows) == 1 else tuple(rows)
+
     # -- running ----------------------------------------------------------------------------------
 
     def runs(self, tape: QuantumScript) -> bool:
@@ -227,103 +255,99 @@ class StatevectorDevice(Device):
         operations = tape.operations
         if not all(supports(op, first=number == 0) for number, op in enumerate(operations)):
             return False
-        if tape.shots:
-            return False
-        return all(
-            is_direct(mp)
-            if mp.obs is not None or len(mp.wires)
-            else type(mp) is StateMP and self.wires is not None
-            for mp in tape.measurements
+        return not tape.shots and all(
+            mp.mv is None and accepted_analytic_measurement(mp) for mp in tape.measurements
         )
 
     def place(self, tape: QuantumScript) -> dict[Any, int]:
-        """Return the position of every wire."""
+        """Return the position of every wire that is simulated."""
         wires = tape.wires
-        if self._place is None:
+        if self.wires is None:
             numbered = set(wires) == set(range(len(wires)))
             return {wire: i for i, wire in enumerate(range(len(wires)) if numbered else wires)}
-        extra = [wire for wire in wires if wire not in self._place]
-        if not extra:
-            return self._place
+        everything = not tape.measurements or any(map(whole, tape.measurements))
+        used = self.wires if everything else [wire for wire in self.wires if wire in wires]
         # wires of deferred measurements come after ours
-        return {**self._place, **{w: len(self._place) + i for i, w in enumerate(extra)}}
+        extra = [wire for wire in wires if wire not in self.wires]
+        return {wire: i for i, wire in enumerate([*used, *extra])}
 
     def _run(self, tape: QuantumScript) -> Any:
-        place = self.place(tape)
-        found = read(tape, place)
-        numeric = not _is_torch(found)
-        values = self.values(found)
+        if self._debugger is not None and self._debugger.active:
+            self._snapshots(tape)
         if tape.shots:
-            return self._sampled(tape, place, found, values)
-        run = fastest(
-            lambda batch: self.planned(tape, place, found, batch),
-            found,
-            tape.measurements,
-            None if values.first is None else len(values.first),
-        )
-        results = run(values, tape.measurements, found.batch)
+            return self._sampled(tape)
+        place = self.place(tape)
+        reading = read(tape, place)
+        numeric = not _is_torch(reading)
+        values = self.values(reading)
+        results = self.planned(tape, place, reading)(values, tape.measurements, place)
         if numeric:
             results = tuple(result.detach().cpu().numpy() for result in results)
         return results[0] if len(results) == 1 else results
 
-    def planned(self, tape: QuantumScript, place: dict, found: Read, batch: int) -> Simulation:
-        """Return the plan of a tape for ``batch`` states side by side."""
-        device = self._device(found)
+    def planned(self, tape: QuantumScript, place: dict, reading: Reading) -> Simulation:
+        """Return the plan of a tape."""
         try:
-            asked = tuple(signature(mp, place) for mp in tape.measurements)
+            asked = tuple([signature(mp, place) for mp in tape.measurements])
         except KeyError as error:
             raise wrong_wire(error.args[0], place) from None
-        key = (found.key, asked, len(place), batch.bit_length(), device)
-        if key not in self._plans:
-            if len(self._plans) >= PLANS:
-                self._plans.pop(next(iter(self._plans)))
-            structure = circuit(tape, place, len(place), self.measured(tape, place))
-            self._plans[key] = Simulation(
-                structure, tape.measurements, place, batch, self.dtype, device
-            )
-        return self._plans[key]
-
-    def measured(self, tape: QuantumScript, place: dict) -> set[int]:
-        """Return the wires that the measurements look at; without any, the whole state matters.
-
-        Raises:
-            CircuitError: for the state vector of a dephased circuit.
-        """
-        measured = set() if tape.measurements else set(range(len(place)))
-        for mp in tape.measurements:
-            if isinstance(mp, StateMP) and extra_wires(tape):
+        key = reading.key, asked, len(place)
+        plan = self._plans.pop(key, None)
+        if plan is None:
+            if extra_wires(tape) and any(type(mp) is StateMP for mp in tape.measurements):
                 raise CircuitError(
                     "A dephased circuit has no state vector; measure expectation values or "
                     "probabilities, or use default.mixed."
                 )
-            measured.update([place[w] for w in mp.wires] if len(mp.wires) else range(len(place)))
-        return measured
+            plan = Simulation(structure(tape, place), asked, len(place))
+            if len(self._plans) >= PLANS:
+                self._plans.pop(next(iter(self._plans)))
+        self._plans[key] = plan  # the last used comes last
+        return plan
 
-    def values(self, found: Read) -> Values:
+    def values(self, reading: Reading) -> Values:
         """Return what was read from a tape as tensors."""
-        device, real = self._device(found), self.dtype.to_real()
-        scalars = _stacked(found.scalars, real, device)
-        vectors = _stacked(found.vectors, real, device)
-        dense = [torch.as_tensor(matrix).to(device, self.dtype) for matrix in found.dense]
-        first = None
-        if found.first is not None:
-            first = amplitudes(torch.as_tensor(found.first).to(device), self.dtype)
-        return Values(scalars, vectors, dense, first)
+        return simulation.values(reading, self.dtype, self.torch_device)
 
-    def _sampled(self, tape: QuantumScript, place: dict, found: Read, values: Values) -> Any:
+    def _snapshots(self, tape: QuantumScript) -> None:
+        """Run a circuit up to each of its snapshots."""
+        for number, op in enumerate(tape.operations):
+            if isinstance(op, qml.Snapshot):
+                measured = op.hyperparameters["measurement"] or qml.state()
+                shots = op.hyperparameters.get("shots")
+                shots = tape.shots if shots == "workflow" else shots
+                before = [o for o in tape.operations[:number] if not isinstance(o, qml.Snapshot)]
+                part = QuantumScript(before, [measured], shots=shots)
+                known = self._debugger.snapshots
+                known[op.tag if op.tag is not None else len(known)] = self._run_whole(part)
+
+    def _run_whole(self, tape: QuantumScript) -> Any:
+        debugger, self._debugger = self._debugger, None
+        try:
+            found = self._run(ready(tape, self))
+        finally:
+            self._debugger = debugger
+        return found.detach() if isinstance(found, Tensor) else found
+
+    def _sampled(self, tape: QuantumScript) -> Any:
         """Sample with PennyLane's functions from the exact state."""
         unmeasured = tape.copy(measurements=[])
-        plan = self.planned(unmeasured, place, found, found.batch or 1)
+        place = self.place(tape)
+        if not place:
+            place = self.place(unmeasured)
+        reading = read(tape, place)
+        _is_torch(reading)
+        plan = self.planned(unmeasured, place, reading)
+        values = self.values(reading)
         with torch.no_grad():
-            state = plan.readout.standard(plan.program.run(values)).to(torch.complex128)
-        batched = found.batch is not None
-        state = state.expand(found.batch, *state.shape[1:]) if batched else state[0]
-        axes = tuple(range(-plan.program.n, 0))
-        state = state / torch.linalg.vector_norm(state, dim=axes, keepdim=True)
-        measurements = [self._on_labels(mp, place) for mp in tape.measurements]
+            state = plan.final_state(values).to(torch.complex128)
+        state = state / torch.linalg.vector_norm(state, dim=-1, keepdim=True)
+        batched = reading.batch is not None
+        n = state.shape[-1].bit_length() - 1
+        measurements = [_on_labels(mp, place) for mp in tape.measurements]
         results = measure_with_samples(
             measurements,
-            state.cpu().numpy(),
+            state.reshape(*state.shape[:-1], *(2,) * n).cpu().numpy(),
             shots=tape.shots,
             is_state_batched=batched,
             rng=self._rng,
@@ -334,17 +358,17 @@ class StatevectorDevice(Device):
             return tuple(result[0] for result in results)
         return results[0]
 
-    def _device(self, found: Read) -> torch.device:
-        if self.torch_device is not None:
-            return self.torch_device
-        given = (*found.vectors, found.first, *found.scalars, *found.dense)
-        return next((v.device for v in given if isinstance(v, Tensor)), torch.device("cpu"))
 
-    def _on_labels(self, mp: MeasurementProcess, place: dict) -> MeasurementProcess:
-        mapped = mp.map_wires(place)
-        if not mapped.wires and mapped.obs is None:
-            mapped = type(mp)(wires=Wires(range(len(place))))
-        return mapped
+_INTERFACES = (Interface.NUMPY, Interface.TORCH, Interface.AUTO, Interface.AUTOGRAD)
+
+
+def _on_labels(mp: MeasurementProcess, place: dict) -> MeasurementProcess:
+    everything = whole(mp)
+    mapped = mp.map_wires(place)
+    if everything:
+        options = {"all_outcomes": mp.all_outcomes} if hasattr(mp, "all_outcomes") else {}
+        mapped = type(mp)(wires=Wires(range(len(place))), **options)
+    return mapped
 
 
 def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
@@ -363,11 +387,15 @@ def _has_sparse_matrix(mp: MeasurementProcess) -> bool:
     return isinstance(mp.obs, qml.SparseHamiltonian)
 
 
-def _is_torch(found: Read) -> bool:
-    everything = (*found.scalars, *found.vectors, *found.dense, found.first)
-    for value in everything:
-        if isinstance(value, torch.Tensor):
-            return True
+def _is_torch(reading: Reading) -> bool:
+    """Return whether a number is a tensor.
+
+    Raises:
+        CircuitError: if a number is of another library that differentiates.
+    """
+    everything = reading.values
+    if any(isinstance(value, Tensor) for value in everything):
+        return True
     for value in everything:
         module = type(value).__module__.partition(".")[0]
         if module in ("autograd", "jax", "jaxlib", "tensorflow"):
@@ -376,36 +404,3 @@ def _is_torch(found: Read) -> bool:
                 "torch tensors, or use default.qubit."
             )
     return False
-
-
-def _stacked(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """Return numbers or equally long vectors as one tensor; torch tensors keep their gradient."""
-    if not values:
-        return None
-    kinds = {type(v) for v in values}
-    if len(kinds) == 1 and issubclass(next(iter(kinds)), torch.Tensor):
-        dtypes = {(v.dtype, v.device) for v in values}
-        if len(dtypes) == 1:
-            return torch.stack(list(values)).to(device, dtype)
-    if not any(isinstance(v, torch.Tensor) for v in values):
-        return torch.as_tensor(np.array(values, dtype=np.float64)).to(device, dtype)
-    return torch.stack([torch.as_tensor(v, dtype=dtype, device=device) for v in values])
-
-
-def amplitudes(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return checked amplitudes (B, 2^k) or (2^k,) as (2^k, B or 1) columns; real ones stay real.
-
-    Raises:
-        CircuitError: if a vector is NaN, infinite or all zero.
-    """
-    dtype = dtype if rows.is_complex() else dtype.to_real()
-    columns = rows.reshape(-1, rows.shape[-1]).to(dtype).t()
-    norms = torch.linalg.vector_norm(columns.detach(), dim=0)
-    good = torch.isfinite(norms) & (norms > 0)
-    if not bool(good.all()):
-        row = int((~good).nonzero()[0])
-        what = "all zero" if norms[row] == 0 else "not finite"
-        raise CircuitError(
-            f"Amplitude encoding needs vectors with a length; vector {row} is {what}."
-        )
-    return columns

@@ -1,16 +1,14 @@
-"""Measurements of a batch of final states.
+"""What is read from final states.
 
-Every observable that is a sum of Pauli words is read at once: words that flip the same wires share
-one product of amplitudes, and their signs are rows of one constant matrix. Everything else that
-needs no samples goes to PennyLane's own functions, on the same tensor.
+Sums of words of Paulis and probabilities are measured by the kernels themselves. Everything else
+that needs no samples goes to PennyLane's own functions, on the state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pennylane as qml
 import torch
 from pennylane.measurements import (
@@ -22,36 +20,43 @@ from pennylane.measurements import (
 )
 from torch import Tensor
 
-LARGEST = 256  # Pauli words of an observable that is read directly
+from .lowering import Rows, Word
 
-Rows = list[dict[tuple[tuple[int, str], ...], complex]]
+_LETTERS = {qml.X: "X", qml.Y: "Y", qml.Z: "Z"}
+Words = tuple[tuple[tuple[tuple[int, str], ...], float], ...]
 
 
-def sentence(obs: Any, place: dict) -> dict | None:
-    """Return {((wire, letter), ...): coefficient} of a Pauli sum with constant coefficients."""
-    if obs is None or obs.pauli_rep is None or len(obs.pauli_rep) > LARGEST:
+def _words(obs: Any, place: dict) -> Words | None:
+    """Return (letters, weight) of a sum of words of Paulis with constant, real weights."""
+    if type(obs) in _LETTERS:  # by far the most frequent
+        return ((((place[obs.wires[0]], _LETTERS[type(obs)]),), 1.0),)
+    if obs is None or obs.pauli_rep is None:
         return None
-    found = {}
-    for word, coefficient in obs.pauli_rep.items():
-        if isinstance(coefficient, torch.Tensor) and coefficient.requires_grad:
+    found = []
+    for word, weight in obs.pauli_rep.items():
+        if isinstance(weight, Tensor) and weight.requires_grad or qml.math.ndim(weight):
             return None
-        key = tuple(sorted((place[wire], letter) for wire, letter in word.items()))
-        found[key] = found.get(key, 0) + complex(coefficient)
-    return found
+        if complex(weight).imag:
+            return None
+        letters = tuple(sorted((place[wire], letter) for wire, letter in word.items()))
+        found.append((letters, complex(weight).real))
+    return tuple(found)
 
 
-def is_direct(mp: MeasurementProcess) -> bool:
-    """Return whether a measurement is read without PennyLane's functions."""
-    if isinstance(mp, ExpectationMP | VarianceMP):
-        obs = mp.obs
-        if obs is None:
-            return False
-        if obs.pauli_rep is not None:
-            return not any(
-                isinstance(c, torch.Tensor) and c.requires_grad for c in obs.pauli_rep.values()
-            )
-        return isinstance(obs, qml.Hermitian)
-    return _is_probabilities(mp)
+def _squared(words: Words) -> Words | None:
+    """Return the square of a sum, ``None`` if it is long."""
+    if len(words) > 16:
+        return None
+    total = qml.pauli.PauliSentence(
+        {qml.pauli.PauliWord(dict(letters)): weight for letters, weight in words}
+    )
+    squared = (total @ total).items()
+    return tuple((tuple(sorted(word.items())), complex(c).real) for word, c in squared)
+
+
+def whole(mp: MeasurementProcess) -> bool:
+    """Return whether a measurement without wires means all wires."""
+    return not len(mp.wires) and mp.obs is None and mp.eigvals() is None
 
 
 def _is_probabilities(mp: MeasurementProcess) -> bool:
@@ -59,226 +64,100 @@ def _is_probabilities(mp: MeasurementProcess) -> bool:
 
 
 def signature(mp: MeasurementProcess, place: dict) -> tuple:
-    """Return what a measurement is, hashable; values that may change from call to call left out."""
+    """Return what decides how a measurement is read, hashable."""
     kind = type(mp)
-    if kind in (ExpectationMP, VarianceMP) and mp.obs is not None:
-        obs = mp.obs
-        if type(obs) in _LETTERS:  # by far the most frequent
-            return (kind, ((place[obs.wires[0]], _LETTERS[type(obs)]),))
-        found = sentence(obs, place)
-        if found is not None:
-            return (kind, tuple(found.items()))
-        if isinstance(obs, qml.Hermitian):
-            return (kind, "Hermitian", tuple(place[w] for w in obs.wires))
+    if kind in (ExpectationMP, VarianceMP):
+        words = _words(mp.obs, place)
+        if words is not None:
+            return kind, words
     if _is_probabilities(mp):
-        return (kind, tuple(place[w] for w in mp.wires))
-    if kind is StateMP:
-        return (kind,)
-    return (kind, type(mp.obs), tuple(place[w] for w in mp.wires))  # read by PennyLane
-
-
-_LETTERS = {qml.X: "X", qml.Y: "Y", qml.Z: "Z"}
+        return kind, tuple(place[w] for w in mp.wires)
+    return kind, None, tuple(place[w] for w in mp.wires)
 
 
 class Readout:
-    """The measurements of a circuit, for states whose axes have a known order.
+    """The measurements of a circuit.
 
     Args:
-        measurements: PennyLane's, in order.
-        place: wire label -> position.
-        n: wires of the state.
-        order: positions in the order of the axes.
-        dtype: complex dtype of the state.
-        device: of the state.
+        signatures: what `signature` says of them.
+        wires: how many wires have labels.
+
+    Attributes:
+        rows: what the kernels measure.
+        state: whether the final state is needed.
+        measured: wires that are looked at, where it is not.
     """
 
-    def __init__(
-        self,
-        measurements: Sequence[MeasurementProcess],
-        place: dict,
-        n: int,
-        order: Sequence[int],
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        self.n, self.order, self.place = n, tuple(order), place
-        self.device = device
-        self.real = dtype.to_real()
-        self._rows: Rows = []
-        self._takers = [self._taker(mp) for mp in measurements]
-        self._only_expectations = all(taker is _expectation for taker, _ in self._takers)
-        self.masks = self._tables() if self._rows else []
+    def __init__(self, signatures: Sequence[tuple], wires: int) -> None:
+        self._words: list[Word] = []
+        self._probabilities: list[tuple[int, tuple[int, ...]]] = []
+        self._sizes: list[int] = []  # rows of each part; 0 for a single number
+        self._count = 0
+        self._how = [self._reader(entry, wires) for entry in signatures]
+        self.state = not signatures or bool({"state", "PennyLane"}.intersection(self._how))
+        self.rows = Rows(self._count, self._words, self._probabilities)
+        self.measured = {wire for word in self._words for wire, _ in word.letters}
+        self.measured.update(wire for _, asked in self._probabilities for wire in asked)
+
+    def _reader(self, entry: tuple, wires: int) -> str:
+        kind, asked = entry[0], entry[1]
+        if kind is ExpectationMP and asked is not None:
+            self._add(asked)
+            return "value"
+        if kind is VarianceMP and asked is not None and (squared := _squared(asked)) is not None:
+            self._add(asked)
+            self._add(squared)
+            return "variance"
+        if kind is ProbabilityMP and asked is not None:
+            asked = asked or tuple(range(wires))
+            self._probabilities.append((self._count, asked))
+            self._sizes.append(2 ** len(asked))
+            self._count += 2 ** len(asked)
+            return "value"
+        return "state" if kind is StateMP else "PennyLane"
+
+    def _add(self, words: Words) -> None:
+        self._words += [Word(self._count, weight, letters) for letters, weight in words]
+        self._sizes.append(0)
+        self._count += 1
+
+    def _parts(self, values: Tensor) -> Sequence[Tensor]:
+        if not any(self._sizes):
+            return values.unbind(-1)[: len(self._sizes)]
+        parts = values.split([size or 1 for size in self._sizes], -1)
+        return [p if n else p.squeeze(-1) for p, n in zip(parts, self._sizes, strict=True)]
 
     def __call__(
-        self, state: Tensor, measurements: Sequence[MeasurementProcess], batched: bool
+        self,
+        values: Tensor,
+        state: Tensor | None,
+        measurements: Sequence[MeasurementProcess],
+        place: dict,
+        batched: bool,
     ) -> tuple[Tensor, ...]:
-        """Return one result per measurement, the batch (if any) in front."""
-        moments = self.moments(state) if self.masks else None
-        if self._only_expectations:
-            values = moments if batched else moments[:, 0]  # type: ignore[index]
-            return values.unbind(0)  # type: ignore[union-attr]
-        row, results = 0, []
-        for (taker, rows), mp in zip(self._takers, measurements, strict=True):
-            taken = moments[row : row + rows] if rows else None  # type: ignore[index]
-            row += rows
-            results.append(taker(self, state, mp, taken, batched))
-        return tuple(results)
-
-    def _taker(self, mp: MeasurementProcess) -> tuple[Callable[..., Tensor], int]:
-        """Return what reads one measurement, and how many rows of expectation values it takes."""
-        if isinstance(mp, ExpectationMP | VarianceMP) and mp.obs is not None:
-            found = sentence(mp.obs, self.place)
-            if found is not None and isinstance(mp, ExpectationMP):
-                self._rows.append(found)
-                return _expectation, 1
-            if found is not None and len(found) <= 16:
-                self._rows += [found, _squared(found)]
-                return _variance, 2
-            if isinstance(mp.obs, qml.Hermitian):
-                return _hermitian, 0
-        elif _is_probabilities(mp):
-            return _probabilities, 0
-        elif type(mp) is StateMP:
-            return _state, 0
-        return _by_pennylane, 0
-
-    def _tables(self) -> list[tuple[Tensor | None, Tensor, Tensor | None]]:
-        """Return for each set of flipped wires (index, real part, imaginary part of the signs)."""
-        states = np.arange(2**self.n)
-        shift = {wire: self.n - 1 - axis for axis, wire in enumerate(self.order)}
-        tables: dict[int, np.ndarray] = {}
-        for row, words in enumerate(self._rows):
-            for word, coefficient in words.items():
-                flips = sum(1 << shift[wire] for wire, letter in word if letter in "XY")
-                signs = np.full(len(states), coefficient, complex)
-                for wire, letter in word:
-                    if letter in "YZ":
-                        signs *= 1 - 2 * ((states >> shift[wire]) & 1)
-                    if letter == "Y":
-                        signs *= -1j
-                table = tables.setdefault(flips, np.zeros((len(self._rows), len(states)), complex))
-                table[row] += signs
-        made = []
-        for flips, table in tables.items():
-            index = torch.from_numpy(states ^ flips).to(self.device) if flips else None
-            real = torch.from_numpy(table.real.copy()).to(self.device, self.real)
-            imaginary = torch.from_numpy(table.imag.copy()).to(self.device, self.real)
-            made.append((index, real, imaginary if flips and imaginary.abs().sum() else None))
-        return made
-
-    def moments(self, state: Tensor) -> Tensor:
-        """Return (rows, B) real expectation values."""
-        total = None
-        for index, real, imaginary in self.masks:
-            if index is None:
-                part = diagonal(state, real)
+        """Return one result per measurement from what `execution.run` returned."""
+        parts, made = iter(self._parts(values)), []
+        for how, mp in zip(self._how, measurements, strict=True):
+            if how == "value":
+                made.append(next(parts))
+            elif how == "variance":
+                mean = next(parts)
+                made.append(next(parts) - mean**2)
+            elif how == "state":
+                made.append(state)
             else:
-                products = state.conj() * state.index_select(0, index)
-                part = real @ products.real
-                if imaginary is not None:
-                    part = part - imaginary @ products.imag
-            total = part if total is None else total + part
-        return total  # type: ignore[return-value]
-
-    def outcomes(self, mp: MeasurementProcess) -> Tensor:
-        """Return (2^k, 2^(n-k)) basis states that belong to each outcome of k wires."""
-        states = np.arange(2**self.n)
-        value = np.zeros_like(states)
-        for wire in mp.wires:
-            axis = self.order.index(self.place[wire])
-            value = 2 * value + ((states >> (self.n - 1 - axis)) & 1)
-        found = np.argsort(value, kind="stable").reshape(2 ** len(mp.wires), -1)
-        return torch.from_numpy(found).to(self.device)
-
-    def standard(self, state: Tensor) -> Tensor:
-        """Return (B, 2, ..., 2), the wires in their order."""
-        axes = [1 + self.order.index(wire) for wire in range(self.n)]
-        return state.t().reshape(-1, *(2,) * self.n).permute(0, *axes)
+                made.append(_by_pennylane(mp.map_wires(place), state, batched))
+        return tuple(made)  # type: ignore[arg-type]  # `state` says that there is one
 
 
-def _squared(words: dict) -> dict:
-    """Return the square of a Pauli sum."""
-    total = qml.pauli.PauliSentence(
-        {qml.pauli.PauliWord(dict(word)): coefficient for word, coefficient in words.items()}
-    )
-    return {tuple(sorted(word.items())): complex(c) for word, c in (total @ total).items()}
-
-
-def _expectation(readout, state, mp, moments, batched) -> Tensor:
-    return moments[0] if batched else moments[0, 0]
-
-
-def _variance(readout, state, mp, moments, batched) -> Tensor:
-    value = moments[1] - moments[0] ** 2
-    return value if batched else value[0]
-
-
-def _hermitian(readout: Readout, state, mp, moments, batched) -> Tensor:
-    """Expectation or variance of a Hermitian matrix on few wires."""
-    axes = [readout.order.index(readout.place[wire]) for wire in mp.obs.wires]
-    rest = [axis for axis in range(readout.n) if axis not in axes]
-    matrix = torch.as_tensor(mp.obs.data[0]).to(state.device, state.dtype)
-    view = state.view(*(2,) * readout.n, -1).permute(*axes, *rest, readout.n)
-    view = view.reshape(len(matrix), -1, state.shape[-1])
-    moved = torch.mm(matrix, view.reshape(len(matrix), -1)).view(view.shape)
-    value = (view.conj() * moved).real.sum((0, 1))
-    if isinstance(mp, VarianceMP):
-        value = (moved.conj() * moved).real.sum((0, 1)) - value**2
-    return value if batched else value[0]
-
-
-def _probabilities(readout: Readout, state, mp, moments, batched) -> Tensor:
-    wires = [readout.place[wire] for wire in mp.wires]
-    held = [wire for wire in readout.order if wire in wires]
-    rest = [i for i, wire in enumerate(readout.order) if wire not in wires]
-    found = torch.view_as_real(state).square().sum(-1).view(*(2,) * readout.n, -1)
-    if rest:
-        found = found.sum(rest)
-    found = found.permute(len(wires), *(held.index(wire) for wire in wires))
-    found = found.reshape(found.shape[0], -1)
-    return found if batched else found[0]
-
-
-def _state(readout: Readout, state, mp, moments, batched) -> Tensor:
-    found = readout.standard(state).reshape(state.shape[-1], -1)
-    return found if batched else found[0]
-
-
-def _by_pennylane(readout: Readout, state, mp, moments, batched) -> Tensor:
-    found = readout.standard(state) if batched else readout.standard(state)[0]
-    mapped = mp.map_wires(readout.place)
-    if state.requires_grad or (
-        mp.obs is not None and any(map(qml.math.requires_grad, mp.obs.data))
-    ):
-        return qml.devices.qubit.measure(mapped, found, batched)
+def _by_pennylane(mp: MeasurementProcess, state: Tensor, batched: bool) -> Tensor:
+    n = state.shape[-1].bit_length() - 1
+    state = state.reshape(*state.shape[:-1], *(2,) * n)
+    numbers = [] if mp.obs is None else mp.obs.data
+    if state.requires_grad or any(isinstance(value, Tensor) for value in numbers):
+        return qml.devices.qubit.measure(mp, state, batched)
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return qml.devices.qubit.measure(mp, state, batched)
     # without a gradient numpy will do, and is all that some measurements know
-    found = qml.devices.qubit.measure(mapped, found.detach().cpu().numpy(), batched)
+    found = qml.devices.qubit.measure(mp, state.detach().cpu().numpy(), batched)
     return torch.as_tensor(found, device=state.device)
-
-
-def diagonal(state: Tensor, signs: Tensor) -> Tensor:
-    """Return (Q, B) sums over basis states of (Q, 2^n) signs times probabilities."""
-    if torch.is_grad_enabled() and state.requires_grad:
-        return _Diagonal.apply(state, signs)
-    return _diagonal(state, signs)
-
-
-def _diagonal(state: Tensor, signs: Tensor) -> Tensor:
-    squares = torch.view_as_real(state).view(len(state), -1).square()
-    return (signs @ squares).view(len(signs), -1, 2).sum(-1)
-
-
-class _Diagonal(torch.autograd.Function):
-    """`_diagonal` with a gradient that never makes a weight per amplitude complex."""
-
-    @staticmethod
-    def forward(ctx, state, signs):
-        ctx.save_for_backward(state, signs)
-        return _diagonal(state, signs)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        state, signs = ctx.saved_tensors
-        weights = signs.t() @ (2 * gradient).repeat_interleave(2, 1)
-        real = torch.view_as_real(state) * weights.view(*state.shape, 2)
-        return torch.view_as_complex(real), None

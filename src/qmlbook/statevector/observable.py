@@ -9,8 +9,7 @@ from torch import Tensor
 
 from .device import StatevectorDevice, ready
 from .errors import NAME, CircuitError
-from .quadratic import row_count
-from .tape import read
+from .reading import read
 
 
 def observable_matrix(
@@ -47,12 +46,11 @@ def observable_matrix(
         raise CircuitError(
             "A quadratic form needs amplitude encoding first and no other data in the circuit."
         )
-    if row_count(tape.measurements) is None:
+    simulation = device.planned(tape, place, found)
+    if not simulation.forms.possible:
         raise CircuitError(
             "A quadratic form needs expectation values of Pauli words, their sums, or "
             "probabilities; execute the QNode for other measurements."
         )
-    features = features or found.first.shape[-1]
-    simulation = device.planned(tape, place, found, features)
-    values = device.values(found._replace(first=None))
-    return simulation.forms(values, tape.measurements, features)
+    features = features or found.amplitudes.shape[-1]
+    return simulation.forms.matrices(device.values(found), features)

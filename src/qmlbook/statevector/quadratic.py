@@ -7,15 +7,18 @@ evaluation is a small matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
-from pennylane.measurements import ExpectationMP, MeasurementProcess, ProbabilityMP
 from torch import Tensor
 
-from .measure import Readout, is_direct
+from .execution import REGISTER, Plan, Values, run
+from .lowering import START, STOP, Rows
+from .torch_path import States
 
-GIGA = 75e3  # multiplications a microsecond in a large real product, for estimates
+PRODUCT = 25e3  # multiplications a microsecond in a large real product, for estimates
+VISIT = 0.006  # microseconds for an operation to visit one place, there and back
 
 
 def quadratic_form(matrices: Tensor, x: Tensor) -> Tensor:
@@ -29,21 +32,21 @@ def quadratic_form(matrices: Tensor, x: Tensor) -> Tensor:
         (B, ...) values; without B for a single x. Differentiable in both, to any order.
     """
     flat = matrices.reshape(-1, *matrices.shape[-2:])
-    found = _Form.apply(flat, x.reshape(-1, x.shape[-1]))
-    return found.reshape(*x.shape[:-1], *matrices.shape[:-2])
+    values = _Form.apply(flat, x.reshape(-1, x.shape[-1]))
+    return values.reshape(*x.shape[:-1], *matrices.shape[:-2])
 
 
 class _Form(torch.autograd.Function):
     """(Q, D, D) and (B, D) to (B, Q), using in the backward pass that A is symmetric."""
 
     @staticmethod
-    def forward(ctx, matrices, x):
+    def forward(ctx: Any, matrices: Tensor, x: Tensor) -> Tensor:
         products = _products(matrices, x)
         ctx.save_for_backward(matrices, x, products)
         return (products * x.unsqueeze(1)).sum(2)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         matrices, x, products = ctx.saved_tensors
         if torch.is_grad_enabled():
             products = _products(matrices, x)
@@ -62,74 +65,58 @@ def _products(matrices: Tensor, x: Tensor) -> Tensor:
     return (x @ wide).view(len(x), *matrices.shape[:2])
 
 
-def _is_quadratic(mp: MeasurementProcess) -> bool:
-    if isinstance(mp, ExpectationMP):
-        return is_direct(mp) and mp.obs.pauli_rep is not None
-    return type(mp) is ProbabilityMP and is_direct(mp)
-
-
-def matrices(
-    columns: Tensor, readout: Readout, measurements: Sequence[MeasurementProcess]
-) -> Tensor:
-    """Return (rows, D, D) from the columns (2^n, D) of the circuit's unitary."""
-    made = [_gram(columns, readout)] if readout.masks else []
-    if all(isinstance(mp, ExpectationMP) for mp in measurements):
-        return made[0]
-    expectations, row, parts = made[0] if made else None, 0, []
-    for mp in measurements:
-        if isinstance(mp, ExpectationMP):
-            parts.append(expectations[row : row + 1])  # type: ignore[index]
-            row += 1
-        else:
-            groups = readout.outcomes(mp)  # (2^k, 2^(n-k)) basis states
-            picked = torch.cat([columns.real[groups], columns.imag[groups]], 1)
-            parts.append(torch.bmm(picked.transpose(1, 2), picked))
-    return torch.cat(parts)
-
-
-def _gram(columns: Tensor, readout: Readout) -> Tensor:
-    """Return Re(W^dagger O W), (rows, D, D), for the columns W and all observables O."""
-    both = torch.cat([columns.real, columns.imag])  # (2 2^n, D)
-    applied = None  # (2 2^n, rows, D), the observables applied to the columns
-    for index, real, imaginary in readout.masks:
-        moved = columns if index is None else columns.index_select(0, index)
-        parts = both if index is None else torch.cat([moved.real, moved.imag])
-        part = parts.unsqueeze(1) * real.t().repeat(2, 1).unsqueeze(2)
-        if imaginary is not None:
-            turned = torch.cat([-moved.imag, moved.real])
-            part = part + turned.unsqueeze(1) * imaginary.t().repeat(2, 1).unsqueeze(2)
-        applied = part if applied is None else applied + part
-    _, rows, d = applied.shape  # type: ignore[union-attr]
-    return (both.t() @ applied.view(-1, rows * d)).view(d, rows, d).transpose(0, 1)  # type: ignore[union-attr]
-
-
-def pays(microseconds: float, once: float, n: int, size: int, rows: int, batch: int) -> bool:
-    """Return whether forms are cheaper than states.
+class Forms:
+    """The measurements of an amplitude-encoded circuit as quadratic forms.
 
     Args:
-        microseconds: estimate for evolving the batch.
-        once: estimate for evolving ``size`` columns.
-        n: wires.
-        size: length of x.
-        rows: matrices.
-        batch: vectors x.
+        plan: the circuit.
+        possible: whether everything that is measured is a row of the plan.
     """
-    build = 3 * rows * 2 ** (n + 1) * size**2 / GIGA
-    each = 3 * rows * size**2 * batch / GIGA
-    return once + build + each < microseconds
+
+    def __init__(self, plan: Plan, possible: bool) -> None:
+        structure = plan.structure
+        everything = set(range(structure.wires))
+        self.rows = plan.rows
+        self.possible = possible and bool(structure.prepared) and plan.rows.count > 0
+        self.plan = Plan(structure, Rows(0, [], []), True, everything)
+        self.plan.operations = plan.operations
+
+    def pay(self, values: Values) -> bool:
+        """Return whether forms are cheaper than states for a batch of real vectors."""
+        x = values.amplitudes
+        if not self.possible or x is None or x.ndim < 2 or x.is_complex():
+            return False
+        if values.binding.stride.any() or any(m.ndim == 3 for m in values.matrices):
+            return False
+        lanes = REGISTER // x.element_size()
+        ops = self.plan.lowered(lanes).circuit.ops
+        once = VISIT * float((ops[:, STOP] - ops[:, START]).sum())
+        batch, size = len(x), values.features or x.shape[-1]
+        form = self.rows.count * size**2 / PRODUCT * (8 / lanes)
+        forms = once * size / lanes + form * 2 ** (self.plan.structure.wires + 1) + form * batch
+        return batch >= size and forms < once * batch / lanes
+
+    def matrices(self, values: Values, features: int | None = None) -> Tensor:
+        """Return (rows, D, D) from what becomes of the first D basis states."""
+        size = 2 ** len(self.plan.structure.prepared)
+        device = next((t.device for t in values.tensors), torch.device("cpu"))
+        first = torch.eye(features or size, size, dtype=values.dtype, device=device)
+        call = replace(values, amplitudes=first, batch=len(first))
+        columns = run(self.plan, call)[-1]
+        states = States(self.plan.structure.wires, values.dtype.to_complex(), device)
+        nothing, zero = torch.zeros_like(columns), columns.real.new_zeros(len(first), len(first))
+        turned = [nothing] * self.rows.count
+        for word in self.rows.words:
+            applied = word.weight * states.pauli(columns, word.letters)
+            turned[word.row] = turned[word.row] + applied
+        made = [_overlaps(columns, other) if other is not nothing else zero for other in turned]
+        for first_row, wires in self.rows.probabilities:
+            for row, place in enumerate(states.outcomes(wires), first_row):
+                picked = columns.index_select(1, states.tensor(place))
+                made[row] = _overlaps(picked, picked)
+        return torch.stack(made)
 
 
-def row_count(measurements: Sequence[MeasurementProcess]) -> int | None:
-    """Return how many matrices measurements need; ``None`` if they are no quadratic forms."""
-    return sum(map(_rows, measurements)) if all(map(_is_quadratic, measurements)) else None
-
-
-def _rows(mp: MeasurementProcess) -> int:
-    return 1 if isinstance(mp, ExpectationMP) else 2 ** len(mp.wires)
-
-
-def split(values: Tensor, measurements: Sequence[MeasurementProcess]) -> tuple[Tensor, ...]:
-    """Return one result per measurement from (B, rows) values."""
-    parts = values.split([_rows(mp) for mp in measurements], 1)
-    pairs = zip(parts, measurements, strict=True)
-    return tuple(part[:, 0] if isinstance(mp, ExpectationMP) else part for part, mp in pairs)
+def _overlaps(one: Tensor, other: Tensor) -> Tensor:
+    """Return the real parts of the overlaps of (D, K) states."""
+    return one.real @ other.real.t() + one.imag @ other.imag.t()

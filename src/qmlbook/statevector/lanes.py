@@ -1,0 +1,100 @@
+"""Numbers side by side as a Numba type: 32 bytes, 8 in single and 4 in double precision.
+
+LLVM turns each operation into the vector instructions of the processor at hand. The kernels are
+written once: `load` and `store` move a register or a single number, as the type of their last
+argument says.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+BYTES = 32
+
+
+class Lanes(types.Type):
+    """The numbers of one register."""
+
+    def __init__(self, scalar: types.Float) -> None:
+        self.scalar = scalar
+        super().__init__(name=f"Lanes({scalar})")
+
+
+def _vector(scalar: types.Float) -> ir.VectorType:
+    element = ir.FloatType() if scalar.bitwidth == 32 else ir.DoubleType()
+    return ir.VectorType(element, 8 * BYTES // scalar.bitwidth)
+
+
+@register_model(Lanes)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, lanes: Lanes) -> None:
+        super().__init__(manager, lanes, _vector(lanes.scalar))
+
+
+def _binary(function: Any, instruction: str) -> None:
+    """Let Numba know ``function`` of two registers."""
+
+    @infer_global(function)
+    class _Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            same = len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]
+            return signature(args[0], *args) if same else None
+
+    @lower_builtin(function, Lanes, Lanes)
+    def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        # a product and a sum may become one instruction; nothing that hides a NaN is allowed
+        return getattr(builder, instruction)(*args, flags=("contract",))
+
+
+_binary(operator.add, "fadd")
+_binary(operator.sub, "fsub")
+_binary(operator.mul, "fmul")
+
+
+@infer_global(operator.neg)
+class _Negative(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        return signature(args[0], args[0]) if isinstance(args[0], Lanes) else None
+
+
+@lower_builtin(operator.neg, Lanes)
+def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fneg(args[0])
+
+
+def _pointer(context: Any, builder: Any, sig: Any, args: Any, wide: bool) -> Any:
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    pointer = builder.gep(data, [args[1]])
+    if wide:
+        pointer = builder.bitcast(pointer, _vector(sig.args[0].dtype).as_pointer())
+    return pointer
+
+
+@intrinsic
+def load(typing: Any, array: Any, offset: Any, like: Any) -> Any:
+    """Load a number if ``like`` is one, else (it is an array or a register) a register."""
+    loaded = like if isinstance(like, types.Float) else Lanes(array.dtype)
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, sig, args, isinstance(loaded, Lanes))
+        return builder.load(pointer, align=array.dtype.bitwidth // 8)
+
+    return loaded(array, types.intp, like), code
+
+
+@intrinsic
+def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Store a register or a number."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, sig, args, isinstance(value, Lanes))
+        builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), code

@@ -1,0 +1,199 @@
+"""Record what a function does with tensors, to do it again with other numbers.
+
+A `Recorder` sees every torch function that is called. Values that leave torch (a comparison in an
+``if``, ``item``, ``numpy``) are *looks*: the recording holds for all numbers that look the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+# What these say follows from shapes and dtypes, which belong to the structure.
+_FACTS = {
+    *("size", "dim", "ndimension", "numel", "nelement", "element_size", "stride", "__len__"),
+    *("is_complex", "is_floating_point", "is_contiguous", "is_tensor", "get_device", "type"),
+    *("result_type", "promote_types", "is_conj", "is_neg", "__hash__", "is_inference"),
+}
+# Functions of one tensor whose result holds elements of it, unchanged.
+_MOVES = {
+    *("__getitem__", "select", "view", "reshape", "unbind", "flatten", "ravel", "transpose"),
+    *("permute", "squeeze", "unsqueeze", "expand", "chunk", "split", "narrow", "contiguous"),
+    *("t", "T", "mT", "movedim", "swapaxes", "unflatten", "flip", "expand_as", "view_as"),
+}
+# Functions that make the same tensor every time.
+_CONSTANTS = {"tensor", "as_tensor", "from_numpy", "zeros", "ones", "full", "eye", "arange"}
+_JOINS = {"cat", "concatenate", "concat", "hstack"}
+_SCALES = {"div", "true_divide", "__truediv__"}
+
+
+class Unrecordable(Exception):
+    """What the function does cannot be done again from a recording."""
+
+
+class _Name(NamedTuple):
+    """A tensor of a recording, by its number."""
+
+    number: int
+
+
+class _Step(NamedTuple):
+    name: str
+    function: Callable
+    arguments: list[Any]
+    spec: Any
+    results: list[int | None]  # numbers of the tensors that come out; empty for a look
+    look: Any
+
+    def names(self) -> list[int]:
+        """Return the numbers of the tensors that go in."""
+        return [argument.number for argument in self.arguments if isinstance(argument, _Name)]
+
+    def run(self, tensors: Any) -> Any:
+        """Do it again."""
+        given = [tensors[a.number] if isinstance(a, _Name) else a for a in self.arguments]
+        args, kwargs = tree_unflatten(given, self.spec)
+        return self.function(*args, **kwargs)
+
+
+class Recorder(TorchFunctionMode):
+    """Records the torch functions that run inside it.
+
+    Args:
+        leaves: the tensors that will be others the next time.
+    """
+
+    def __init__(self, leaves: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.tensors: list[Tensor] = []  # also keeps them alive: numbers are found by identity
+        self._numbers: dict[int, int] = {}
+        self._maker: dict[int, _Step] = {}
+        self._steps: list[_Step] = []
+        self._graded = torch.is_grad_enabled()
+        self._constants: set[int] = set()
+        self.captured: list[int] = []
+        for leaf in leaves:
+            self._new(leaf)
+        self._leaves = len(leaves)
+
+    def _new(self, tensor: Tensor) -> int:
+        self._numbers[id(tensor)] = len(self.tensors)
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def number(self, tensor: Tensor) -> int:
+        """Return the number of a tensor; one from elsewhere is taken again as it is."""
+        if id(tensor) not in self._numbers:
+            if tensor.grad_fn is not None:
+                raise Unrecordable("a tensor comes from a function that torch does not show")
+            self.captured.append(self._new(tensor))
+        return self._numbers[id(tensor)]
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run a function and remember it."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        attribute = name == "__get__"
+        if attribute:
+            name = getattr(func.__self__, "__name__", "")
+        if name in _FACTS:
+            return func(*args, **kwargs)
+        if name in _CONSTANTS and not (args and isinstance(args[0], Tensor)):
+            made = func(*args, **kwargs)
+            self._constants.add(self.number(made))
+            return made
+        inplace = name.endswith("_") if not name.endswith("__") else name.startswith("__i")
+        if inplace and name not in ("__index__", "__int__", "__invert__") or "out" in kwargs:
+            raise Unrecordable(name)
+        if name in ("__setitem__", "__set__", "backward") or torch.is_grad_enabled() != self._graded:
+            raise Unrecordable(name)
+        arguments, spec = tree_flatten((args, kwargs))
+        arguments = [_Name(self.number(a)) if isinstance(a, Tensor) else a for a in arguments]
+        returned = func(*args, **kwargs)
+        outputs, _ = tree_flatten(returned)
+        results: list[int | None] = []
+        if any(isinstance(output, Tensor) for output in outputs):
+            results = [self._result(output) for output in outputs]
+        elif attribute or not arguments:
+            return returned
+        look = returned.copy() if isinstance(returned, np.ndarray) else returned
+        step = _Step(name, func, arguments, spec, results, look)
+        self._steps.append(step)
+        self._maker.update((n, step) for n in results if n is not None and n not in self._maker)
+        return returned
+
+    def _result(self, output: Any) -> int | None:
+        if not isinstance(output, Tensor):
+            return None
+        known = self._numbers.get(id(output))
+        return self._new(output) if known is None else known
+
+    def origin(self, number: int) -> tuple[int, np.ndarray]:
+        """Return the tensor whose elements a tensor holds unchanged, and which of them."""
+        step = None if self._is_given(number) else self._maker.get(number)
+        names = [] if step is None else step.names()
+        if step is None or step.name not in _MOVES or len(names) != 1:
+            tensor = self.tensors[number]
+            return number, np.arange(tensor.numel()).reshape(tuple(tensor.shape))
+        base, index = self.origin(names[0])
+        outputs, _ = tree_flatten(step.run({names[0]: torch.from_numpy(index.copy())}))
+        return base, outputs[step.results.index(number)].numpy()
+
+    def _is_given(self, number: int) -> bool:
+        return number < self._leaves or number in self.captured
+
+    def padding(self, number: int) -> int:
+        """Return how many entries at the end of a tensor's last axis are always zero."""
+        step = None if self._is_given(number) else self._maker.get(number)
+        names = [] if step is None else step.names()
+        if step is not None and step.name in _SCALES and step.arguments[0] == (names[0],):
+            return self.padding(names[0])
+        if step is None or step.name not in _JOINS or names[-1] not in self._constants:
+            return 0
+        last = self.tensors[names[-1]]
+        parts = sum(self.tensors[n].shape[-1] for n in names)
+        along = parts == self.tensors[number].shape[-1]
+        return last.shape[-1] if along and not last.any() else 0
+
+    def replay(self, wanted: Sequence[int]) -> Replay:
+        """Return what makes some tensors again."""
+        needed, kept = set(wanted), []
+        for step in reversed(self._steps):
+            if not step.results or needed.intersection(step.results):
+                kept.append(step)
+                needed.update(step.names())
+        captured = {n: self.tensors[n] for n in self.captured if n in needed}
+        return Replay(kept[::-1], captured, list(wanted))
+
+
+class Replay(NamedTuple):
+    """A recording without what is not needed."""
+
+    steps: list[_Step]
+    captured: dict[int, Tensor]
+    wanted: list[int]
+
+    def __call__(self, leaves: Sequence[Tensor]) -> list[Tensor] | None:
+        """Return the wanted tensors for other leaves; ``None`` if something looks different."""
+        known: dict[int | None, Any] = dict(enumerate(leaves)) | self.captured
+        for step in self.steps:
+            returned = step.run(known)
+            if step.results:
+                outputs, _ = tree_flatten(returned)
+                known.update(zip(step.results, outputs, strict=True))
+            elif not _same(returned, step.look):
+                return None
+        return [known[number] for number in self.wanted]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two looks are the same."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other, equal_nan=True)
+    return type(one) is type(other) and bool(one == other or one != one and other != other)

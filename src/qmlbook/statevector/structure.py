@@ -1,0 +1,109 @@
+"""A circuit as a flat list of operations: what every way of running it reads.
+
+Three kinds of operation are enough. A *rotation* is exp(-i t P / 2) for a word P of Paulis, with
+t = scale * parameter + shift; the empty word is a phase, so that a phase shift is a phase of no
+wire, controlled by its own. A *matrix* is constant; a *given* matrix comes with every call. Each
+acts only where its control wires have their values. Wire 0 is the most significant bit.
+
+In JSON (`Structure.to_json`) an operation is an object with the fields of `Operation`, those that
+have their default left out; complex matrices are lists of rows of pairs (real, imaginary).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One operation.
+
+    Attributes:
+        kind: "rotation", "matrix" or "given".
+        wires: positions that the word or the matrix acts on, the first most significant.
+        controls: positions of control wires.
+        values: the bit that each control wire must have.
+        word: letters X, Y, Z of a rotation, one for each wire.
+        parameter: number of the parameter, or of the given matrix; ``None``: the angle is ``shift``.
+        scale, shift: of the parameter.
+        matrix: (2^k, 2^k) complex128.
+    """
+
+    kind: str
+    wires: tuple[int, ...]
+    controls: tuple[int, ...] = ()
+    values: tuple[int, ...] = ()
+    word: str = ""
+    parameter: int | None = None
+    scale: float = 1.0
+    shift: float = 0.0
+    matrix: np.ndarray | None = None
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """Return all wires of the operation."""
+        return self.controls + self.wires
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A circuit apart from its numbers.
+
+    Attributes:
+        wires: how many.
+        operations: in order.
+        prepared: wires whose amplitudes are given with every call; all others start in ``basis``.
+        basis: first bit of every wire.
+        parameters: how many there are.
+    """
+
+    wires: int
+    operations: Sequence[Operation]
+    prepared: tuple[int, ...] = ()
+    basis: tuple[int, ...] = ()
+    parameters: int = 0
+
+    def felt_by(self, measured: set[int]) -> list[Operation]:
+        """Return the operations that measurements of some wires can feel."""
+        seen, kept = set(measured), []
+        for operation in reversed(self.operations):
+            if not operation.touched or seen.intersection(operation.touched):
+                seen.update(operation.touched)
+                kept.append(operation)
+        return kept[::-1]
+
+    def to_json(self) -> str:
+        """Return the circuit as JSON."""
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        return json.dumps(content | {"operations": [_plain(op) for op in self.operations]})
+
+    @classmethod
+    def from_json(cls, text: str) -> Structure:
+        """Return the circuit that `to_json` wrote."""
+        content = json.loads(text)
+        operations = [Operation(**_typed(entry)) for entry in content.pop("operations")]
+        return cls(operations=operations, **_typed(content))
+
+
+def _plain(operation: Operation) -> dict[str, Any]:
+    entry = {
+        f.name: getattr(operation, f.name)
+        for f in fields(operation)
+        if f.name == "wires" or getattr(operation, f.name) is not f.default
+    }
+    if operation.matrix is not None:
+        entry["matrix"] = np.stack([operation.matrix.real, operation.matrix.imag], -1).tolist()
+    return entry
+
+
+def _typed(entry: dict[str, Any]) -> dict[str, Any]:
+    made = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+    if "matrix" in made:
+        pairs = np.array(entry["matrix"])
+        made["matrix"] = pairs[..., 0] + 1j * pairs[..., 1]
+    return made

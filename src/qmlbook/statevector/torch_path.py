@@ -1,0 +1,160 @@
+"""The same circuits by plain torch operations, one gate at a time.
+
+For tensors of a GPU, for the transforms of ``torch.func`` and for derivatives of derivatives:
+everything that torch can do with its own operations works here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .lowering import Rows
+from .structure import Operation, Structure
+
+if TYPE_CHECKING:
+    from .execution import Plan, Values
+
+
+def is_needed(tensors: Sequence[Tensor]) -> bool:
+    """Return whether tensors are not ordinary ones of the processor."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    if torch.autograd.forward_ad._current_level >= 0:
+        return True
+    return any(t.device.type != "cpu" for t in tensors)
+
+
+def evolve(plan: Plan, values: Values) -> tuple[Tensor, ...]:
+    """Return what `execution.run` does."""
+    batch, tensors = 1 if values.batch is None else values.batch, values.tensors
+    device = tensors[0].device if tensors else torch.device("cpu")
+    states = States(plan.structure.wires, values.dtype.to_complex(), device)
+    angles = _angles(values, batch, device)
+    state = states.first(plan.structure, values.amplitudes)
+    for operation in plan.operations:
+        state = states.apply(operation, state, angles, values.matrices)
+    state = state.expand(batch, -1)
+    made = [states.rows(plan.rows, state), *([state] if plan.state else [])]
+    if torch.is_grad_enabled():  # numbers that nothing feels have the gradient 0
+        nothing = sum((t * 0).sum().real for t in tensors if t.requires_grad)
+        made = [part + nothing for part in made]
+    return tuple(part if values.batch is not None else part[0] for part in made)
+
+
+def _angles(values: Values, batch: int, device: torch.device) -> list[Tensor]:
+    """Return every parameter as (1,) or (B,)."""
+    if not values.bases:
+        return []
+    flat = torch.cat([b.reshape(-1).to(device, values.dtype) for b in values.bases])
+    samples = np.arange(batch)
+    return [
+        flat.index_select(0, torch.from_numpy(offset + stride * samples[: batch if stride else 1]).to(device))
+        for offset, stride in zip(values.binding.offset, values.binding.stride, strict=True)
+    ]
+
+
+class States:
+    """States (1 or B, 2^n) of n wires."""
+
+    def __init__(self, n: int, kind: torch.dtype, device: torch.device) -> None:
+        self.n, self.kind, self.device = n, kind, device
+        self.states = np.arange(1 << n)
+
+    def bit(self, wire: int) -> int:
+        """Return the bit of a wire."""
+        return 1 << (self.n - 1 - wire)
+
+    def tensor(self, values: np.ndarray) -> Tensor:
+        """Return a constant; complex numbers in the precision of the states."""
+        made = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+        return made.to(self.kind) if made.is_complex() else made
+
+    def spread(self, wires: Sequence[int]) -> np.ndarray:
+        """Return the indices of the basis states of some wires."""
+        values = np.zeros(1, dtype=np.int64)
+        for wire in wires:
+            values = np.concatenate([values[:, None], values[:, None] + self.bit(wire)], 1).ravel()
+        return values
+
+    def first(self, structure: Structure, amplitudes: Tensor | None) -> Tensor:
+        """Return the first state."""
+        start = sum(self.bit(w) for w, value in enumerate(structure.basis) if value)
+        if amplitudes is None:
+            index, given = np.array([start]), torch.ones(1, 1, device=self.device)
+        else:
+            index = start + self.spread(structure.prepared)
+            given = amplitudes.reshape(-1, amplitudes.shape[-1])
+        return self.placed(given.to(self.kind), index)
+
+    def placed(self, values: Tensor, index: np.ndarray) -> Tensor:
+        """Return states with amplitudes (., K) at some indices and zeros elsewhere."""
+        nothing = values.new_zeros(1).expand(len(values), 1)
+        where = np.full(len(self.states), values.shape[1])
+        where[index] = np.arange(values.shape[1])
+        return torch.cat([values, nothing], 1).index_select(1, self.tensor(where))
+
+    def pauli(self, state: Tensor, letters: Sequence[tuple[int, str]]) -> Tensor:
+        """Return a word of Paulis applied to states."""
+        source, phases = self.states, np.ones(len(self.states), complex)
+        for wire, letter in letters:
+            sign = np.where(self.states & self.bit(wire), -1, 1)
+            phases = phases * {"X": 1, "Y": -1j * sign, "Z": sign}[letter]
+            source = source ^ (self.bit(wire) if letter in "XY" else 0)
+        return state.index_select(1, self.tensor(source)) * self.tensor(phases)
+
+    def apply(
+        self, op: Operation, state: Tensor, angles: Sequence[Tensor], given: Sequence[Tensor]
+    ) -> Tensor:
+        """Return states after an operation."""
+        if op.kind == "rotation":
+            return self.rotation(op, state, angles)
+        matrix = given[op.parameter or 0] if op.matrix is None else self.tensor(op.matrix)
+        pairs = zip(op.controls, op.values, strict=True)
+        base = sum(self.bit(wire) for wire, value in pairs if value)
+        idle = [w for w in range(self.n) if w not in op.touched]
+        places = base + self.spread(op.wires)[:, None] + self.spread(idle)  # (d, R)
+        rest = np.setdiff1d(self.states, places)
+        old = state.index_select(1, self.tensor(places.ravel()))
+        new = torch.matmul(matrix, old.reshape(len(state), *places.shape)).flatten(1)
+        back = np.argsort(np.concatenate([places.ravel(), rest]))
+        kept = state.index_select(1, self.tensor(rest)).expand(len(new), -1)
+        return torch.cat([new, kept], 1).index_select(1, self.tensor(back))
+
+    def rotation(self, op: Operation, state: Tensor, angles: Sequence[Tensor]) -> Tensor:
+        """Return states after exp(-i t P / 2)."""
+        if op.parameter is None:
+            half = torch.tensor([op.shift / 2], dtype=self.kind.to_real(), device=self.device)
+        else:
+            half = (op.scale * angles[op.parameter] + op.shift) / 2
+        turned = self.pauli(state, list(zip(op.wires, op.word, strict=True)))
+        new = half.cos().unsqueeze(1) * state - 1j * half.sin().unsqueeze(1) * turned
+        if not op.controls:
+            return new
+        on = np.ones(len(self.states), dtype=bool)
+        for wire, value in zip(op.controls, op.values, strict=True):
+            on &= (self.states & self.bit(wire) != 0) == bool(value)
+        return torch.where(self.tensor(on), new, state)
+
+    def rows(self, rows: Rows, state: Tensor) -> Tensor:
+        """Return what is measured, (B, rows)."""
+        made = [state.real.new_zeros(len(state))] * max(1, rows.count)
+        for word in rows.words:
+            product = (state.conj() * self.pauli(state, word.letters)).real.sum(1)
+            made[word.row] = made[word.row] + word.weight * product
+        chances = state.real**2 + state.imag**2
+        for first, wires in rows.probabilities:
+            places = self.outcomes(wires)
+            found = chances.index_select(1, self.tensor(places.ravel()))
+            found = found.reshape(len(state), *places.shape).sum(2)
+            made[first : first + len(places)] = found.unbind(1)
+        return torch.stack(made, 1)
+
+    def outcomes(self, wires: Sequence[int]) -> np.ndarray:
+        """Return the basis states (outcomes, rest) of every outcome on some wires."""
+        idle = [wire for wire in range(self.n) if wire not in wires]
+        return self.spread(wires)[:, None] + self.spread(idle)
