@@ -118,7 +118,9 @@ class _Arguments:
     """
 
     def __init__(self, args: tuple, kwargs: dict) -> None:
-        self.leaves, self._spec = tree_flatten((args, {name: kwargs[name] for name in sorted(kwargs)}))
+        self.leaves, self._spec = tree_flatten(
+            (args, {name: kwargs[name] for name in sorted(kwargs)})
+        )
         self._varying: list[int] = []
         self.foreign = False
         parts = [self._part(at, leaf) for at, leaf in enumerate(self.leaves)]
@@ -147,7 +149,9 @@ class _Arguments:
         """Return what may change, as tensors."""
         some = [self.leaves[at] for at in self._varying]
         return [
-            n if isinstance(n, Tensor) else torch.tensor(n, dtype=None if type(n) is np.ndarray else torch.float64)
+            n
+            if isinstance(n, Tensor)
+            else torch.tensor(n, dtype=None if type(n) is np.ndarray else torch.float64)
             for n in some
         ]
 
@@ -237,7 +241,9 @@ class _Record:
                 self._features = recorder.tensors[number].shape[-1] - padding
         base, offset, stride = np.array(rows, dtype=np.int64).reshape(-1, 3).T
         sizes = [recorder.tensors[number].numel() for number in list(wanted)[: self._bases]]
-        self._constants = [torch.tensor(known, dtype=self._dtype, device=self._device)][: len(known)]
+        self._constants = [torch.tensor(known, dtype=self._dtype, device=self._device)][
+            : len(known)
+        ]
         sizes += [len(known)][: len(known)]
         self._binding = Binding(np.where(base < 0, self._bases, base), offset, stride, sizes)
         self._replay = recorder.replay(list(wanted))
@@ -257,7 +263,9 @@ class _Record:
         if on is not None:
             made = [tensor.to(on) for tensor in made]
         bases = made[: self._bases] + [constants.to(on) for constants in self._constants]
-        amplitudes = None if self._amplitudes is None else checked(made[self._amplitudes], self._dtype)
+        amplitudes = (
+            None if self._amplitudes is None else checked(made[self._amplitudes], self._dtype)
+        )
         matrices = [made[at].to(self._dtype.to_complex()) for at in self._matrices]
         values = Values(
             self._binding, bases, amplitudes, matrices, self._batch, self._dtype, self._features

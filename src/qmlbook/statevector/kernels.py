@@ -21,7 +21,21 @@ import numba
 import numpy as np
 
 from .lanes import load, store
-from .lowering import AT, DENSE, FLIP, GIVEN, IMAGINARY, KIND, MIDDLE, REAL, SHIFTS, SIZE, START, STOP, SWAP
+from .lowering import (
+    AT,
+    DENSE,
+    FLIP,
+    GIVEN,
+    IMAGINARY,
+    KIND,
+    MIDDLE,
+    REAL,
+    SHIFTS,
+    SIZE,
+    START,
+    STOP,
+    SWAP,
+)
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
@@ -52,30 +66,43 @@ class Tables(NamedTuple):
 
 
 # -- one operation ------------------------------------------------------------------------------
+# What becomes of the amplitudes a + ib of a place and p + iq of its partner.
 
 
 @_compiled
-def _imaginary(re, im, places, start, stop, flip, c, s):
-    for number in range(start, stop):
-        i = places[number]
-        j = i ^ flip
-        a, b, p, q = load(re, i, c), load(im, i, c), load(re, j, c), load(im, j, c)
-        store(re, i, c * a + s * q)
-        store(im, i, c * b - s * p)
-        store(re, j, c * p + s * b)
-        store(im, j, c * q - s * a)
+def _imaginary(c, s, a, b, p, q):
+    return c * a + s * q, c * b - s * p, c * p + s * b, c * q - s * a
 
 
 @_compiled
-def _real(re, im, places, start, stop, flip, c, s):
-    for number in range(start, stop):
-        i = places[number]
-        j = i ^ flip
-        a, b, p, q = load(re, i, c), load(im, i, c), load(re, j, c), load(im, j, c)
-        store(re, i, c * a - s * p)
-        store(im, i, c * b - s * q)
-        store(re, j, c * p + s * a)
-        store(im, j, c * q + s * b)
+def _real(c, s, a, b, p, q):
+    return c * a - s * p, c * b - s * q, c * p + s * a, c * q + s * b
+
+
+@_compiled
+def _swapped(c, s, a, b, p, q):
+    return p, q, a, b
+
+
+def _pairs(turn: Any) -> Any:
+    """Return what does ``turn`` at all places from ``start`` to ``stop``."""
+
+    @_compiled
+    def walk(re, im, places, start, stop, flip, c, s):
+        for number in range(start, stop):
+            i = places[number]
+            j = i ^ flip
+            a, b, p, q = load(re, i, c), load(im, i, c), load(re, j, c), load(im, j, c)
+            a, b, p, q = turn(c, s, a, b, p, q)
+            store(re, i, a)
+            store(im, i, b)
+            store(re, j, p)
+            store(im, j, q)
+
+    return walk
+
+
+_imaginaries, _reals, _swaps = _pairs(_imaginary), _pairs(_real), _pairs(_swapped)
 
 
 @_compiled
@@ -85,18 +112,6 @@ def _phase(re, im, places, start, stop, c, s):
         a, b = load(re, i, c), load(im, i, c)
         store(re, i, c * a + s * b)
         store(im, i, c * b - s * a)
-
-
-@_compiled
-def _swap(re, im, places, start, stop, flip, like):
-    for number in range(start, stop):
-        i = places[number]
-        j = i ^ flip
-        a, b, p, q = load(re, i, like), load(im, i, like), load(re, j, like), load(im, j, like)
-        store(re, i, p)
-        store(im, i, q)
-        store(re, j, a)
-        store(im, j, b)
 
 
 @_compiled
@@ -115,7 +130,10 @@ def _dense(re, im, op, circuit, tables, like):
             total_re, total_im = x * p - y * q, x * q + y * p
             for b in range(1, size):
                 p, q = load(tables.held_re, b * step, like), load(tables.held_im, b * step, like)
-                x, y = load(tables.m_re, at + b * step, like), load(tables.m_im, at + b * step, like)
+                x, y = (
+                    load(tables.m_re, at + b * step, like),
+                    load(tables.m_im, at + b * step, like),
+                )
                 total_re = total_re + (x * p - y * q)
                 total_im = total_im + (x * q + y * p)
             i = base + shifts[op[SHIFTS] + a]
@@ -127,63 +145,64 @@ def _dense(re, im, op, circuit, tables, like):
 def _apply(re, im, op, circuit, tables, like):
     places, start, middle, stop, flip = circuit.places, op[START], op[MIDDLE], op[STOP], op[FLIP]
     if op[KIND] == SWAP:
-        _swap(re, im, places, start, stop, flip, like)
+        _swaps(re, im, places, start, stop, flip, like, like)
     elif op[KIND] == DENSE:
         _dense(re, im, op, circuit, tables, like)
     else:
         at = op[AT] * circuit.step
         c, s = load(tables.cosine, at, like), load(tables.sine, at, like)
         if op[KIND] == REAL:
-            _real(re, im, places, start, stop, flip, c, s)
+            _reals(re, im, places, start, stop, flip, c, s)
         elif op[KIND] == IMAGINARY:
-            for first, last in ((start, middle), (middle, stop)):
-                _imaginary(re, im, places, first, last, flip, c, s)
-                s = -s
+            _imaginaries(re, im, places, start, middle, flip, c, s)
+            _imaginaries(re, im, places, middle, stop, flip, c, -s)
         else:
-            for first, last in ((start, middle), (middle, stop)):
-                _phase(re, im, places, first, last, c, s)
-                s = -s
+            _phase(re, im, places, start, middle, c, s)
+            _phase(re, im, places, middle, stop, c, -s)
 
 
 # -- one operation back -------------------------------------------------------------------------
+# The adjoint is e + if at the place and g + ih at its partner.
 
 
 @_compiled
-def _imaginary_back(re, im, ad_re, ad_im, places, start, stop, flip, c, s, total):
-    for number in range(start, stop):
-        i = places[number]
-        j = i ^ flip
-        a, b, p, q = load(re, i, c), load(im, i, c), load(re, j, c), load(im, j, c)
-        e, f, g, h = load(ad_re, i, c), load(ad_im, i, c), load(ad_re, j, c), load(ad_im, j, c)
-        total = total + ((e * q - f * p) + (g * b - h * a))
-        store(re, i, c * a - s * q)
-        store(im, i, c * b + s * p)
-        store(re, j, c * p - s * b)
-        store(im, j, c * q + s * a)
-        store(ad_re, i, c * e - s * h)
-        store(ad_im, i, c * f + s * g)
-        store(ad_re, j, c * g - s * f)
-        store(ad_im, j, c * h + s * e)
-    return total
+def _imaginary_slope(a, b, p, q, e, f, g, h):
+    return (e * q - f * p) + (g * b - h * a)
 
 
 @_compiled
-def _real_back(re, im, ad_re, ad_im, places, start, stop, flip, c, s, total):
-    for number in range(start, stop):
-        i = places[number]
-        j = i ^ flip
-        a, b, p, q = load(re, i, c), load(im, i, c), load(re, j, c), load(im, j, c)
-        e, f, g, h = load(ad_re, i, c), load(ad_im, i, c), load(ad_re, j, c), load(ad_im, j, c)
-        total = total + ((g * a + h * b) - (e * p + f * q))
-        store(re, i, c * a + s * p)
-        store(im, i, c * b + s * q)
-        store(re, j, c * p - s * a)
-        store(im, j, c * q - s * b)
-        store(ad_re, i, c * e + s * g)
-        store(ad_im, i, c * f + s * h)
-        store(ad_re, j, c * g - s * e)
-        store(ad_im, j, c * h - s * f)
-    return total
+def _real_slope(a, b, p, q, e, f, g, h):
+    return (g * a + h * b) - (e * p + f * q)
+
+
+def _pairs_back(turn: Any, slope: Any) -> Any:
+    """Return what undoes ``turn`` and adds up ``slope``."""
+
+    @_compiled
+    def walk(re, im, ad_re, ad_im, places, start, stop, flip, c, s, total):
+        for number in range(start, stop):
+            i = places[number]
+            j = i ^ flip
+            a, b, p, q = load(re, i, c), load(im, i, c), load(re, j, c), load(im, j, c)
+            e, f, g, h = load(ad_re, i, c), load(ad_im, i, c), load(ad_re, j, c), load(ad_im, j, c)
+            total = total + slope(a, b, p, q, e, f, g, h)
+            a, b, p, q = turn(c, s, a, b, p, q)
+            e, f, g, h = turn(c, s, e, f, g, h)
+            store(re, i, a)
+            store(im, i, b)
+            store(re, j, p)
+            store(im, j, q)
+            store(ad_re, i, e)
+            store(ad_im, i, f)
+            store(ad_re, j, g)
+            store(ad_im, j, h)
+        return total
+
+    return walk
+
+
+_imaginaries_back = _pairs_back(_imaginary, _imaginary_slope)
+_reals_back = _pairs_back(_real, _real_slope)
 
 
 @_compiled
@@ -192,10 +211,10 @@ def _phase_back(re, im, ad_re, ad_im, places, start, stop, c, s, total):
         i = places[number]
         a, b, e, f = load(re, i, c), load(im, i, c), load(ad_re, i, c), load(ad_im, i, c)
         total = total + (e * b - f * a)
-        store(re, i, c * a - s * b)
-        store(im, i, c * b + s * a)
-        store(ad_re, i, c * e - s * f)
-        store(ad_im, i, c * f + s * e)
+        store(re, i, c * a + s * b)
+        store(im, i, c * b - s * a)
+        store(ad_re, i, c * e + s * f)
+        store(ad_im, i, c * f - s * e)
     return total
 
 
@@ -219,29 +238,29 @@ def _outer(re, im, ad_re, ad_im, op, circuit, tables, like):
 @_compiled
 def _back(re, im, ad_re, ad_im, op, circuit, tables, like):
     places, start, middle, stop, flip = circuit.places, op[START], op[MIDDLE], op[STOP], op[FLIP]
-    if op[KIND] == SWAP:
-        _swap(re, im, places, start, stop, flip, like)
-        _swap(ad_re, ad_im, places, start, stop, flip, like)
-    elif op[KIND] == DENSE:
-        _dense(re, im, op, circuit, tables, like)
+    if op[KIND] == SWAP or op[KIND] == DENSE:
+        _apply(re, im, op, circuit, tables, like)
         if op[GIVEN]:
             _outer(re, im, ad_re, ad_im, op, circuit, tables, like)
-        _dense(ad_re, ad_im, op, circuit, tables, like)
+        _apply(ad_re, ad_im, op, circuit, tables, like)
+        return
+    at = op[AT] * circuit.step
+    c, s, t = (
+        load(tables.cosine, at, like),
+        load(tables.sine, at, like),
+        load(tables.slope, at, like),
+    )
+    if op[KIND] == REAL:
+        t = _reals_back(re, im, ad_re, ad_im, places, start, stop, flip, c, -s, t)
+    elif op[KIND] == IMAGINARY:
+        for first, last in ((start, middle), (middle, stop)):
+            s = -s
+            t = -_imaginaries_back(re, im, ad_re, ad_im, places, first, last, flip, c, s, t)
     else:
-        at = op[AT] * circuit.step
-        c, s = load(tables.cosine, at, like), load(tables.sine, at, like)
-        t = load(tables.slope, at, like)
-        if op[KIND] == REAL:
-            t = _real_back(re, im, ad_re, ad_im, places, start, stop, flip, c, s, t)
-        elif op[KIND] == IMAGINARY:
-            for first, last in ((start, middle), (middle, stop)):
-                t = -_imaginary_back(re, im, ad_re, ad_im, places, first, last, flip, c, s, t)
-                s = -s
-        else:
-            for first, last in ((start, middle), (middle, stop)):
-                t = -_phase_back(re, im, ad_re, ad_im, places, first, last, c, s, t)
-                s = -s
-        store(tables.slope, at, t)
+        for first, last in ((start, middle), (middle, stop)):
+            s = -s
+            t = -_phase_back(re, im, ad_re, ad_im, places, first, last, c, s, t)
+    store(tables.slope, at, t)
 
 
 # -- the numbers of a chunk ---------------------------------------------------------------------

@@ -125,9 +125,7 @@ def read(tape: QuantumScript, place: dict) -> Reading:
         )
     if 0 in sizes:
         raise CircuitError("The batch is empty: every parameter needs at least one entry.")
-    return Reading(
-        tuple(key), parameters, batched, matrices, amplitudes, next(iter(sizes), None)
-    )
+    return Reading(tuple(key), parameters, batched, matrices, amplitudes, next(iter(sizes), None))
 
 
 def _is_constant(op: Operator) -> bool:

@@ -111,7 +111,10 @@ class Recorder(TorchFunctionMode):
         inplace = name.endswith("_") if not name.endswith("__") else name.startswith("__i")
         if inplace and name not in ("__index__", "__int__", "__invert__") or "out" in kwargs:
             raise Unrecordable(name)
-        if name in ("__setitem__", "__set__", "backward") or torch.is_grad_enabled() != self._graded:
+        if (
+            name in ("__setitem__", "__set__", "backward")
+            or torch.is_grad_enabled() != self._graded
+        ):
             raise Unrecordable(name)
         arguments, spec = tree_flatten((args, kwargs))
         arguments = [_Name(self.number(a)) if isinstance(a, Tensor) else a for a in arguments]

@@ -53,7 +53,9 @@ def _angles(values: Values, batch: int, device: torch.device) -> list[Tensor]:
     flat = torch.cat([b.reshape(-1).to(device, values.dtype) for b in values.bases])
     samples = np.arange(batch)
     return [
-        flat.index_select(0, torch.from_numpy(offset + stride * samples[: batch if stride else 1]).to(device))
+        flat.index_select(
+            0, torch.from_numpy(offset + stride * samples[: batch if stride else 1]).to(device)
+        )
         for offset, stride in zip(values.binding.offset, values.binding.stride, strict=True)
     ]
 
