@@ -239,13 +239,13 @@ class _Record:
             self._amplitudes = wanted.setdefault(number, len(wanted))
             if padding := recorder.padding(number):
                 self._features = recorder.tensors[number].shape[-1] - padding
-        base, offset, stride = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+        places, offset, stride = np.array(rows, dtype=np.int64).reshape(-1, 3).T
         sizes = [recorder.tensors[number].numel() for number in list(wanted)[: self._bases]]
-        self._constants = [torch.tensor(known, dtype=self._dtype, device=self._device)][
-            : len(known)
-        ]
-        sizes += [len(known)][: len(known)]
-        self._binding = Binding(np.where(base < 0, self._bases, base), offset, stride, sizes)
+        self._constants = []
+        if known:
+            self._constants.append(torch.tensor(known, dtype=self._dtype, device=self._device))
+            sizes.append(len(known))
+        self._binding = Binding(np.where(places < 0, self._bases, places), offset, stride, sizes)
         self._replay = recorder.replay(list(wanted))
         self._captured = [(t, t.dtype, t.shape) for t in self._replay.captured.values()]
 
@@ -270,9 +270,9 @@ class _Record:
         values = Values(
             self._binding, bases, amplitudes, matrices, self._batch, self._dtype, self._features
         )
-        results = self._simulation(values, self._measurements, self._place)
+        results: Any = self._simulation(values, self._measurements, self._place)
         if self._numeric:
-            results = tuple(result.detach().cpu().numpy() for result in results)
+            results = [result.detach().cpu().numpy() for result in results]
         return self._shaped(results)
 
     def _shaped(self, results: Sequence[Any]) -> Any:

@@ -34,9 +34,9 @@ from torch import Tensor
 
 from . import simulation
 from .errors import NAME, CircuitError
-from .measure import signature, whole
-from .reading import Reading, extra_wires, read, structure, supports, wrong_wire
 from .execution import Values
+from .measure import signature, whole
+from .reading import Reading, read, structure, supports, wrong_wire
 from .simulation import Simulation
 
 DTYPES = {
@@ -261,12 +261,15 @@ class StatevectorDevice(Device):
 
     def place(self, tape: QuantumScript) -> dict[Any, int]:
         """Return the position of every wire that is simulated."""
-        wires = tape.wires
+        wires: Any = tape.wires.tolist()
         if self.wires is None:
-            numbered = set(wires) == set(range(len(wires)))
-            return {wire: i for i, wire in enumerate(range(len(wires)) if numbered else wires)}
+            if set(wires) == set(range(len(wires))):
+                acted = len(tape.op_wires)  # as in PennyLane, what is only measured comes last
+                if set(wires[:acted]) == set(range(acted)):
+                    wires = sorted(wires)
+            return {wire: i for i, wire in enumerate(wires)}
         everything = not tape.measurements or any(map(whole, tape.measurements))
-        used = self.wires if everything else [wire for wire in self.wires if wire in wires]
+        used = list(self.wires) if everything else [w for w in self.wires if w in wires]
         # wires of deferred measurements come after ours
         extra = [wire for wire in wires if wire not in self.wires]
         return {wire: i for i, wire in enumerate([*used, *extra])}
@@ -278,12 +281,12 @@ class StatevectorDevice(Device):
             return self._sampled(tape)
         place = self.place(tape)
         reading = read(tape, place)
-        numeric = not _is_torch(reading)
+        observables = [mp.obs for mp in tape.measurements if mp.obs is not None]
+        numeric = not _is_torch([*reading.values, *(n for obs in observables for n in obs.data)])
         values = self.values(reading)
         results = self.planned(tape, place, reading)(values, tape.measurements, place)
-        if numeric:
-            results = tuple(result.detach().cpu().numpy() for result in results)
-        return results[0] if len(results) == 1 else results
+        made: Any = [r.detach().cpu().numpy() for r in results] if numeric else results
+        return made[0] if len(made) == 1 else tuple(made)
 
     def planned(self, tape: QuantumScript, place: dict, reading: Reading) -> Simulation:
         """Return the plan of a tape."""
@@ -294,12 +297,14 @@ class StatevectorDevice(Device):
         key = reading.key, asked, len(place)
         plan = self._plans.pop(key, None)
         if plan is None:
-            if extra_wires(tape) and any(type(mp) is StateMP for mp in tape.measurements):
+            circuit = structure(reading.key, len(place))
+            dephased = circuit.wires > len(place)
+            if dephased and any(type(mp) is StateMP for mp in tape.measurements):
                 raise CircuitError(
                     "A dephased circuit has no state vector; measure expectation values or "
                     "probabilities, or use default.mixed."
                 )
-            plan = Simulation(structure(tape, place), asked, len(place))
+            plan = Simulation(circuit, asked, len(place))
             if len(self._plans) >= PLANS:
                 self._plans.pop(next(iter(self._plans)))
         self._plans[key] = plan  # the last used comes last
@@ -336,7 +341,7 @@ class StatevectorDevice(Device):
         if not place:
             place = self.place(unmeasured)
         reading = read(tape, place)
-        _is_torch(reading)
+        _is_torch(reading.values)
         plan = self.planned(unmeasured, place, reading)
         values = self.values(reading)
         with torch.no_grad():
@@ -387,16 +392,15 @@ def _has_sparse_matrix(mp: MeasurementProcess) -> bool:
     return isinstance(mp.obs, qml.SparseHamiltonian)
 
 
-def _is_torch(reading: Reading) -> bool:
+def _is_torch(numbers: Sequence[Any]) -> bool:
     """Return whether a number is a tensor.
 
     Raises:
         CircuitError: if a number is of another library that differentiates.
     """
-    everything = reading.values
-    if any(isinstance(value, Tensor) for value in everything):
+    if any(isinstance(value, Tensor) for value in numbers):
         return True
-    for value in everything:
+    for value in numbers:
         module = type(value).__module__.partition(".")[0]
         if module in ("autograd", "jax", "jaxlib", "tensorflow"):
             raise CircuitError(

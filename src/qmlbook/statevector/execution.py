@@ -80,6 +80,10 @@ class Binding:
             self._known[key] = np.stack([offset, stride, rows], 1).astype(np.int64)
         return self._known[key]
 
+    def differing(self, lowering: Lowering) -> int:
+        """Return how many angles differ from circuit to circuit."""
+        return int(np.count_nonzero(self.sources(lowering)[:, 1]))
+
     def stop(self, lowering: Lowering, wanted: tuple[bool, ...]) -> int:
         """Return the first operation that somebody wants the gradient of."""
         key = lowering, wanted
@@ -159,10 +163,12 @@ class _Evolve(torch.autograd.Function):
         if not torch.is_grad_enabled():
             return None, *ctx.run.back(gradients, wanted)
         # A derivative of a derivative: by operations that torch differentiates itself.
-        results = torch_path.evolve(ctx.run.plan, ctx.run.values.of(tensors))
+        # On other names, since one of the tensors may have been computed from another.
+        names = [t.view_as(t) for t in tensors]
+        results = torch_path.evolve(ctx.run.plan, ctx.run.values.of(names))
         pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if g is not None]
         outputs, seeds = zip(*pairs, strict=True)
-        inputs = [t for t, want in zip(tensors, wanted, strict=True) if want]
+        inputs = [t for t, want in zip(names, wanted, strict=True) if want]
         made = iter(
             torch.autograd.grad(
                 outputs, inputs, seeds, create_graph=True, allow_unused=True, materialize_grads=True
@@ -218,7 +224,7 @@ class _Run:
         for entry, operation in self.lowering.matrices:
             matrix = operation.matrix
             if matrix is None:
-                matrix = _array(self.values.matrices[operation.parameter])
+                matrix = _array(self.values.matrices[operation.parameter or 0])
             size = matrix.shape[-1]
             table.append((entry, size, at, size * size if matrix.ndim == 3 else 0))
             parts.append(matrix.reshape(-1))
@@ -279,15 +285,14 @@ class _Run:
     ) -> list[Tensor | None]:
         """Return the gradients of the tensors that want one."""
         values, circuit, numbers, kind = self.values, self.lowering.circuit, self.numbers, self.kind
-        many, prepared = len(values.bases), values.amplitudes is not None
-        prepared = prepared and wanted[many]
+        many = len(values.bases)
+        prepared = values.amplitudes is not None and wanted[many]
         stop = 0 if prepared else values.binding.stop(self.lowering, wanted[:many])
         blocks, width = -(-self.chunks // self.chunks_in_a_block), self.chunks * circuit.step
         slopes, seeds = self._slopes(gradients, width)
-        batched = np.zeros((numbers.sources[:, 2].max(initial=-1) + 1, width), kind)
+        batched = np.zeros((values.binding.differing(self.lowering), width), kind)
         shared = np.zeros((blocks, len(circuit.affine)))
-        columns = width if numbers.matrices[:, 3].any() else 1
-        m = np.zeros((2, blocks, circuit.entries, columns))
+        m = np.zeros((2, blocks, circuit.entries, width if values.matrices else 1))
         a = np.zeros((2, len(circuit.initial) * prepared, width), kind)
         self._blocks(
             lambda kernels, first, last, block: kernels.backward(
@@ -296,16 +301,19 @@ class _Run:
             )
         )  # fmt: skip
         flat = np.zeros(len(numbers.flat))
-        _kernels().gather(numbers.sources, shared.sum(0), batched, self.batch, flat)
-        made = [flat[a:b] for a, b in pairwise(values.binding.edges)]
+        total = shared.sum(0) if blocks > 1 else shared[0]
+        _kernels().gather(numbers.sources, total, batched, self.batch, flat)
+        made: list[np.ndarray | None] = [flat[a:b] for a, b in pairwise(values.binding.edges)]
         if values.amplitudes is not None:
             made.append(self._summed(a[0] + 1j * a[1], values.amplitudes.ndim == 1))
-        entries = m[0].sum(0) + 1j * m[1].sum(0)
+        for_matrices: list[np.ndarray | None] = [None] * len(values.matrices)
+        entries = (m[0] + 1j * m[1]).sum(0)
         for entry, operation in self.lowering.matrices:
             if operation.matrix is None:
-                matrix = values.matrices[operation.parameter]  # type: ignore[index]  # a given one
-                mine = entries[entry : entry + matrix.shape[-1] ** 2]
-                made.append(mine[:, 0] if matrix.ndim == 2 else mine[:, : self.batch].T)
+                number = operation.parameter or 0
+                mine = entries[entry : entry + 4 ** len(operation.wires)]
+                for_matrices[number] = self._summed(mine, values.matrices[number].ndim == 2)
+        made += for_matrices
         return [
             _like(gradient, tensor) if want else None
             for gradient, tensor, want in zip(made, values.tensors, wanted, strict=True)
@@ -326,15 +334,18 @@ class _Run:
         if self.plan.state and gradients[1] is not None:
             given = np.zeros((width, len(self.lowering.order)), complex)
             given[: self.batch, self.lowering.order] = _array(gradients[1]).reshape(self.batch, -1)
-            given = given.reshape(self.chunks, circuit.step, -1).swapaxes(1, 2)
-            seeds = np.stack([given.real, given.imag], 1).reshape(self.chunks, 2, -1)
+            chunked = given.reshape(self.chunks, circuit.step, -1).swapaxes(1, 2)
+            seeds = np.stack([chunked.real, chunked.imag], 1).reshape(self.chunks, 2, -1)
         return slopes, np.ascontiguousarray(seeds, dtype=self.kind)
 
 
-def _like(gradient: np.ndarray, tensor: Tensor) -> Tensor:
+def _like(gradient: np.ndarray | None, tensor: Tensor) -> Tensor:
+    if gradient is None:
+        return torch.zeros_like(tensor)
     if not tensor.is_complex():
         gradient = gradient.real
-    return torch.from_numpy(np.ascontiguousarray(gradient)).view(tensor.shape).to(tensor.dtype)
+    made = torch.from_numpy(np.ascontiguousarray(gradient, dtype=NUMPY.get(tensor.dtype)))
+    return made.view(tensor.shape).to(tensor.dtype)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -1,17 +1,14 @@
-"""What PennyLane's operations are: rotations, or a matrix."""
+"""What PennyLane's operations are: rotations, or controlled matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 import pennylane as qml
 from pennylane.operation import Operator
 from pennylane.ops.op_math import Adjoint, Controlled
-
-WIDEST_DENSE = 4  # wires up to which a gate that is nothing else is applied as its matrix
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def _controlled(turns: Sequence[Turn], values: Sequence[bool | int]) -> tuple[Tu
 
 _ROT = (_rotation("Z", 0), _rotation("Y", 1), _rotation("Z", 2))
 _EXCITATION = (Turn("XY", (0, 1), 0, -0.5), Turn("YX", (0, 1), 0, 0.5))
-_KNOWN: dict[type, tuple[Turn, ...]] = {
+ROTATIONS: dict[type, tuple[Turn, ...]] = {
     qml.RX: (_rotation("X"),),
     qml.RY: (_rotation("Y"),),
     qml.RZ: (_rotation("Z"),),
@@ -81,18 +78,18 @@ _KNOWN: dict[type, tuple[Turn, ...]] = {
     qml.IsingXY: (Turn("XX", (0, 1), 0, -0.5), Turn("YY", (0, 1), 0, -0.5)),
     qml.SingleExcitation: _EXCITATION,
 }
-_FIXED = (
+FIXED = (
     *(qml.X, qml.Y, qml.Z, qml.Hadamard, qml.S, qml.T, qml.SX),
     *(qml.CNOT, qml.CZ, qml.CY, qml.CH, qml.SWAP, qml.ISWAP, qml.SISWAP, qml.ECR),
     *(qml.Toffoli, qml.CCZ, qml.CSWAP),
 )
 # Gates that are known by their type alone; each parameter is a number or one number per circuit.
-SIMPLE = frozenset({*_KNOWN, *_FIXED})
+SIMPLE = frozenset({*ROTATIONS, *FIXED})
 
 
 def turns(op: Operator) -> tuple[Turn, ...] | None:
-    """Return the rotations of an operation, first applied first; ``None`` if it has no such form."""
-    known = _KNOWN.get(type(op))
+    """Return the rotations of an operation, the first applied first; ``None`` if it has none."""
+    known = ROTATIONS.get(type(op))
     if known is not None or op.num_params == 0:
         return known
     if type(op) is qml.GlobalPhase:
@@ -114,59 +111,14 @@ def turns(op: Operator) -> tuple[Turn, ...] | None:
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class Constant:
-    """A matrix without parameters on the last wires, controlled by the ones in front."""
-
-    matrix: np.ndarray
+def bare(op: Operator) -> tuple[tuple[int, ...], bool, Operator]:
+    """Return bits of the control wires in front, whether it is the adjoint, and the operation."""
     values: tuple[int, ...] = ()
-
-
-@cache
-def _fixed(kind: type) -> Constant:
-    """Return the matrix of a gate of `_FIXED`."""
-    return _constant(kind(wires=range(kind.num_wires)))  # type: ignore[return-value]
-
-
-def constant(op: Operator) -> Constant | None:
-    """Return the matrix of an operation without parameters, ``None`` if it is too large."""
-    return _fixed(type(op)) if type(op) in SIMPLE else _constant(op)
-
-
-def _constant(op: Operator) -> Constant | None:
-    if op.num_params:
-        return None
-    if isinstance(op, Controlled):
-        inner = constant(op.base)
-        values = tuple(int(value) for value in op.control_values)
-        return inner and Constant(inner.matrix, values + inner.values)
-    if isinstance(op, Adjoint):
-        inner = constant(op.base)
-        return inner and Constant(inner.matrix.conj().T, inner.values)
-    if len(op.wires) > WIDEST_DENSE or not op.has_matrix:
-        return None
-    return Constant(np.asarray(op.matrix(), complex))
-
-
-def signature(op: Operator) -> tuple:
-    """Return what an operation is apart from the values of its parameters, hashable.
-
-    PennyLane's own classes are told apart by type and hyperparameters. Others may keep anything in
-    their attributes: without parameters they are told apart by their matrix.
-    """
-    if isinstance(op, Adjoint):
-        return ("Adjoint", signature(op.base))
-    if isinstance(op, Controlled):
-        return ("Controlled", *map(bool, op.control_values), signature(op.base))
-    extra = tuple((name, _hashable(value)) for name, value in op.hyperparameters.items())
-    if not op.num_params and not type(op).__module__.startswith("pennylane."):
-        extra += (np.asarray(op.matrix(), complex).tobytes(),)
-    return (type(op), len(op.wires), *extra)
-
-
-def _hashable(value: object) -> object:
-    if isinstance(value, Operator):
-        return signature(value), tuple(map(_hashable, value.data)), tuple(value.wires)
-    if isinstance(value, (list, tuple)):
-        return tuple(map(_hashable, value))
-    return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
+    adjoint = False
+    while isinstance(op, (Adjoint, Controlled)):
+        if isinstance(op, Controlled):
+            values += tuple(int(value) for value in op.control_values)
+        else:
+            adjoint = not adjoint
+        op = op.base
+    return values, adjoint, op

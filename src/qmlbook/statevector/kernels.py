@@ -35,8 +35,13 @@ from .lowering import (
     START,
     STOP,
     SWAP,
+    Circuit,
+    Gradient,
+    Numbers,
 )
 
+Array = np.ndarray
+Pair = tuple[Array, Array]  # real and imaginary parts of a state
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
@@ -63,6 +68,7 @@ class Tables(NamedTuple):
     held_im: np.ndarray
     slope_re: np.ndarray
     slope_im: np.ndarray
+    zero: np.ndarray
 
 
 # -- one operation ------------------------------------------------------------------------------
@@ -70,34 +76,42 @@ class Tables(NamedTuple):
 
 
 @_compiled
-def _imaginary(c, s, a, b, p, q):
+def _imaginary(c: Any, s: Any, a: Any, b: Any, p: Any, q: Any) -> tuple:
     return c * a + s * q, c * b - s * p, c * p + s * b, c * q - s * a
 
 
 @_compiled
-def _real(c, s, a, b, p, q):
+def _real(c: Any, s: Any, a: Any, b: Any, p: Any, q: Any) -> tuple:
     return c * a - s * p, c * b - s * q, c * p + s * a, c * q + s * b
 
 
 @_compiled
-def _swapped(c, s, a, b, p, q):
+def _swapped(c: Any, s: Any, a: Any, b: Any, p: Any, q: Any) -> tuple:
     return p, q, a, b
 
 
+@_compiled
+def _at(state: Pair, i: int, j: int, like: Any) -> tuple:
+    re, im = state
+    return load(re, i, like), load(im, i, like), load(re, j, like), load(im, j, like)
+
+
+@_compiled
+def _put(state: Pair, i: int, j: int, amplitudes: tuple) -> None:
+    store(state[0], i, amplitudes[0])
+    store(state[1], i, amplitudes[1])
+    store(state[0], j, amplitudes[2])
+    store(state[1], j, amplitudes[3])
+
+
 def _pairs(turn: Any) -> Any:
-    """Return what does ``turn`` at all places from ``start`` to ``stop``."""
+    """Return what does ``turn`` at some places."""
 
     @_compiled
-    def walk(re, im, places, start, stop, flip, c, s):
-        for number in range(start, stop):
-            i = places[number]
-            j = i ^ flip
-            a, b, p, q = load(re, i, c), load(im, i, c), load(re, j, c), load(im, j, c)
-            a, b, p, q = turn(c, s, a, b, p, q)
-            store(re, i, a)
-            store(im, i, b)
-            store(re, j, p)
-            store(im, j, q)
+    def walk(state: Pair, places: Array, flip: int, c: Any, s: Any) -> None:
+        for i in places:
+            a, b, p, q = _at(state, i, i ^ flip, c)
+            _put(state, i, i ^ flip, turn(c, s, a, b, p, q))
 
     return walk
 
@@ -106,59 +120,52 @@ _imaginaries, _reals, _swaps = _pairs(_imaginary), _pairs(_real), _pairs(_swappe
 
 
 @_compiled
-def _phase(re, im, places, start, stop, c, s):
-    for number in range(start, stop):
-        i = places[number]
+def _phase(state: Pair, places: Array, c: Any, s: Any) -> None:
+    re, im = state
+    for i in places:
         a, b = load(re, i, c), load(im, i, c)
         store(re, i, c * a + s * b)
         store(im, i, c * b - s * a)
 
 
 @_compiled
-def _dense(re, im, op, circuit, tables, like):
-    shifts, step, size = circuit.shifts, circuit.step, op[SIZE]
-    for number in range(op[START], op[STOP]):
-        base = circuit.places[number]
+def _dense(state: Pair, op: Array, circuit: Circuit, tables: Tables, like: Any) -> None:
+    step, size, (re, im) = circuit.step, op[SIZE], state
+    shifts = circuit.shifts[op[SHIFTS] : op[SHIFTS] + size]
+    for base in circuit.places[op[START] : op[STOP]]:
         for a in range(size):
-            i = base + shifts[op[SHIFTS] + a]
-            store(tables.held_re, a * step, load(re, i, like))
-            store(tables.held_im, a * step, load(im, i, like))
+            store(tables.held_re, a * step, load(re, base + shifts[a], like))
+            store(tables.held_im, a * step, load(im, base + shifts[a], like))
         for a in range(size):
-            p, q = load(tables.held_re, 0, like), load(tables.held_im, 0, like)
-            at = (op[AT] + a * size) * step
-            x, y = load(tables.m_re, at, like), load(tables.m_im, at, like)
-            total_re, total_im = x * p - y * q, x * q + y * p
-            for b in range(1, size):
+            total_re = total_im = load(tables.zero, 0, like)
+            for b in range(size):
+                at = (op[AT] + a * size + b) * step
+                x, y = load(tables.m_re, at, like), load(tables.m_im, at, like)
                 p, q = load(tables.held_re, b * step, like), load(tables.held_im, b * step, like)
-                x, y = (
-                    load(tables.m_re, at + b * step, like),
-                    load(tables.m_im, at + b * step, like),
-                )
                 total_re = total_re + (x * p - y * q)
                 total_im = total_im + (x * q + y * p)
-            i = base + shifts[op[SHIFTS] + a]
-            store(re, i, total_re)
-            store(im, i, total_im)
+            store(re, base + shifts[a], total_re)
+            store(im, base + shifts[a], total_im)
 
 
 @_compiled
-def _apply(re, im, op, circuit, tables, like):
-    places, start, middle, stop, flip = circuit.places, op[START], op[MIDDLE], op[STOP], op[FLIP]
+def _apply(state: Pair, op: Array, circuit: Circuit, tables: Tables, like: Any) -> None:
+    even, odd = circuit.places[op[START] : op[MIDDLE]], circuit.places[op[MIDDLE] : op[STOP]]
     if op[KIND] == SWAP:
-        _swaps(re, im, places, start, stop, flip, like, like)
+        _swaps(state, even, op[FLIP], like, like)
     elif op[KIND] == DENSE:
-        _dense(re, im, op, circuit, tables, like)
+        _dense(state, op, circuit, tables, like)
     else:
         at = op[AT] * circuit.step
         c, s = load(tables.cosine, at, like), load(tables.sine, at, like)
         if op[KIND] == REAL:
-            _reals(re, im, places, start, stop, flip, c, s)
+            _reals(state, even, op[FLIP], c, s)
         elif op[KIND] == IMAGINARY:
-            _imaginaries(re, im, places, start, middle, flip, c, s)
-            _imaginaries(re, im, places, middle, stop, flip, c, -s)
+            _imaginaries(state, even, op[FLIP], c, s)
+            _imaginaries(state, odd, op[FLIP], c, -s)
         else:
-            _phase(re, im, places, start, middle, c, s)
-            _phase(re, im, places, middle, stop, c, -s)
+            _phase(state, even, c, s)
+            _phase(state, odd, c, -s)
 
 
 # -- one operation back -------------------------------------------------------------------------
@@ -166,12 +173,12 @@ def _apply(re, im, op, circuit, tables, like):
 
 
 @_compiled
-def _imaginary_slope(a, b, p, q, e, f, g, h):
+def _imaginary_slope(a: Any, b: Any, p: Any, q: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
     return (e * q - f * p) + (g * b - h * a)
 
 
 @_compiled
-def _real_slope(a, b, p, q, e, f, g, h):
+def _real_slope(a: Any, b: Any, p: Any, q: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
     return (g * a + h * b) - (e * p + f * q)
 
 
@@ -179,23 +186,16 @@ def _pairs_back(turn: Any, slope: Any) -> Any:
     """Return what undoes ``turn`` and adds up ``slope``."""
 
     @_compiled
-    def walk(re, im, ad_re, ad_im, places, start, stop, flip, c, s, total):
-        for number in range(start, stop):
-            i = places[number]
+    def walk(
+        state: Pair, adjoint: Pair, places: Array, flip: int, c: Any, s: Any, total: Any
+    ) -> Any:
+        for i in places:
             j = i ^ flip
-            a, b, p, q = load(re, i, c), load(im, i, c), load(re, j, c), load(im, j, c)
-            e, f, g, h = load(ad_re, i, c), load(ad_im, i, c), load(ad_re, j, c), load(ad_im, j, c)
+            a, b, p, q = _at(state, i, j, c)
+            e, f, g, h = _at(adjoint, i, j, c)
             total = total + slope(a, b, p, q, e, f, g, h)
-            a, b, p, q = turn(c, s, a, b, p, q)
-            e, f, g, h = turn(c, s, e, f, g, h)
-            store(re, i, a)
-            store(im, i, b)
-            store(re, j, p)
-            store(im, j, q)
-            store(ad_re, i, e)
-            store(ad_im, i, f)
-            store(ad_re, j, g)
-            store(ad_im, j, h)
+            _put(state, i, j, turn(c, s, a, b, p, q))
+            _put(adjoint, i, j, turn(c, s, e, f, g, h))
         return total
 
     return walk
@@ -206,43 +206,42 @@ _reals_back = _pairs_back(_real, _real_slope)
 
 
 @_compiled
-def _phase_back(re, im, ad_re, ad_im, places, start, stop, c, s, total):
-    for number in range(start, stop):
-        i = places[number]
-        a, b, e, f = load(re, i, c), load(im, i, c), load(ad_re, i, c), load(ad_im, i, c)
+def _phase_slope(state: Pair, adjoint: Pair, places: Array, total: Any) -> Any:
+    for i in places:
+        a, b = load(state[0], i, total), load(state[1], i, total)
+        e, f = load(adjoint[0], i, total), load(adjoint[1], i, total)
         total = total + (e * b - f * a)
-        store(re, i, c * a + s * b)
-        store(im, i, c * b - s * a)
-        store(ad_re, i, c * e + s * f)
-        store(ad_im, i, c * f - s * e)
     return total
 
 
 @_compiled
-def _outer(re, im, ad_re, ad_im, op, circuit, tables, like):
+def _outer(
+    state: Pair, adjoint: Pair, op: Array, circuit: Circuit, tables: Tables, like: Any
+) -> None:
     """Add the gradient of a matrix: the adjoint after it times the conjugated state before it."""
-    g_re, g_im, shifts, size = tables.slope_re, tables.slope_im, circuit.shifts, op[SIZE]
-    for number in range(op[START], op[STOP]):
-        base = circuit.places[number]
+    g_re, g_im, size = tables.slope_re, tables.slope_im, op[SIZE]
+    shifts = circuit.shifts[op[SHIFTS] : op[SHIFTS] + size]
+    for base in circuit.places[op[START] : op[STOP]]:
         for a in range(size):
-            i = base + shifts[op[SHIFTS] + a]
-            e, f = load(ad_re, i, like), load(ad_im, i, like)
+            i = base + shifts[a]
+            e, f = load(adjoint[0], i, like), load(adjoint[1], i, like)
             for b in range(size):
-                at = (op[AT] + a * size + b) * circuit.step
-                j = base + shifts[op[SHIFTS] + b]
-                p, q = load(re, j, like), load(im, j, like)
+                at, j = (op[AT] + a * size + b) * circuit.step, base + shifts[b]
+                p, q = load(state[0], j, like), load(state[1], j, like)
                 store(g_re, at, load(g_re, at, like) + (e * p + f * q))
                 store(g_im, at, load(g_im, at, like) + (f * p - e * q))
 
 
 @_compiled
-def _back(re, im, ad_re, ad_im, op, circuit, tables, like):
-    places, start, middle, stop, flip = circuit.places, op[START], op[MIDDLE], op[STOP], op[FLIP]
+def _back(
+    state: Pair, adjoint: Pair, op: Array, circuit: Circuit, tables: Tables, like: Any
+) -> None:
+    even, odd = circuit.places[op[START] : op[MIDDLE]], circuit.places[op[MIDDLE] : op[STOP]]
     if op[KIND] == SWAP or op[KIND] == DENSE:
-        _apply(re, im, op, circuit, tables, like)
+        _apply(state, op, circuit, tables, like)
         if op[GIVEN]:
-            _outer(re, im, ad_re, ad_im, op, circuit, tables, like)
-        _apply(ad_re, ad_im, op, circuit, tables, like)
+            _outer(state, adjoint, op, circuit, tables, like)
+        _apply(adjoint, op, circuit, tables, like)
         return
     at = op[AT] * circuit.step
     c, s, t = (
@@ -251,15 +250,15 @@ def _back(re, im, ad_re, ad_im, op, circuit, tables, like):
         load(tables.slope, at, like),
     )
     if op[KIND] == REAL:
-        t = _reals_back(re, im, ad_re, ad_im, places, start, stop, flip, c, -s, t)
+        t = _reals_back(state, adjoint, even, op[FLIP], c, -s, t)
     elif op[KIND] == IMAGINARY:
-        for first, last in ((start, middle), (middle, stop)):
-            s = -s
-            t = -_imaginaries_back(re, im, ad_re, ad_im, places, first, last, flip, c, s, t)
+        t = -_imaginaries_back(state, adjoint, even, op[FLIP], c, -s, t)
+        t = -_imaginaries_back(state, adjoint, odd, op[FLIP], c, s, t)
     else:
-        for first, last in ((start, middle), (middle, stop)):
-            s = -s
-            t = -_phase_back(re, im, ad_re, ad_im, places, first, last, c, s, t)
+        t = -_phase_slope(state, adjoint, odd, -_phase_slope(state, adjoint, even, t))
+        for one in (state, adjoint):
+            _phase(one, even, c, -s)
+            _phase(one, odd, c, s)
     store(tables.slope, at, t)
 
 
@@ -267,24 +266,24 @@ def _back(re, im, ad_re, ad_im, op, circuit, tables, like):
 
 
 @_compiled
-def _tables(circuit, numbers):
-    angles, entries = len(circuit.affine) * circuit.step, (circuit.entries + 1) * circuit.step
-    kind = numbers.flat.dtype
+def _tables(circuit: Circuit, numbers: Numbers) -> Tables:
+    kind, step = numbers.flat.dtype, circuit.step
+    angles = np.zeros((3, len(circuit.affine) * step), kind)
+    entries = np.zeros((6, (circuit.entries + 1) * step), kind)
     return Tables(
-        np.zeros(angles, kind), np.zeros(angles, kind), np.zeros(angles, kind),
-        np.zeros(entries, kind), np.zeros(entries, kind), np.zeros(entries, kind),
-        np.zeros(entries, kind), np.zeros(entries, kind), np.zeros(entries, kind),
+        angles[0], angles[1], angles[2], entries[0], entries[1], entries[2], entries[3],
+        entries[4], entries[5], np.zeros(step, kind),
     )  # fmt: skip
 
 
 @_compiled
-def _fill(tables, circuit, numbers, first, count, adjoint, everything):
-    """Fill in half angles and matrices (or their adjoints) of ``count`` samples from ``first``."""
+def _fill(
+    tables: Tables, circuit: Circuit, numbers: Numbers, sample: int, count: int, back: bool
+) -> None:
+    """Fill in half angles and matrices (or, ``back``, their adjoints) of a chunk."""
     step = circuit.step
     for p in range(len(circuit.affine)):
-        offset, stride = numbers.sources[p, 0], numbers.sources[p, 1]
-        if stride == 0 and not everything:
-            continue
+        offset, stride, _ = numbers.sources[p]
         for lane in range(step):
             at = p * step + lane
             if lane and (stride == 0 or lane >= count):
@@ -292,35 +291,36 @@ def _fill(tables, circuit, numbers, first, count, adjoint, everything):
                 continue
             half = 0.5 * circuit.affine[p, 1]
             if offset >= 0:
-                half += 0.5 * circuit.affine[p, 0] * numbers.flat[offset + stride * (first + lane)]
+                half += 0.5 * circuit.affine[p, 0] * numbers.flat[offset + stride * (sample + lane)]
             tables.cosine[at], tables.sine[at] = math.cos(half), math.sin(half)
-    for number in range(len(numbers.matrices)):
-        to, size, source, stride = numbers.matrices[number]
-        if stride == 0 and not everything:
-            continue
+    for to, size, source, stride in numbers.matrices:
         for entry in range(size * size):
-            at = source + (entry % size * size + entry // size if adjoint else entry)
+            at = source + (entry % size * size + entry // size if back else entry)
             for lane in range(step):
-                sample = first + min(lane, count - 1)
-                imaginary = numbers.m_im[at + stride * sample]
-                tables.m_re[(to + entry) * step + lane] = numbers.m_re[at + stride * sample]
-                tables.m_im[(to + entry) * step + lane] = -imaginary if adjoint else imaginary
+                of = at + stride * (sample + min(lane, count - 1))
+                tables.m_re[(to + entry) * step + lane] = numbers.m_re[of]
+                tables.m_im[(to + entry) * step + lane] = (
+                    -numbers.m_im[of] if back else numbers.m_im[of]
+                )
 
 
 @_compiled
-def _start(re, im, circuit, numbers, first, count):
-    re[:] = 0
-    im[:] = 0
+def _start(state: Pair, circuit: Circuit, numbers: Numbers, sample: int, count: int) -> None:
+    state[0][:] = 0
+    state[1][:] = 0
     for a in range(len(circuit.initial)):
         for lane in range(circuit.step):
-            at = numbers.a_stride * (first + min(lane, count - 1)) + a
-            re[circuit.initial[a] + lane] = numbers.a_re[at]
+            at = numbers.a_stride * (sample + min(lane, count - 1)) + a
+            state[0][circuit.initial[a] + lane] = numbers.a_re[at]
             if len(numbers.a_im):
-                im[circuit.initial[a] + lane] = numbers.a_im[at]
+                state[1][circuit.initial[a] + lane] = numbers.a_im[at]
 
 
 @_compiled
-def _collect(ad_re, ad_im, circuit, numbers, tables, sample, count, gradient):
+def _collect(
+    adjoint: Pair, circuit: Circuit, numbers: Numbers, tables: Tables, gradient: Gradient,
+    sample: int, count: int,
+) -> None:  # fmt: skip
     """Add the slopes of a chunk: to sums where a number is shared, else to its sample."""
     step = circuit.step
     for p in range(len(circuit.affine)):
@@ -331,8 +331,7 @@ def _collect(ad_re, ad_im, circuit, numbers, tables, sample, count, gradient):
                 gradient.shared[p] += slope
             else:
                 gradient.batched[row, sample + lane] = slope
-    for number in range(len(numbers.matrices)):
-        to, size, _, stride = numbers.matrices[number]
+    for to, size, _, stride in numbers.matrices:
         for entry in range(to, to + size * size):
             for lane in range(count):
                 column = sample + lane if stride else 0
@@ -340,15 +339,15 @@ def _collect(ad_re, ad_im, circuit, numbers, tables, sample, count, gradient):
                 gradient.m_im[entry, column] += tables.slope_im[entry * step + lane]
     for a in range(len(gradient.a_re)):
         for lane in range(count):
-            gradient.a_re[a, sample + lane] = ad_re[circuit.initial[a] + lane]
-            gradient.a_im[a, sample + lane] = ad_im[circuit.initial[a] + lane]
+            gradient.a_re[a, sample + lane] = adjoint[0][circuit.initial[a] + lane]
+            gradient.a_im[a, sample + lane] = adjoint[1][circuit.initial[a] + lane]
 
 
 # -- measurements -------------------------------------------------------------------------------
 
 
 @_compiled
-def _hadamard(values, step, like):
+def _hadamard(values: Array, step: int, like: Any) -> None:
     """Replace values by their sums with the signs of every word of Z."""
     half = step
     while half < len(values):
@@ -361,64 +360,68 @@ def _hadamard(values, step, like):
 
 
 @_compiled
-def _measure(re, im, circuit, out, width, at, values, like):
+def _measure(
+    state: Pair, circuit: Circuit, out: Array, sample: int, values: Array, like: Any
+) -> None:
     """Add up words of Paulis, group by group, and probabilities."""
-    step, terms = circuit.step, circuit.terms
-    for g in range(len(circuit.groups)):
-        flip, odd, first, last = circuit.groups[g]
-        for i in range(0, len(re), step):
-            j = i ^ flip
-            a, b, p, q = load(re, i, like), load(im, i, like), load(re, j, like), load(im, j, like)
+    step, width = circuit.step, len(out) // circuit.rows
+    for flip, odd, first, last in circuit.groups:
+        for i in range(0, circuit.size, step):
+            a, b, p, q = _at(state, i, i ^ flip, like)
             if odd:
                 store(values, i, a * q - b * p)
             else:
                 store(values, i, a * p + b * q)
         _hadamard(values, step, like)
         for t in range(first, last):
+            row, at = circuit.terms[t]
             for lane in range(step):
-                value = circuit.weights[t] * values[terms[t, 1] + lane]
-                out[terms[t, 0] * width + at + lane] += value
-    for k in range(len(circuit.outcomes)):
-        for i in range(0, len(re), step):
-            a, b = load(re, i, like), load(im, i, like)
-            row = circuit.outcomes[k, i // step] * width + at
-            store(out, row, load(out, row, like) + (a * a + b * b))
+                out[row * width + sample + lane] += circuit.weights[t] * values[at + lane]
+    for outcome in circuit.outcomes:
+        for number in range(len(outcome)):
+            a, b = load(state[0], number * step, like), load(state[1], number * step, like)
+            at = outcome[number] * width + sample
+            store(out, at, load(out, at, like) + (a * a + b * b))
 
 
 @_compiled
-def _seed(re, im, ad_re, ad_im, circuit, slopes, width, at, values, like):
+def _seed(
+    state: Pair, adjoint: Pair, circuit: Circuit, slopes: Array, sample: int, values: Array,
+    like: Any,
+) -> None:  # fmt: skip
     """Add to the adjoint what the gradients ``slopes`` of the measured rows make of the state."""
-    step, terms = circuit.step, circuit.terms
-    for g in range(len(circuit.groups)):
-        flip, odd, first, last = circuit.groups[g]
+    step, width, (ad_re, ad_im) = circuit.step, len(slopes) // circuit.rows, adjoint
+    for flip, odd, first, last in circuit.groups:
         values[:] = 0
         for t in range(first, last):
+            row, at = circuit.terms[t]
             for lane in range(step):
-                slope = slopes[terms[t, 0] * width + at + lane]
-                values[terms[t, 1] + lane] += 2 * circuit.weights[t] * slope
+                values[at + lane] += 2 * circuit.weights[t] * slopes[row * width + sample + lane]
         _hadamard(values, step, like)
-        for i in range(0, len(re), step):
-            j = i ^ flip
-            w, p, q = load(values, i, like), load(re, j, like), load(im, j, like)
+        for i in range(0, circuit.size, step):
+            w, p, q = (
+                load(values, i, like),
+                load(state[0], i ^ flip, like),
+                load(state[1], i ^ flip, like),
+            )
             if odd:
-                store(ad_re, i, load(ad_re, i, like) + w * q)
-                store(ad_im, i, load(ad_im, i, like) - w * p)
-            else:
-                store(ad_re, i, load(ad_re, i, like) + w * p)
-                store(ad_im, i, load(ad_im, i, like) + w * q)
-    for k in range(len(circuit.outcomes)):
-        for i in range(0, len(re), step):
-            w = load(slopes, circuit.outcomes[k, i // step] * width + at, like)
-            w = w + w
-            store(ad_re, i, load(ad_re, i, like) + w * load(re, i, like))
-            store(ad_im, i, load(ad_im, i, like) + w * load(im, i, like))
+                p, q = q, -p
+            store(ad_re, i, load(ad_re, i, like) + w * p)
+            store(ad_im, i, load(ad_im, i, like) + w * q)
+    for outcome in circuit.outcomes:
+        for number in range(len(outcome)):
+            i, w = number * step, load(slopes, outcome[number] * width + sample, like)
+            store(ad_re, i, load(ad_re, i, like) + (w + w) * load(state[0], i, like))
+            store(ad_im, i, load(ad_im, i, like) + (w + w) * load(state[1], i, like))
 
 
 # -- blocks of chunks ---------------------------------------------------------------------------
 
 
 @_cached
-def forward(first, last, circuit, numbers, out, states, like):
+def forward(
+    first: int, last: int, circuit: Circuit, numbers: Numbers, out: Array, states: Array, like: Any
+) -> None:
     """Run chunks.
 
     Args:
@@ -428,57 +431,59 @@ def forward(first, last, circuit, numbers, out, states, like):
         states: (chunks, 2, size) for the final states, or (0, 2, size).
         like: an array for chunks of many circuits, a number for those of one.
     """
-    width = len(out) // circuit.rows
     tables = _tables(circuit, numbers)
-    re, im = np.empty(circuit.size, out.dtype), np.empty(circuit.size, out.dtype)
+    state = np.empty(circuit.size, out.dtype), np.empty(circuit.size, out.dtype)
     values = np.empty(circuit.size, out.dtype)
     for chunk in range(first, last):
         sample = chunk * circuit.step
         count = min(circuit.step, numbers.batch - sample)
-        _fill(tables, circuit, numbers, sample, count, False, chunk == first)
-        _start(re, im, circuit, numbers, sample, count)
-        for number in range(len(circuit.ops)):
-            _apply(re, im, circuit.ops[number], circuit, tables, like)
-        _measure(re, im, circuit, out, width, sample, values, like)
+        _fill(tables, circuit, numbers, sample, count, False)
+        _start(state, circuit, numbers, sample, count)
+        for op in circuit.ops:
+            _apply(state, op, circuit, tables, like)
+        _measure(state, circuit, out, sample, values, like)
         if len(states):
-            states[chunk, 0], states[chunk, 1] = re, im
+            states[chunk, 0], states[chunk, 1] = state
 
 
 @_cached
-def backward(first, last, stop, circuit, numbers, slopes, seeds, states, gradient, like):
+def backward(
+    first: int, last: int, stop: int, circuit: Circuit, numbers: Numbers, slopes: Array,
+    seeds: Array, states: Array, gradient: Gradient, like: Any,
+) -> None:  # fmt: skip
     """Walk back, see `forward`.
 
     Args:
         first, last: which chunks.
         stop: the first operation that has to be undone.
-        circuit, numbers, states, like: as after `forward`.
+        circuit, numbers, states, like: as after `forward`; the states are undone.
         slopes: (rows * samples,) gradients of what was measured.
         seeds: (chunks, 2, size) gradients of the final states, or (0, 2, size).
         gradient: what is filled, see `lowering.Gradient`; sums over the chunks of this block.
     """
-    width = len(slopes) // circuit.rows
     tables = _tables(circuit, numbers)
-    re, im = np.empty(circuit.size, slopes.dtype), np.empty(circuit.size, slopes.dtype)
-    ad_re, ad_im = np.empty_like(re), np.empty_like(im)
-    values = np.empty_like(re)
+    state = np.empty(circuit.size, slopes.dtype), np.empty(circuit.size, slopes.dtype)
+    adjoint = np.empty(circuit.size, slopes.dtype), np.empty(circuit.size, slopes.dtype)
+    values = np.empty(circuit.size, slopes.dtype)
     for chunk in range(first, last):
         sample = chunk * circuit.step
         count = min(circuit.step, numbers.batch - sample)
-        _fill(tables, circuit, numbers, sample, count, True, chunk == first)
-        tables.slope[:] = 0
-        tables.slope_re[:] = 0
-        tables.slope_im[:] = 0
-        re[:], im[:], ad_re[:], ad_im[:] = states[chunk, 0], states[chunk, 1], 0, 0
-        if len(seeds):
-            ad_re[:], ad_im[:] = seeds[chunk, 0], seeds[chunk, 1]
-        _seed(re, im, ad_re, ad_im, circuit, slopes, width, sample, values, like)
+        _fill(tables, circuit, numbers, sample, count, True)
+        for slope in (tables.slope, tables.slope_re, tables.slope_im):
+            slope[:] = 0
+        for part in range(2):
+            state[part][:] = states[chunk, part]
+            adjoint[part][:] = 0
+            if len(seeds):
+                adjoint[part][:] = seeds[chunk, part]
+        _seed(state, adjoint, circuit, slopes, sample, values, like)
         for number in range(len(circuit.ops) - 1, stop - 1, -1):
-            _back(re, im, ad_re, ad_im, circuit.ops[number], circuit, tables, like)
-        _collect(ad_re, ad_im, circuit, numbers, tables, sample, count, gradient)
+            _back(state, adjoint, circuit.ops[number], circuit, tables, like)
+        _collect(adjoint, circuit, numbers, tables, gradient, sample, count)
 
 
 @_cached
-def gather(sources, shared, batched, batch, flat):
+def gather(sources: Array, shared: Array, batched: Array, batch: int, flat: Array) -> None:
     """Add the slopes of angles to the gradients of the parameters that they are made of."""
     for angle in range(len(sources)):
         offset, stride, row = sources[angle]

@@ -11,6 +11,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -112,7 +113,8 @@ class Word(NamedTuple):
     letters: tuple[tuple[int, str], ...]
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Rows:
     """Measured rows: words of Paulis, and (first row, wires) of probabilities."""
 
     count: int
@@ -286,7 +288,8 @@ class Lowering:
         for word in words:
             flip, signs, odd, sign = self._pauli(word.letters)
             grouped.setdefault((flip, odd), []).append((word.row, signs, sign * word.weight))
-        groups, terms = [], []
+        groups: list[tuple[int, int, int, int]] = []
+        terms: list[tuple[int, int, float]] = []
         for (flip, odd), members in grouped.items():
             groups.append((flip, int(odd), len(terms), len(terms) + len(members)))
             terms += members

@@ -34,7 +34,7 @@ def _words(obs: Any, place: dict) -> Words | None:
         return None
     found = []
     for word, weight in obs.pauli_rep.items():
-        if isinstance(weight, Tensor) and weight.requires_grad or qml.math.ndim(weight):
+        if (isinstance(weight, Tensor) and weight.requires_grad) or qml.math.ndim(weight):
             return None
         if complex(weight).imag:
             return None
@@ -130,13 +130,14 @@ class Readout:
     def __call__(
         self,
         values: Tensor,
-        state: Tensor | None,
+        state: Any,
         measurements: Sequence[MeasurementProcess],
         place: dict,
         batched: bool,
     ) -> tuple[Tensor, ...]:
         """Return one result per measurement from what `execution.run` returned."""
-        parts, made = iter(self._parts(values)), []
+        made: list[Tensor] = []
+        parts = iter(self._parts(values))
         for how, mp in zip(self._how, measurements, strict=True):
             if how == "value":
                 made.append(next(parts))
@@ -147,7 +148,7 @@ class Readout:
                 made.append(state)
             else:
                 made.append(_by_pennylane(mp.map_wires(place), state, batched))
-        return tuple(made)  # type: ignore[arg-type]  # `state` says that there is one
+        return tuple(made)
 
 
 def _by_pennylane(mp: MeasurementProcess, state: Tensor, batched: bool) -> Tensor:

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pennylane as qml
 import torch
-from pennylane.operation import Operation as Gate
+from pennylane.devices.default_qubit import stopping_condition
 from pennylane.operation import Operator, StatePrepBase
-from pennylane.ops.op_math import SymbolicOp
 from pennylane.tape import QuantumScript
 
 from .errors import NAME, CircuitError, WrongWires
-from .gates import SIMPLE, WIDEST_DENSE, constant, signature, turns
+from .gates import FIXED, ROTATIONS, SIMPLE, Turn, bare, turns
 from .structure import Operation, Structure
 
 SKIPPED = (qml.Identity, qml.Barrier, qml.WireCut, qml.Snapshot)
@@ -60,17 +59,7 @@ def supports(op: Operator, first: bool = False) -> bool:
         return first
     if isinstance(op, qml.PhaseFlip) or turns(op) is not None:
         return True
-    if isinstance(op, qml.QubitUnitary):
-        return not isinstance(op.data[0], (list, tuple)) and not _is_sparse(op.data[0])
-    if not isinstance(op, (Gate, SymbolicOp)):
-        return False
-    if op.num_params == 0 and np.ndim(getattr(op, "z", 0)) == 0:
-        return constant(op) is not None
-    return 0 < len(op.wires) <= WIDEST_DENSE and op.has_matrix
-
-
-def _is_sparse(value: Any) -> bool:
-    return hasattr(value, "tocsr")
+    return stopping_condition(op, allow_mcms=False) and op.has_matrix
 
 
 def read(tape: QuantumScript, place: dict) -> Reading:
@@ -88,36 +77,50 @@ def read(tape: QuantumScript, place: dict) -> Reading:
     parameters: list[Any] = []
     matrices: list[Any] = []
     amplitudes = None
-    sizes: set[int] = set()
-    try:
-        for number, op in enumerate(tape.operations):
-            kind: Any = type(op)
+    for number, op in enumerate(tape.operations):
+        kind: Any = type(op)
+        try:
             wires = tuple([place[wire] for wire in op.wires])
-            if kind in SIMPLE:
-                parameters += op.data
-            elif isinstance(op, SKIPPED):
-                continue
-            elif number == 0 and isinstance(op, StatePrepBase):
-                kind, amplitudes = _prepared(op)
-                if amplitudes is not None and amplitudes.ndim == 2:
-                    sizes.add(len(amplitudes))
-            elif isinstance(op, qml.PhaseFlip):
-                parameters.append(dephasing_angle(op.data[0]))
-            elif turns(op) is not None:
-                kind = signature(op)
-                parameters += op.data
-            elif _is_constant(op):
-                kind = signature(op)
-            else:
-                matrix = _matrix(op)
-                if matrix.ndim == 3:
-                    sizes.add(len(matrix))
+        except KeyError as error:
+            raise wrong_wire(error.args[0], place) from None
+        if kind in SIMPLE:
+            parameters += op.data
+        elif isinstance(op, SKIPPED):
+            continue
+        elif number == 0 and isinstance(op, StatePrepBase):
+            kind, amplitudes = _prepared(op)
+        elif isinstance(op, qml.PhaseFlip):
+            parameters.append(dephasing_angle(op.data[0]))
+        elif (rotations := turns(op)) is not None:
+            kind = rotations
+            parameters += op.data
+        else:
+            matrix, constant, values = _matrix(op)
+            kind = "matrix", values, matrix.tobytes() if constant else None
+            if not constant:
                 matrices.append(matrix)
-                kind = "given"
-            key.append((kind, wires))
-    except KeyError as error:
-        raise wrong_wire(error.args[0], place) from None
-    batched = [_is_batched(value, sizes) for value in parameters]
+        key.append((kind, wires))
+    batched, batch = _batch(parameters, matrices, amplitudes)
+    return Reading(tuple(key), parameters, batched, matrices, amplitudes, batch)
+
+
+def _batch(
+    parameters: Sequence[Any], matrices: Sequence[Any], amplitudes: Any
+) -> tuple[list[bool], int | None]:
+    """Return which parameters have one number per circuit, and how many circuits there are."""
+    batched, sizes = [], {len(m) for m in matrices if m.ndim == 3}
+    if amplitudes is not None and amplitudes.ndim == 2:
+        sizes.add(len(amplitudes))
+    for value in parameters:
+        dimensions = value.ndim if isinstance(value, (torch.Tensor, np.ndarray)) else np.ndim(value)
+        if dimensions > 1:
+            raise CircuitError(
+                f"A parameter has the shape {tuple(value.shape)}; a gate takes one number, or one "
+                "number per circuit of a batch."
+            )
+        batched.append(dimensions > 0)
+        if dimensions:
+            sizes.add(len(value))
     if len(sizes) > 1:
         raise CircuitError(
             f"The batch sizes {', '.join(map(str, sorted(sizes)))} in one circuit differ; every "
@@ -125,23 +128,7 @@ def read(tape: QuantumScript, place: dict) -> Reading:
         )
     if 0 in sizes:
         raise CircuitError("The batch is empty: every parameter needs at least one entry.")
-    return Reading(tuple(key), parameters, batched, matrices, amplitudes, next(iter(sizes), None))
-
-
-def _is_constant(op: Operator) -> bool:
-    return op.num_params == 0 and np.ndim(getattr(op, "z", 0)) == 0
-
-
-def _is_batched(value: Any, sizes: set[int]) -> bool:
-    dimensions = value.ndim if isinstance(value, (torch.Tensor, np.ndarray)) else np.ndim(value)
-    if dimensions > 1:
-        raise CircuitError(
-            f"A parameter has the shape {tuple(value.shape)}; a gate takes one number, or one "
-            "number per circuit of a batch."
-        )
-    if dimensions:
-        sizes.add(len(value))
-    return dimensions > 0
+    return batched, next(iter(sizes), None)
 
 
 def wrong_wire(wire: Any, place: dict) -> WrongWires:
@@ -150,14 +137,21 @@ def wrong_wire(wire: Any, place: dict) -> WrongWires:
     return WrongWires(f"Wire {wire!r} is not on device {NAME}, which has: {known}.")
 
 
-def _matrix(op: Operator) -> Any:
-    """Return the matrix of an operation with parameters, or with several exponents."""
-    if type(op) is qml.QubitUnitary:
-        return op.data[0]
-    exponents = getattr(op, "z", 0)
-    if np.ndim(exponents) == 1:
-        return qml.math.stack([qml.pow(op.base, z, lazy=True).matrix() for z in exponents])
-    return op.matrix()
+def _matrix(op: Operator) -> tuple[Any, bool, tuple[int, ...]]:
+    """Return a matrix (., d, d), whether it is constant, and bits of control wires in front."""
+    values, adjoint, base = bare(op)
+    exponents: Any = getattr(base, "z", 0)
+    if isinstance(base, qml.QubitUnitary):
+        matrix = base.data[0]
+    elif np.ndim(exponents) == 1:
+        matrix = qml.math.stack([qml.pow(base.base, z, lazy=True).matrix() for z in exponents])
+    else:
+        matrix = base.matrix()
+    if not isinstance(matrix, torch.Tensor):
+        matrix = np.asarray(matrix, complex)
+    if adjoint:
+        matrix = qml.math.conj(matrix).swapaxes(-1, -2)
+    return matrix, base.num_params == 0 and np.ndim(exponents) == 0, values
 
 
 def dephasing_angle(p: Any) -> Any:
@@ -188,7 +182,7 @@ def _prepared(op: StatePrepBase) -> tuple[Any, Any]:
         amplitudes = op.data[0]
     else:
         amplitudes = op.state_vector(wire_order=op.wires)
-        amplitudes = amplitudes.toarray() if _is_sparse(amplitudes) else amplitudes
+        amplitudes = amplitudes.toarray() if hasattr(amplitudes, "tocsr") else amplitudes
         rows = () if op.batch_size is None else (len(amplitudes),)
         amplitudes = amplitudes.reshape(*rows, -1)
     if not hasattr(amplitudes, "ndim"):
@@ -196,52 +190,64 @@ def _prepared(op: StatePrepBase) -> tuple[Any, Any]:
     return "prepared", amplitudes
 
 
-def structure(tape: QuantumScript, place: dict) -> Structure:
-    """Return the structure of a tape; parameters and matrices are counted as in `read`."""
+def structure(key: tuple, wires: int) -> Structure:
+    """Return the structure that a key stands for.
+
+    Args:
+        key: of a `Reading`.
+        wires: how many have labels; those that dephasing adds come after them.
+    """
     operations: list[Operation] = []
     parameters = matrices = 0
-    n = len(place)
     prepared: tuple[int, ...] = ()
-    basis = [0] * n
-    for number, op in enumerate(tape.operations):
-        if isinstance(op, SKIPPED):
-            continue
-        wires = tuple(place[wire] for wire in op.wires)
-        if number == 0 and isinstance(op, StatePrepBase):
-            if isinstance(op, qml.BasisState):
-                for wire, value in zip(wires, op.data[0], strict=True):
-                    basis[wire] = int(value)
-            else:
-                prepared = wires
-        elif isinstance(op, qml.PhaseFlip):
-            operations += _dephasing(wires[0], n, parameters)
+    basis = [0] * wires
+    for kind, on in key:
+        if kind == "prepared":
+            prepared = on
+        elif isinstance(kind, tuple) and kind[0] == "basis":
+            for wire, value in zip(on, kind[1], strict=True):
+                basis[wire] = value
+        elif isinstance(kind, type) and issubclass(kind, qml.PhaseFlip):
+            operations += _dephasing(on[0], len(basis), parameters)
             basis.append(0)
-            n, parameters = n + 1, parameters + 1
-        elif (found := turns(op)) is not None:
-            for turn in found:
-                operations.append(_placed(turn, wires, parameters))
-            parameters += op.num_params
-        elif _is_constant(op):
-            held = constant(op)
-            k = len(held.values)  # type: ignore[union-attr]
-            operations.append(
-                Operation("matrix", wires[k:], wires[:k], held.values, matrix=held.matrix)  # type: ignore[union-attr]
-            )
+            parameters += 1
+        elif kind in FIXED:
+            matrix, _, values = _matrix(kind(wires=on))
+            operations.append(_controlled(on, values, matrix))
+        elif isinstance(kind, tuple) and kind[0] == "matrix":
+            _, values, entries = kind
+            if entries is None:
+                operations.append(_controlled(on, values, None, matrices))
+                matrices += 1
+            else:
+                size = 2 ** (len(on) - len(values))
+                matrix = np.frombuffer(entries, complex).reshape(size, size)
+                operations.append(_controlled(on, values, matrix))
         else:
-            operations.append(Operation("given", wires, parameter=matrices))
-            matrices += 1
-    return Structure(n, operations, prepared, tuple(basis), parameters)
+            rotations = kind if isinstance(kind, tuple) else ROTATIONS[kind]
+            operations += [_placed(turn, on, parameters) for turn in rotations]
+            parameters += 1 + max(
+                -1, *(-1 if t.parameter is None else t.parameter for t in rotations)
+            )
+    return Structure(len(basis), operations, prepared, tuple(basis), parameters)
 
 
-def _placed(turn: Any, wires: Sequence[int], before: int) -> Operation:
-    number = None if turn.parameter is None else before + turn.parameter
+def _controlled(
+    wires: tuple[int, ...], values: tuple[int, ...], matrix: Any, given: int | None = None
+) -> Operation:
+    k = len(values)
+    kind = "given" if matrix is None else "matrix"
+    return Operation(kind, wires[k:], wires[:k], values, parameter=given, matrix=matrix)
+
+
+def _placed(turn: Turn, wires: Sequence[int], before: int) -> Operation:
     return Operation(
         "rotation",
         tuple(wires[w] for w in turn.wires),
         tuple(wires[w] for w in turn.controls),
         turn.values,
         turn.word,
-        number,
+        None if turn.parameter is None else before + turn.parameter,
         turn.scale,
         turn.shift,
     )
@@ -251,8 +257,3 @@ def _dephasing(wire: int, extra: int, parameter: int) -> list[Operation]:
     """Turn the wire's phase by pi with some probability: a new wire that nothing else touches."""
     flip = Operation("matrix", (wire,), (extra,), (1,), matrix=np.diag([1.0 + 0j, -1]))
     return [Operation("rotation", (extra,), word="Y", parameter=parameter), flip]
-
-
-def extra_wires(tape: QuantumScript) -> int:
-    """Return how many wires dephasing adds to a tape."""
-    return sum(isinstance(op, qml.PhaseFlip) for op in tape.operations)

@@ -109,7 +109,7 @@ class Recorder(TorchFunctionMode):
             self._constants.add(self.number(made))
             return made
         inplace = name.endswith("_") if not name.endswith("__") else name.startswith("__i")
-        if inplace and name not in ("__index__", "__int__", "__invert__") or "out" in kwargs:
+        if (inplace and name not in ("__index__", "__int__", "__invert__")) or "out" in kwargs:
             raise Unrecordable(name)
         if (
             name in ("__setitem__", "__set__", "backward")
@@ -184,7 +184,7 @@ class Replay(NamedTuple):
 
     def __call__(self, leaves: Sequence[Tensor]) -> list[Tensor] | None:
         """Return the wanted tensors for other leaves; ``None`` if something looks different."""
-        known: dict[int | None, Any] = dict(enumerate(leaves)) | self.captured
+        known: dict[Any, Tensor] = {**dict(enumerate(leaves)), **self.captured}
         for step in self.steps:
             returned = step.run(known)
             if step.results:
@@ -199,4 +199,4 @@ def _same(one: Any, other: Any) -> bool:
     """Return whether two looks are the same."""
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other, equal_nan=True)
-    return type(one) is type(other) and bool(one == other or one != one and other != other)
+    return type(one) is type(other) and bool(one == other or (one != one and other != other))

@@ -29,7 +29,7 @@ class Operation:
         controls: positions of control wires.
         values: the bit that each control wire must have.
         word: letters X, Y, Z of a rotation, one for each wire.
-        parameter: number of the parameter, or of the given matrix; ``None``: the angle is ``shift``.
+        parameter: number of the parameter or the given matrix; ``None``: the angle is ``shift``.
         scale, shift: of the parameter.
         matrix: (2^k, 2^k) complex128.
     """
