@@ -147,11 +147,14 @@ def _matrix(op: Operator) -> tuple[Any, bool, tuple[int, ...]]:
         matrix = qml.math.stack([qml.pow(base.base, z, lazy=True).matrix() for z in exponents])
     else:
         matrix = base.matrix()
+    constant = base.num_params == 0 and np.ndim(exponents) == 0
     if not isinstance(matrix, torch.Tensor):
         matrix = np.asarray(matrix, complex)
+    else:  # one in an attribute of a user's gate may be another the next time
+        constant = False
     if adjoint:
         matrix = qml.math.conj(matrix).swapaxes(-1, -2)
-    return matrix, base.num_params == 0 and np.ndim(exponents) == 0, values
+    return matrix, constant, values
 
 
 def dephasing_angle(p: Any) -> Any:
