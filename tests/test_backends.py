@@ -9,6 +9,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 import torch
+from pennylane.exceptions import WireError
 
 from qmlbook import backends
 from qmlbook.backends import (
@@ -141,6 +142,69 @@ def test_bits_keep_the_order_of_wires(wires):
         np.testing.assert_allclose(found, exact, atol=0.1)
 
 
+@pytest.mark.parametrize("backend", ["aer", "ibm", "lightning.qubit"])
+def test_without_wires_all_wires_of_the_device_are_measured(backend):
+    """Only wire 1 is used, and not the first: all others are 0 and have their bits."""
+    shots = 300
+
+    def measured(measure):
+        def circuit():
+            qml.X("b")
+            return measure()
+
+        device = qml.device("default.qubit", wires=("a", "b", "c"))
+        return on(qml.QNode(circuit, device), backend, shots=shots)()
+
+    probs = measured(qml.probs)
+    assert probs.shape == (8,)
+    assert probs.argmax() == 0b010
+    counts = measured(lambda: qml.counts(all_outcomes=True))
+    assert sorted(map(str, counts)) == [f"{k:03b}" for k in range(8)]
+    assert max(counts, key=counts.get) == "010"
+    assert sum(counts.values()) == shots
+    assert set(measured(qml.counts)) <= set(counts)
+    samples = measured(qml.sample)
+    assert samples.shape == (shots, 3)
+    assert samples.mean(0).round().tolist() == [0, 1, 0]
+
+
+def test_exact_probabilities_without_wires_are_those_of_the_device():
+    circuit = qml.QNode(
+        lambda: (qml.RX(0.4, wires="b"), qml.probs())[1],
+        qml.device("default.qubit", wires=("a", "b", "c")),
+    )
+    np.testing.assert_allclose(on(circuit)(), circuit(), atol=1e-10)
+
+
+def test_a_wire_that_the_device_lacks_is_refused():
+    circuit = node(lambda: (qml.X(3), qml.expval(qml.Z(3)))[1])
+    with pytest.raises(WireError, match="3"):
+        on(circuit)()
+
+
+def test_counts_samples_and_values_of_one_circuit_are_of_the_same_shots():
+    @node
+    def circuit(x):
+        qml.RX(x, wires=0)
+        qml.CNOT(wires=(0, 2))
+        return (
+            qml.counts(wires=(2, 1)),
+            qml.sample(qml.Z(0)),
+            qml.probs(wires=(0,)),
+            qml.counts(qml.Z(0) @ qml.Z(2)),
+        )
+
+    x = np.array([0.3, 1.8])
+    counts, samples, probs, parity = on(circuit, shots=500)(x)
+    assert samples.shape == (2, 500)
+    for k in (0, 1):
+        ones = int((samples[k] == -1).sum())
+        assert counts[k] == {"00": 500 - ones, "10": ones}
+        assert probs[k].tolist() == [1 - ones / 500, ones / 500]
+        assert parity[k] == {1.0: 500}
+    assert 0 < (np.diff(samples[1]) != 0).sum() < 499  # in no order
+
+
 def test_more_than_eight_bits_arrive_in_order():
     """Samplers pack bits in bytes; eleven bits take two."""
     bits = [1, 0, 0, 1, 1, 0, 1, 0, 0, 0, 1]
@@ -214,6 +278,82 @@ def test_gradients_and_torch_pass_through():
         values.append((y.item(), x.grad.item()))
     np.testing.assert_allclose(values, [values[0]] * 3, atol=1e-6)
     assert abs(values[0][1]) > 0.1
+
+
+SHIFTED = [("aer", None), ("aer", 4000), ("default.qubit", 4000), ("ibm", 4000)]
+
+
+def batch_slopes(circuit, layer, weights, images):
+    """Return gradients of a loss of a hybrid network, flat."""
+    values = torch.stack(list(circuit(layer(images), weights)), -1)
+    slopes = torch.autograd.grad(values.square().sum(), [weights, layer.bias, layer.weight])
+    return torch.cat([slope.flatten() for slope in slopes]).numpy()
+
+
+@pytest.mark.parametrize(("backend", "shots"), SHIFTED)
+def test_a_batch_behind_a_layer_is_differentiated(backend, shots):
+    circuit = node(ring, 2)
+    rng = np.random.default_rng(0)
+    layer = torch.nn.Linear(3, 2).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(rng.normal(size=(2, 3)) / 2))
+        layer.bias.copy_(torch.from_numpy(rng.normal(size=2)))
+    weights = torch.from_numpy(rng.normal(size=(1, 2, 2))).requires_grad_()
+    images = torch.from_numpy(rng.normal(size=(5, 3)))
+    exact = batch_slopes(circuit, layer, weights, images)
+    machine = {"device": "FakeParisV2"} if backend == "ibm" else {}
+    found = batch_slopes(on(circuit, backend, shots=shots, **machine), layer, weights, images)
+    # Ten numbers of variance at most 1 / shots in a sum, times slopes of at most some units;
+    # the noise of the fake device shrinks expectation values by some percent more.
+    bound = 1e-10 if shots is None else 0.3 * (3 if backend == "ibm" else 1)
+    assert np.abs(found - exact).max() < bound
+    assert np.abs(exact).max() > 0.9
+
+
+def test_a_differentiated_batch_is_one_job_and_one_compilation(monkeypatch):
+    circuit = on(node(ring, 2), "aer", shots=10)
+    sent = []
+    send = circuit.device.send
+    monkeypatch.setattr(
+        circuit.device, "send", lambda tapes: sent.append(len(tapes)) or send(tapes)
+    )
+    x = torch.zeros(6, 2, dtype=torch.float64, requires_grad=True)
+    sum(circuit(x, torch.zeros(1, 2, 2).double())).sum().backward()
+    assert sent == [6, 6 * 2 * 2]  # the entries, then two shifts of each of two angles of theirs
+    assert len(circuit.device._compiled) == 1
+
+
+def test_a_torch_layer_is_trained_on_shots():
+    @qml.qnode(qml.device("default.qubit", wires=2))
+    def circuit(inputs, weights):
+        qml.AngleEmbedding(inputs, wires=(0, 1))
+        qml.BasicEntanglerLayers(weights, wires=(0, 1))
+        return [qml.expval(qml.Z(0)), qml.expval(qml.Z(1))]
+
+    torch.manual_seed(0)
+    shapes, images = {"weights": (2, 2)}, torch.linspace(-1, 1, 12).reshape(4, 3)
+    slopes = []
+    for qnode in (circuit, on(circuit, "aer"), on(circuit, "aer", shots=4000)):
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Linear(3, 2), qml.qnn.TorchLayer(qnode, shapes))
+        network(images).square().sum().backward()
+        slopes.append(torch.cat([p.grad.flatten() for p in network.parameters()]).numpy())
+    exact, analytic, sampled = slopes
+    np.testing.assert_allclose(analytic, exact, atol=1e-5)  # in single precision
+    np.testing.assert_allclose(sampled, exact, atol=0.3)
+    assert np.abs(exact).max() > 0.9
+
+
+def test_a_batch_of_gates_with_many_controls_is_run_entry_by_entry():
+    def circuit(x):
+        for wire in range(4):
+            qml.RY(0.9 + 0.2 * wire, wires=wire)
+        qml.ctrl(qml.RX(x, wires=4), control=(0, 1, 2))
+        qml.ctrl(qml.Rot(x, 0.3, x, wires=4), control=(3, 1, 2, 0), control_values=(1, 0, 1, 1))
+        return qml.expval(qml.Y(4)), qml.probs(wires=(1, 4))
+
+    circuit, x = node(circuit, 5), np.array([0.3, 1.1, 2.5])
+    np.testing.assert_allclose(flat(on(circuit)(x)), flat(circuit(x)), atol=1e-10)
 
 
 def test_the_qnode_itself_stays_as_it_was():
@@ -593,11 +733,20 @@ def test_wrong_requests_are_refused_in_one_sentence(backend, options, words):
         qml.state,
         lambda: qml.expval(qml.Hermitian(np.eye(2), 0)),
         lambda: qml.var(qml.Z(0) + qml.X(1)),
+        lambda: qml.counts(qml.Z(0) + qml.X(1)),
     ],
 )
 def test_measurements_that_counts_cannot_give_are_refused(measure):
     with pytest.raises(UsageError, match="not offered on Qiskit backends"):
+        on(node(measure), shots=10)()
+
+
+@pytest.mark.parametrize("measure", [qml.counts, qml.sample])
+def test_single_shots_are_refused_where_there_are_none(measure):
+    with pytest.raises(UsageError, match="give shots to on"):
         on(node(measure))()
+    with pytest.raises(UsageError, match="mitigate=True has none"):
+        on(node(measure), "aer-noise", mitigate=True)()
 
 
 def test_other_refusals():

@@ -171,6 +171,7 @@ def test_broyden_gives_up_when_it_stalls():
         (broyden, {"threshold": 0}, "threshold"),
         (anderson, {"threshold": 2}, "threshold"),
         (broyden, {"threshold": 5, "stop": "both"}, "rel, abs"),
+        (anderson, {"threshold": 5, "window": 0}, "window"),
     ],
 )
 def test_bad_arguments_are_named(solver, options, message):
@@ -178,9 +179,29 @@ def test_bad_arguments_are_named(solver, options, message):
         solver(lambda z: z, torch.zeros(1, 2).double(), **options)
 
 
-def test_find_root_says_when_there_is_none():
+@pytest.mark.parametrize("f", [lambda z: z + 1 + z**2, lambda z: z + 1], ids=["curved", "shift"])
+def test_find_root_says_when_there_is_none(f):
     with pytest.raises(QmlbookError, match="1 of 1"):
-        find_root(lambda z: z + 1 + z**2, torch.zeros(1, 1).double(), iterations=20)
+        find_root(f, torch.zeros(1, 1).double(), iterations=20)
+
+
+def test_find_root_does_not_take_rows_that_are_no_numbers_for_arrived():
+    # Newton's step is singular where the first row stands; the second has its root.
+    def f(z):
+        return torch.cat([z[:1] + 1, z[1:] / 2])
+
+    with pytest.raises(QmlbookError, match="1 of 2"):
+        find_root(f, torch.ones(2, 2).double(), iterations=20)
+
+
+def test_anderson_that_mixes_one_iterate_is_plain_iteration():
+    found = anderson(torch.cos, torch.zeros(1, 1).double(), 12, eps=0.0, window=1)
+    z, path = 0.0, []
+    for _ in range(12):
+        z = np.cos(z)
+        path.append(z)
+    assert found.z.item() == pytest.approx(path[-2], abs=1e-14)  # its f is the twelfth evaluation
+    assert found.evaluations == 12
 
 
 # --- failures ---
@@ -333,6 +354,59 @@ def test_implicit_gradient_is_the_slope_of_resolved_roots(seed):
     f = partial(curved, weights)
     implicit(f, find_root(f, start)).square().sum().backward()
     assert (weights.grad * direction).sum().item() == pytest.approx(slope.item(), abs=1e-8)
+
+
+def test_second_derivatives_of_a_quadratic_root_are_the_closed_form():
+    # z = c + z^2 / 4 has the root 2 - 2 sqrt(1 - c).
+    c = torch.tensor([[0.3], [-0.8]], dtype=torch.float64, requires_grad=True)
+    root = 2 - 2 * (1 - c.detach()).sqrt()
+    value = implicit(lambda z: c + z**2 / 4, root)
+    (slope,) = torch.autograd.grad(value.sum(), c, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), c)
+    assert torch.allclose(slope, (1 - c) ** -0.5, rtol=0, atol=1e-14)
+    assert torch.allclose(bend, (1 - c) ** -1.5 / 2, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["backward passes", "formula"])
+def test_second_derivatives_are_the_differences_of_first_ones(known):
+    draw = stream(13, "tanh")
+    inputs = [torch.from_numpy(draw.normal(size=size)) / 2 for size in ((2, 2), (3, 2))]
+    inputs = [x.requires_grad_() for x in inputs]
+    nonlinear = torch.from_numpy(draw.normal(size=(3, 2)))
+
+    def loss(weights, shifts):
+        def f(z):
+            return torch.tanh(z @ weights.T + shifts)
+
+        def slopes(z):
+            return (1 - f(z).square())[:, :, None] * weights
+
+        root = find_root(f, torch.zeros(3, 2).double()).detach()
+        return (implicit(f, root, slopes=slopes if known else None).exp() * nonlinear).sum()
+
+    assert torch.autograd.gradgradcheck(loss, inputs)
+
+
+def test_third_derivatives_are_right_if_asked_for():
+    c = torch.tensor([[0.3]], dtype=torch.float64, requires_grad=True)
+    slope = implicit(lambda z: c + z**2 / 4, 2 - 2 * (1 - c.detach()).sqrt(), order=3)
+    for _ in range(3):
+        (slope,) = torch.autograd.grad(slope, c, create_graph=True)
+    assert slope.item() == pytest.approx(0.75 * 0.7**-2.5, abs=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"adjoint": SOLVERS["broyden"]}, {"order": 1}])
+def test_second_derivatives_are_refused_where_they_would_be_wrong(options):
+    c = torch.tensor([[0.3]], dtype=torch.float64, requires_grad=True)
+    value = implicit(lambda z: c + z**2 / 4, 2 - 2 * (1 - c.detach()).sqrt(), **options)
+    with pytest.raises(QmlbookError, match="no second derivative"):
+        torch.autograd.grad(value, c, create_graph=True)
+
+
+@pytest.mark.parametrize("options", [{"order": 0}, {"adjoint": SOLVERS["broyden"], "order": 2}])
+def test_orders_that_cannot_be_are_refused(options):
+    with pytest.raises(UsageError, match="order must be 1"):
+        implicit(lambda z: z / 2, torch.zeros(1, 1).double(), **options)
 
 
 def test_without_gradients_the_root_is_only_evaluated():

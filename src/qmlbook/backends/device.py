@@ -37,8 +37,9 @@ class QiskitDevice(Device):
     Args:
         backend: "aer", "aer-noise" or "ibm".
         device: fake device, or the machine's name with ``hardware``.
-        seed: root of the streams "simulator" and "transpiler".
+        seed: root of the streams "simulator", "transpiler" and "order".
         mitigate, compact, hardware: see `on`.
+        wires: labels; a measurement without wires is one of all of them.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class QiskitDevice(Device):
         mitigate: bool = False,
         compact: bool | None = None,
         hardware: bool = False,
+        wires: Any = None,
     ) -> None:
         machines.require("qiskit_aer", "qiskit_ibm_runtime")
-        super().__init__()
+        super().__init__(wires=wires)
         self.backend, self.hardware, self.mitigate = backend, hardware, mitigate
         self.compact = not hardware if compact is None else compact
         self._seeds = stream(seed, "simulator")
+        self._order = stream(seed, "order")
         self._transpiler_seed = int(stream(seed, "transpiler").integers(1, 2**31))
         self._compiled: dict[tuple, Any] = {}
         self._jobs: dict[str, Job] = {}
@@ -78,7 +81,7 @@ class QiskitDevice(Device):
         self, execution_config: ExecutionConfig | None = None
     ) -> CompilePipeline:
         """Return the transforms after which a circuit is gates of `GATES` and bits to read."""
-        return preparation(self.name)
+        return preparation(self.name, self.wires, self.mitigate)
 
     def execute(
         self,
@@ -207,7 +210,8 @@ class QiskitDevice(Device):
                 outcomes = mitigated(outcomes, next(tables).mean(0), next(tables).mean(0))
             start = 0
             for number, values in zip(group.tapes, group.values, strict=True):
-                results[number] = read(tapes[number], outcomes[start : start + len(values)])
+                part = outcomes[start : start + len(values)]
+                results[number] = read(tapes[number], part, self._order)
                 start += len(values)
         return tuple(results)
 

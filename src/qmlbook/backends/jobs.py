@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from pennylane.measurements import ExpectationMP, ProbabilityMP
 from pennylane.tape import QuantumScript
+from pennylane.wires import Wires
 
 from ..base.errors import counted
 from .machines import discreet
-from .translate import angle_table, measured_wires, signature
+from .translate import SHOT_BY_SHOT, angle_table, measured_wires, signature
 
 REP_DELAY = 250e-6  # seconds between shots, where a machine does not tell its own
 
@@ -106,6 +107,18 @@ def frequencies(sent: Any, remote: bool = False) -> list[np.ndarray]:
     return tables
 
 
+def single_shots(
+    tape: QuantumScript, outcomes: np.ndarray, order: np.random.Generator
+) -> np.ndarray:
+    """Return bits, (batch, shots, wires) or (shots, wires), with these frequencies."""
+    shots, wires = tape.shots.total_shots, measured_wires(tape)
+    numbers = np.arange(outcomes.shape[1])
+    counts = np.rint(outcomes * shots).astype(int)
+    drawn = np.stack([order.permutation(np.repeat(numbers, entry)) for entry in counts])
+    bits = drawn[..., None] >> np.arange(len(wires))[::-1] & 1
+    return bits if tape.batch_size is not None else bits[0]
+
+
 def take(tables: Iterator[np.ndarray], circuits: int) -> np.ndarray:
     """Return the next tables, as many as hold this number of circuits, as one."""
     parts: list[np.ndarray] = []
@@ -125,12 +138,23 @@ def mitigated(outcomes: np.ndarray, zeros: np.ndarray, ones: np.ndarray) -> np.n
     return cube.reshape(outcomes.shape)
 
 
-def read(tape: QuantumScript, outcomes: np.ndarray) -> Any:
-    """Turn probabilities of bit strings, (batch, outcomes), into a tape's measurements."""
+def read(tape: QuantumScript, outcomes: np.ndarray, order: np.random.Generator) -> Any:
+    """Turn probabilities of bit strings, (batch, outcomes), into a tape's measurements.
+
+    Args:
+        tape: what was measured.
+        outcomes: relative frequencies, or exact probabilities.
+        order: draws the order of single shots, which frequencies do not tell.
+    """
     wires = measured_wires(tape)
     cube = outcomes.reshape(-1, *(2,) * len(wires))
-    results = []
+    single = any(isinstance(mp, SHOT_BY_SHOT) for mp in tape.measurements)
+    bits = single_shots(tape, outcomes, order) if single else None
+    results: list[Any] = []
     for mp in tape.measurements:
+        if isinstance(mp, SHOT_BY_SHOT):
+            results.append(mp.process_samples(bits, Wires(wires)))
+            continue
         axes = [wires.index(wire) + 1 for wire in (mp.wires or tape.wires)]
         kept = np.moveaxis(cube, axes, range(1, len(axes) + 1))
         value = kept.reshape(len(cube), 2 ** len(axes), -1).sum(-1)

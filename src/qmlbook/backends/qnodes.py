@@ -13,7 +13,7 @@ import pennylane as qml
 from ..base.errors import UsageError, choose
 from ..base.rng import stream
 from .device import QiskitDevice
-from .translate import Size, open_circuit, size_of
+from .translate import Size, open_circuit, shift_one_by_one, size_of
 
 PENNYLANE = ("default.qubit", "lightning.qubit")
 QISKIT = ("aer", "aer-noise", "ibm")
@@ -44,15 +44,16 @@ def on(
     """Return the same QNode on another backend.
 
     Args:
-        qnode: any QNode that returns expectation values of Pauli words and their sums, variances of
-            Pauli words, or probabilities. Its quantum function is used as it is.
+        qnode: any QNode that returns expectation values of Pauli words and their sums, variances,
+            counts or samples of Pauli words, or probabilities, counts or samples of wires; without
+            wires, of all wires of its device. Its quantum function is used as it is.
         backend: one of `BACKENDS`.
         shots: samples per circuit; ``None`` keeps those of the QNode, and where it has none is
             exact on ideal simulators and 1,000 on noisy ones.
         device: for ``aer-noise`` and ``ibm`` a fake device of `qiskit_ibm_runtime.fake_provider`,
             by default FakeParisV2; with ``hardware``, the name of the real machine.
-        seed: root of the streams "shots", "simulator" and "transpiler". Every call draws new
-            samples; the same seed repeats the same sequence of calls.
+        seed: root of the streams "shots", "simulator", "order" and "transpiler". Every call draws
+            new samples; the same seed repeats the same sequence of calls.
         mitigate: undo readout errors, qubit by qubit, with confusion matrices measured in the same
             job (all 0 and all 1 prepared). Probabilities may come out slightly negative.
         compact: compile onto as many connected qubits as the circuit has, so that the simulation
@@ -62,7 +63,8 @@ def on(
             an estimate of the time are printed before.
 
     Returns:
-        A QNode. Called with a batch, it returns the batch.
+        A QNode. Called with a batch, it returns the batch; where the batch is differentiated by
+        parameter shifts, its entries become circuits of their own, in the same job.
 
     Raises:
         UsageError: for an unknown backend or device, or options that do not go together.
@@ -91,15 +93,17 @@ def on(
         raise UsageError(
             "hardware=True needs backend 'ibm' and device, the name of a machine of your account."
         )
+    wires = qnode.device.wires
     if backend in PENNYLANE:
-        wires = qnode.device.wires
         target = qml.device(backend, wires=wires, seed=stream(seed, "shots"))
     else:
-        target = QiskitDevice(backend, device, seed, mitigate, compact, hardware)
+        target = QiskitDevice(backend, device, seed, mitigate, compact, hardware, wires)
     moved = qnode.update(device=target, diff_method="best")
     if shots is None and not moved.shots.total_shots and backend in ("aer-noise", "ibm"):
         shots = SHOTS
-    return moved if shots is None else qml.set_shots(moved, int(shots))
+    moved = moved if shots is None else qml.set_shots(moved, int(shots))
+    shifted = backend in QISKIT or moved.shots.total_shots
+    return shift_one_by_one(moved) if shifted else moved
 
 
 def submit(qnode: qml.QNode, *args: Any, **kwargs: Any) -> str:

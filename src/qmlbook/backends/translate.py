@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pennylane as qml
-from pennylane.devices.preprocess import decompose
-from pennylane.measurements import ExpectationMP, ProbabilityMP, VarianceMP
+from pennylane.devices.preprocess import decompose, validate_device_wires
+from pennylane.measurements import CountsMP, ExpectationMP, ProbabilityMP, SampleMP, VarianceMP
 from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting
 from pennylane.transforms.core import CompilePipeline, transform
@@ -50,6 +50,8 @@ GATES = {
 # What Aer runs rightly when it is given a circuit with open angles. It leaves controlled rotations
 # at angle 0 for some entries of a batch (Qiskit/qiskit-aer, issues 2391 and 2403); `ch` it lacks.
 AER = sorted(set(GATES.values()) - {"crx", "cry", "crz", "cp", "rxx", "ryy", "rzz", "ch"})
+SHOT_BY_SHOT = (CountsMP, SampleMP)
+READ = (ExpectationMP, VarianceMP, ProbabilityMP, *SHOT_BY_SHOT)  # measurements offered
 NOTHING = ("GlobalPhase", "Identity", "Barrier")  # act on no measured number
 
 
@@ -89,15 +91,18 @@ def _known(op: qml.operation.Operator) -> bool:
 TO_GATES = {"stopping_condition": _known, "skip_initial_state_prep": False, "error": UsageError}
 
 
-def preparation(name: str) -> CompilePipeline:
+def preparation(name: str, wires: Any = None, mitigate: bool = False) -> CompilePipeline:
     """Return the transforms after which a circuit is gates of `GATES` and bits to read.
 
     Args:
         name: of the device, for messages.
+        wires: of the device; a measurement without wires is one of all of them.
+        mitigate: whether readout errors are undone, so that there are no shots to return.
     """
     pipeline = CompilePipeline()
+    pipeline.add_transform(validate_device_wires, wires, name=name)
     pipeline.add_transform(defer_measurements, allow_postselect=False)
-    pipeline.add_transform(_checked)
+    pipeline.add_transform(_checked, mitigate=mitigate)
     pipeline.add_transform(split_non_commuting)
     pipeline.add_transform(_rotated)
     pipeline.add_transform(_scalar)
@@ -106,15 +111,22 @@ def preparation(name: str) -> CompilePipeline:
 
 
 @transform
-def _checked(tape: QuantumScript) -> Any:
+def _checked(tape: QuantumScript, mitigate: bool) -> Any:
     """Refuse what cannot be read from counts of bit strings."""
     for mp in tape.measurements:
         pauli = mp.obs is None or mp.obs.pauli_rep is not None
-        pauli = pauli and not (isinstance(mp, VarianceMP) and len(mp.obs.pauli_rep) > 1)
-        if not isinstance(mp, ExpectationMP | VarianceMP | ProbabilityMP) or not pauli:
+        words = VarianceMP, *SHOT_BY_SHOT  # of a sum, the terms would be sampled one by one
+        pauli = pauli and not (mp.obs and isinstance(mp, words) and len(mp.obs.pauli_rep) > 1)
+        if not isinstance(mp, READ) or not pauli:
             raise UsageError(
-                f"Measurement {mp} is not offered on Qiskit backends; return expval or var of "
-                "Pauli words or probs, or use default.qubit."
+                f"Measurement {mp} is not offered on Qiskit backends; return expval of Pauli "
+                "words and sums, var, counts or sample of Pauli words, counts, sample or probs of "
+                "wires, or use default.qubit."
+            )
+        if isinstance(mp, SHOT_BY_SHOT) and (mitigate or not tape.shots):
+            raise UsageError(
+                f"Measurement {mp} needs single shots: "
+                + ("mitigate=True has none to return." if mitigate else "give shots to on().")
             )
     if tape.shots.has_partitioned_shots:
         raise UsageError(f"shots must be one number on Qiskit backends, not {tape.shots}.")
@@ -130,8 +142,30 @@ def _rotated(tape: QuantumScript) -> Any:
 
 @transform
 def _scalar(tape: QuantumScript) -> Any:
-    """Expand a batch of state vectors or matrices; a batch of angles stays one circuit."""
-    if any(op.batch_size and any(op.ndim_params) for op in tape.operations):
+    """Expand a batch of what only single entries have gates for; other angles stay one circuit."""
+    if all(map(_keeps_batch, tape.operations)):
+        return (tape,), lambda results: results[0]
+    return broadcast_expand(tape)
+
+
+def _keeps_batch(op: qml.operation.Operator) -> bool:
+    """Return whether a batch of a gate becomes gates of `GATES` with batches of angles."""
+    if not op.batch_size or _known(op):
+        return True
+    if any(op.ndim_params):
+        return False
+    try:
+        decompose(QuantumScript([op]), name="qiskit", **TO_GATES)
+    except UsageError:  # rotations with many controls have rules for single angles only
+        return False
+    return True
+
+
+@transform
+def shift_one_by_one(tape: QuantumScript) -> Any:
+    """Expand a batch whose gradient is asked for: PennyLane shifts no parameter with a batch."""
+    moving = (tape.par_info[index]["op"] for index in tape.trainable_params)
+    if any(op.batch_size for op in moving):
         return broadcast_expand(tape)
     return (tape,), lambda results: results[0]
 

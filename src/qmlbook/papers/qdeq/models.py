@@ -137,7 +137,7 @@ class QDEQ(Classifier):
             return f(root.z)
         if config.adjoint == "exact":
             self._count(config.n_wires, draws)  # the Jacobian's rows
-            return implicit(f, root.z, slopes=f.jacobian)
+            return implicit(f, root.z, slopes=f.jacobian, order=1)
         solve = partial(solver, threshold=config.adjoint_threshold, eps=config.eps)
         return implicit(f, root.z, lambda pulled, zero: self._count_solver(solve(pulled, zero)))
 

@@ -4,9 +4,11 @@ A map takes (B, D) to (B, D), each row for itself. The solvers follow Bai, Koltu
 and the QDEQ release: one stopping decision for the whole batch, but steps of each row's own.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -169,19 +171,22 @@ def anderson(
         threshold: iterates in all, the two first ones included; 3 or more.
         eps: criterion to reach.
         stop: as for `broyden`.
-        window: how many iterates are mixed.
+        window: how many iterates are mixed, 1 or more; 1 is plain iteration.
         ridge: added to the squared residuals before solving for the weights.
 
     Raises:
-        UsageError: if ``stop`` or ``threshold`` is out of range.
+        UsageError: if ``stop``, ``threshold`` or ``window`` is out of range.
         QmlbookError: if f gives no finite numbers.
     """
     if threshold < 3:
         raise UsageError(f"threshold must be 3 or more for Anderson, not {threshold}.")
+    if window < 1:
+        raise UsageError(f"window must be 1 or more, not {window}.")
     search = _Search(start, eps, stop, guard=1e-5)
     points, values = start.new_zeros(2, len(start), window, start.shape[1])
     points[:, 0], values[:, 0] = start, f(start)
-    points[:, 1], values[:, 1] = values[:, 0], f(values[:, 0])
+    second = 1 % window
+    points[:, second], values[:, second] = values[:, 0], f(values[:, 0])
     for step in range(2, threshold):
         n, slot = min(step, window), step % window
         weights = _mixture(values[:, :n] - points[:, :n], ridge)
@@ -243,16 +248,14 @@ def find_root(f: Map, start: Tensor, tolerance: float = 1e-13, iterations: int =
         QmlbookError: if a row does not get there.
     """
     z = broyden(f, start, iterations, eps=1e-9, stop="abs").z
-    identity = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
     for _ in range(50):
         with torch.no_grad():
             residual = f(z) - z
-        open_rows = residual.norm(dim=1) > tolerance * z.shape[1] ** 0.5
-        if not open_rows.any():
+        arrived = residual.norm(dim=1) <= tolerance * z.shape[1] ** 0.5
+        if arrived.all():
             return z
-        step = torch.linalg.solve(identity - jacobian(f, z), residual)
-        z = torch.where(open_rows[:, None], z + step, z)
-    raise QmlbookError(f"{int(open_rows.sum())} of {len(z)} fixed points were not reached.")
+        z = torch.where(arrived[:, None], z, z + _solved(jacobian(f, z).mT, residual))
+    raise QmlbookError(f"{int((~arrived).sum())} of {len(z)} fixed points were not reached.")
 
 
 def implicit(
@@ -260,12 +263,13 @@ def implicit(
     root: Tensor,
     adjoint: Callable[[Map, Tensor], Solution] | None = None,
     slopes: Map | None = None,
+    order: int | None = None,
 ) -> Tensor:
-    """Return f(root) with the gradient of the fixed point itself, by the implicit function theorem.
+    """Return f(root), differentiated as the fixed point is, by the implicit function theorem.
 
     Going backward, the incoming gradient g becomes y = g + J^T y, with J the Jacobian of f at the
-    root, before it enters f's own parameters. f is evaluated once, whatever led to the root. At a
-    point that is no root the gradient belongs to none: look at `Solution.converged`.
+    root, before it enters f's own parameters. At a point that is no root the gradient belongs to
+    none: look at `Solution.converged`.
 
     Args:
         f: (B, D) -> (B, D); everything else it depends on receives gradients.
@@ -273,37 +277,70 @@ def implicit(
         adjoint: solver of the equation for y, called with its map and a start, for instance
             ``partial(broyden, threshold=10)``; by default the equation is solved exactly.
         slopes: root -> J (B, D, D), where a formula is known; D backward passes by default.
+        order: how often the result can be differentiated, and how often f is evaluated, whatever
+            led to the root; 2 by default, and 1, the most, with ``adjoint``.
 
     Raises:
-        QmlbookError: in the backward pass, if the equation for y has no finite solution.
+        UsageError: if ``order`` is out of range.
+        QmlbookError: in the backward pass, if the equation for y has no finite solution, or
+            if a second derivative is prepared (``create_graph``) where ``order`` is 1.
     """
+    order = (1 if adjoint else 2) if order is None else order
+    if order < 1 or (adjoint and order > 1):
+        raise UsageError(f"order must be 1{'' if adjoint else ' or more'}, not {order}.")
     if not torch.is_grad_enabled():
         return f(root)
-    z = root.detach().requires_grad_()
-    value = f(z)
+    z = at = root.detach().requires_grad_()
+    first = value = f(z)
+
+    @functools.cache
+    def jacobian_at_root() -> Tensor:
+        with torch.no_grad():
+            return _rows(first, at) if slopes is None else slopes(at.detach())
 
     def through_the_root(gradient: Tensor) -> Tensor:
+        if order == 1 and torch.is_grad_enabled():
+            raise QmlbookError("the implicit gradient has order 1: it has no second derivative.")
         if adjoint is None:
-            y = _solved(_rows(value, z) if slopes is None else slopes(z.detach()), gradient)
+            y = _solved(jacobian_at_root(), gradient)
         else:
-            y = adjoint(lambda y: _pulled(value, z, y) + gradient, torch.zeros_like(gradient)).z
+            y = adjoint(lambda y: _pulled(first, at, y) + gradient, torch.zeros_like(gradient)).z
         if not y.isfinite().all():
             raise QmlbookError("the implicit gradient is not finite: 1 - J cannot be inverted.")
         return y
 
-    result = value.view_as(value)  # its hook must not fire again inside the hook
-    if result.requires_grad:
-        result.register_hook(through_the_root)
-    return result
+    if not value.requires_grad:
+        return value
+    for _ in range(order - 1):
+        z = _ChordStep.apply(z, value, at, through_the_root)
+        value = f(z)
+    return _ChordStep.apply(z, value, value, through_the_root)
+
+
+class _ChordStep(torch.autograd.Function):
+    """A number with the derivatives of z + (f(z) - z) / (1 - J), where J is a constant.
+
+    That is a step of Newton's method with an old Jacobian: each makes one more derivative, in
+    whatever f depends on, that of the root. None of them moves the number: it is the root already.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, value: Tensor, number: Tensor, inverse: Map) -> Tensor:
+        ctx.inverse = inverse
+        return number.view_as(number)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        y = ctx.inverse(gradients[0])
+        return gradients[0] - y, y, None, None
 
 
 def _pulled(value: Tensor, z: Tensor, y: Tensor) -> Tensor:
     return torch.autograd.grad(value, z, y, retain_graph=True)[0]
 
 
-@torch.no_grad()
-def _solved(slopes: Tensor, gradient: Tensor) -> Tensor:
-    """Return y with (1 - J)^T y = gradient; not finite where 1 - J is singular."""
+def _solved(slopes: Tensor, right: Tensor) -> Tensor:
+    """Return y with (1 - J)^T y = right; not finite where 1 - J is singular."""
     identity = torch.eye(slopes.shape[1], dtype=slopes.dtype, device=slopes.device)
-    y, failed = torch.linalg.solve_ex(identity - slopes.mT, gradient)
+    y, failed = torch.linalg.solve_ex(identity - slopes.mT, right)
     return torch.where(failed[:, None] == 0, y, torch.nan)
