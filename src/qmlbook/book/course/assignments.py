@@ -12,8 +12,10 @@ import ast
 import builtins
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...base import files
 from ...base.errors import QmlbookError
 from .. import notebooks
 from .myst import Chapter, Exercise
@@ -29,27 +31,7 @@ TEXT_STUB = "YOUR ANSWER HERE"
 POINTS = 1  # of every self-check and every written answer; nbgrader's toolbar changes them
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
-_FIRST = """\
-**What this is.** The chapter *{title}* of the book *Quantum Learning, Rerun*, with its exercises \
-at the end left for you. Everything before them runs as it stands, on a laptop, without a GPU and \
-without an account.
-
-**Install it** once, inside the folder of the book (the one with `requirements.lock`; ask whoever \
-gave you this notebook), with Python 3.11 to 3.13:
-
-```bash
-python3 -m venv .venv
-.venv/bin/python -m pip install -r requirements.lock
-.venv/bin/python -m pip install --no-deps -e .
-```
-
-(on Windows, `py -3.11 -m venv .venv`, then the same with `.venv\\Scripts` instead of \
-`.venv/bin`), then open this notebook with the Python of `.venv`.
-
-**Work on it.** Run the cells from the top. Write your code where it says `YOUR CODE HERE` (and \
-take the line `raise NotImplementedError()` out), your words where it says `YOUR ANSWER HERE`. \
-Cells that begin with `# Self-check` say nothing when your answer passes. They look for the names \
-that the exercise asks you to use."""
+_FIRST = Path(__file__).with_name("first.md")
 
 
 def instructor(chapter: Chapter) -> NotebookNode:
@@ -61,7 +43,7 @@ def instructor(chapter: Chapter) -> NotebookNode:
     """
     from nbformat.v4 import new_markdown_cell, new_notebook
 
-    cells = [new_markdown_cell(_FIRST.format(title=chapter.title))]
+    cells = [new_markdown_cell(files.fill(_FIRST, title=chapter.title))]
     for item in chapter.items:
         if isinstance(item, Exercise):
             _require_sound_checks(item, chapter)
