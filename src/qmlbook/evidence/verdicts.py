@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of ``qmlbook report --format json``."""
-        return {
-            item.name: getattr(self, item.name)
-            for item in fields(self)
-            if item.name not in FOR_PEOPLE
-        }
+        return {name: value for name, value in vars(self).items() if name not in FOR_PEOPLE}
 
 
 @dataclass
@@ -215,21 +211,15 @@ def judge(claim: Claim, experiments: Experiments, runs: Runs) -> Verdict:
     details += _left_out(cells.every, runs)
     used = [record for cell in cells.every for record in runs.usable.get(cell, {}).values()]
     cost = sum(record.seconds for record in used if record.seed < claim.seeds)
+    quoted = ("paper", "kind", "statement", "published", "source", "margin", "evidence", "note")
     return Verdict(
-        paper=claim.paper,
+        **{name: getattr(claim, name) for name in quoted},
         claim=claim.id,
-        kind=claim.kind,
-        statement=claim.statement,
-        published=claim.published,
-        source=claim.source,
         ours=ours,
-        margin=claim.margin,
-        evidence=claim.evidence,
         outcome=outcome,
         controls=controls_outcome,
         cost_s=round(cost, 1),
         command=_command(claim, {cell.experiment for cell in cells.every}, experiments),
-        note=claim.note,
         details=tuple(details),
     )
 
@@ -262,11 +252,7 @@ def _outcome(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
         return (stats.NO_PUBLISHED_VALUE if unpublished else stats.NOT_ATTEMPTED), None, []
     complete, any_run = _complete(runs, [*cells.over, *cells.under], claim.seeds)
     if complete == claim.seeds:
-        return (
-            _property(claim, runs, cells)
-            if claim.kind == "property"
-            else _number(claim, runs, cells)
-        )
+        return (_property if claim.kind == "property" else _number)(claim, runs, cells)
     seeds = f"{complete} of {counted(claim.seeds, 'seed')}"
     if unpublished:
         return stats.NO_PUBLISHED_VALUE, None, [f"{seeds} are recorded"]
