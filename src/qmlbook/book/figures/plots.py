@@ -21,13 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
-QUANTUM, CLASSICAL, UNTRAINED, PUBLISHED, NEUTRAL = (
-    "#0072B2",
-    "#D55E00",
-    "#666666",
-    "#000000",
-    "#6C3C18",
-)
+QUANTUM, CLASSICAL = "#0072B2", "#D55E00"
+UNTRAINED, PUBLISHED, NEUTRAL = "#666666", "#000000", "#6C3C18"
 COLOURS = {
     "quantum": QUANTUM,
     "classical": CLASSICAL,

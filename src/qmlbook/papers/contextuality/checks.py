@@ -12,17 +12,7 @@ import torch
 
 from ...base.rng import stream
 from ..shared.qnodes import qnode
-from . import (
-    circuits,
-    counting,
-    models,
-    sequences,
-    sharing,
-    square,
-    tableau,
-    task,
-    training,
-)
+from . import circuits, counting, models, sequences, sharing, square, tableau, task, training
 from .config import Gradients
 from .sequences import Questions
 from .task import IMPOSSIBLE, Token
