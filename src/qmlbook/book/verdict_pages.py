@@ -23,10 +23,7 @@ PAGE_LINK, README_LINK = '<a href="{name}.html">{title}</a>', "[{title}](book/{n
 
 
 def papers_table(
-    link: str = PAGE_LINK,
-    *,
-    findings: Mapping[str, str] | None = None,
-    store: Store | None = None,
+    link: str = PAGE_LINK, *, findings: Mapping[str, str] | None = None, store: Store | None = None
 ) -> str:
     """Return a Markdown table with a line a paper: what its main claims came to.
 

@@ -154,10 +154,7 @@ def sort_runs(experiments: Mapping[str, Planned], records: Iterable[Record]) -> 
 
 
 def verdicts(
-    papers: Sequence[str] | None = None,
-    *,
-    claims: Path | None = None,
-    store: Store | None = None,
+    papers: Sequence[str] | None = None, *, claims: Path | None = None, store: Store | None = None
 ) -> list[Verdict]:
     """Return the verdict of every claim of these papers, in the order of their files.
 
