@@ -4,8 +4,6 @@ What a verdict says in words is in `qmlbook.evidence.report`; here it meets the 
 and the bibliography.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The file is a mapping ``{paper, title, citation, claims: [...]}``; `Claim` docum
 written before the runs that decide it, so a mistake in it is an error and never a guess.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, fields
 from functools import partial

@@ -1,7 +1,5 @@
 """The verdicts as a table for terminals, Markdown for pages, JSON and CSV for programs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

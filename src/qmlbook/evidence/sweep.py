@@ -1,7 +1,5 @@
 """Run what is missing in the store: every experiment, variant and seed of a paper."""
 
-from __future__ import annotations
-
 import os
 import statistics
 import sys

@@ -1,7 +1,5 @@
 """Run a random sample of stored runs again and compare: can the records be trusted here?"""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Everything is made from the chapters' own sources, so that a class works on what
 The folder is a course of nbgrader: ``instructor/`` holds the sources of its assignments.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """A table of signs that a reader changes by pressing them, in a page without a server."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Source: sky-born/QCNN_transfer_learning at 7e5a792. Accuracies are in % of all t
 pair of digits; labels are 1 for the smaller digit.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 

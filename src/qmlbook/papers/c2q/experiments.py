@@ -1,7 +1,5 @@
 """Experiments of the C2Q paper: which runs, in which profile, from how many seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any

@@ -5,8 +5,6 @@ CCtransfer_FtoM.py 132-166 (classical heads), both in Keras; weights are Glorot-
 zero as Keras has them. Features are real tensors (B, F), images (B, 28, 28) in [0, 1].
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a computation decides: properties of task, cell and counting, and how gradients shrink."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, permutations, product
 from math import comb

@@ -1,7 +1,5 @@
 """Experiments of the contextuality papers: which runs, in which profile, how many seeds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from typing import Any

@@ -4,8 +4,6 @@ Qubit 0 is written first: "XI" is X on qubit 0. Rows 1 and 3 are the stabilisers
 states on two vertices, without and with an edge.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import Any

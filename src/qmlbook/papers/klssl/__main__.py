@@ -5,8 +5,6 @@ that the scripts name, or on the one of the recorded run) and ``--loss``. Unless
 a GPU it runs on the CPU; a bad value gets one sentence and exit status 2.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

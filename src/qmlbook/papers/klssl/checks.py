@@ -1,7 +1,5 @@
 """What holds without training: counts, the closed form, untrained networks by the thousand."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

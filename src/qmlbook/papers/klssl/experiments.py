@@ -1,7 +1,5 @@
 """Experiments of the KL-SSL paper: which runs, in which profile, from how many seeds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Runs of the KL-SSL paper: from a configuration and a seed to metrics."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...base.rng import stream

@@ -1,7 +1,5 @@
 """What a computation decides: memory, fixed points of random circuits, properties."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

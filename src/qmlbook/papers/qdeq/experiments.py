@@ -1,7 +1,5 @@
 """Variants and seeds of every experiment, in both profiles."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product

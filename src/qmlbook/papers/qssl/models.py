@@ -6,8 +6,6 @@ Sources: bjader/QSSL at f3eeba7, hybrid_resnet.py (encoder, classical network) a
 (B, W).
 """
 
-from __future__ import annotations
-
 from functools import cache, partial
 from typing import Any, TypeVar
 

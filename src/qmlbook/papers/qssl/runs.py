@@ -1,7 +1,5 @@
 """From a configuration and a seed to metrics; accuracies are in % of the images of five classes."""
 
-from __future__ import annotations
-
 from statistics import fmean
 from typing import Any
 
