@@ -29,14 +29,9 @@ if TYPE_CHECKING:
 
 _SITE = "http://book.invalid/"  # never asked: every request is answered from the folder
 _PAGE = "print.html"
-_OPTIONS = [  # a browser that shows local pages has nothing to tell or to fetch
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-]
+# A browser that shows local pages has nothing to tell or to fetch.
+_IDLE = ("background-networking", "component-update", "gpu", "quic", "sync")
+_OPTIONS = [*(f"--disable-{name}" for name in _IDLE), "--no-first-run"]
 
 # Set in the document's own style sheet because the browser takes running heads from nowhere else.
 _SHEET = "@page {name} {{ @top-center {{ content: {title} }} }}"

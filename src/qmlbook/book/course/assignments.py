@@ -114,54 +114,31 @@ def _places(exercise: Exercise) -> list[NotebookNode]:
     code = "\n\n".join(cell.source for cell in rest if cell.cell_type == "code")
     words = "\n\n".join(cell.source for cell in rest if cell.cell_type == "markdown")
     by_hand = bool(words or not code)
+    solution = new_code_cell(f"# Solution\n{code}")
+    written = new_markdown_cell(f"**Solution.** {words}".strip())
+    alone = not tests and not by_hand
     made = {
-        "code": [
-            _graded(
-                new_code_cell(f"# Solution\n{code}"),
-                exercise.label,
-                solution=True,
-                grade=not tests and not by_hand,
-            ),
-            *(
-                _graded(
-                    new_code_cell(f"# Self-check\n{test.source}"),
-                    f"{exercise.label}-check-{number}",
-                    locked=True,
-                    grade=True,
-                )
-                for number, test in enumerate(tests, 1)
-            ),
-        ],
-        "markdown": [
-            _graded(
-                new_markdown_cell(f"**Solution.** {words}".strip()),
-                f"{exercise.label}-answer",
-                solution=True,
-                grade=True,
-            )
-        ],
+        "code": [_graded(solution, exercise.label, solution=True, grade=alone)],
+        "markdown": [_graded(written, f"{exercise.label}-answer", solution=True, grade=True)],
     }
+    for number, test in enumerate(tests, 1):
+        cell, name = new_code_cell(f"# Self-check\n{test.source}"), f"check-{number}"
+        made["code"].append(_graded(cell, f"{exercise.label}-{name}", locked=True, grade=True))
     order = dict.fromkeys(cell.cell_type for cell in rest) or {"markdown": None}
     return [cell for kind in order for cell in made[kind]]
 
 
-def _graded(
-    cell: NotebookNode,
-    grade_id: str,
-    *,
-    solution: bool = False,
-    locked: bool = False,
-    grade: bool = False,
-) -> NotebookNode:
-    """Return a cell with nbgrader's settings, version 3 of their schema."""
-    settings: dict[str, object] = {
-        "grade": grade,
-        "locked": locked,
-        "solution": solution,
-        "task": False,
-    }
-    settings |= {"grade_id": grade_id, "schema_version": 3, **({"points": POINTS} if grade else {})}
-    cell.metadata["nbgrader"] = settings
+def _graded(cell: NotebookNode, grade_id: str, **roles: bool) -> NotebookNode:
+    """Return a cell with nbgrader's settings, version 3 of their schema.
+
+    Args:
+        cell: the cell.
+        grade_id: its name among those that nbgrader knows.
+        **roles: ``solution`` and ``grade`` for an answer, ``locked`` and ``grade`` for its test.
+    """
+    none = dict.fromkeys(("grade", "locked", "solution", "task"), False)
+    settings: dict[str, object] = {**none, **roles, "grade_id": grade_id, "schema_version": 3}
+    cell.metadata["nbgrader"] = settings | ({"points": POINTS} if roles["grade"] else {})
     return cell
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -33,22 +34,9 @@ COLOURS = {
 
 def use_style() -> None:
     """Set the book's style for all figures of this process."""
-    mpl.rcParams.update(
-        {
-            "figure.dpi": 110,
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",
-            "font.size": 10,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.alpha": 0.3,
-            "image.cmap": "gray_r",
-            "legend.frameon": False,
-            "axes.prop_cycle": cycler(color=[QUANTUM, CLASSICAL, "#009E73", "#CC79A7"]),
-        }
-    )
+    plt.style.use(Path(__file__).with_name("book.mplstyle"))
+    colours = [QUANTUM, CLASSICAL, "#009E73", "#CC79A7"]
+    mpl.rcParams["axes.prop_cycle"] = cycler(color=colours)
 
 
 def gallery(

@@ -112,16 +112,10 @@ def sharing_all(n: int) -> Cases:
 
 def sharing_sample(seed: int, n: int = 5) -> Cases:
     """Play the game for random triples of different graphs with random signs."""
-    rng, edges, cases = stream(seed, "triples"), list(combinations(range(n), 2)), []
+    rng, cases = stream(seed, "triples"), []
     for _ in range(TRIPLES):
-        masks = rng.choice(2 ** len(edges), 3, replace=False)
-        triple = [
-            (
-                [edge for bit, edge in enumerate(edges) if mask >> bit & 1],
-                rng.integers(2, size=n).tolist(),
-            )
-            for mask in masks
-        ]
+        graphs = rng.choice(2 ** comb(n, 2), 3, replace=False)
+        triple = [(sharing.edges(n, graph), rng.integers(2, size=n).tolist()) for graph in graphs]
         cases.append(not sharing.shareable(n, triple))
     return cases
 

@@ -205,13 +205,13 @@ def _relabel(graph: int, to: Sequence[int]) -> int:
     return sum(1 << to[bit] for bit in range(len(to)) if graph >> bit & 1)
 
 
+def edges(n: int, graph: int) -> list[tuple[int, ...]]:
+    """Return the edges of a graph given as a number: bit b is pair b of the vertices, in order."""
+    return [pair for bit, pair in enumerate(combinations(range(n), 2)) if graph >> bit & 1]
+
+
 def signed_triples(n: int) -> Iterator[list[tuple[Edges, tuple[int, ...]]]]:
     """Yield every class of triples with all signs of the second and third; the first is |+>^n."""
-    pairs = list(combinations(range(n), 2))
-
-    def edges(graph: int) -> list[tuple[int, int]]:
-        return [pair for bit, pair in enumerate(pairs) if graph >> bit & 1]
-
     for G, H in triple_classes(n):
         for s, t in product(product((0, 1), repeat=n), repeat=2):
-            yield [((), ()), (edges(G), s), (edges(H), t)]
+            yield [((), ()), (edges(n, G), s), (edges(n, H), t)]

@@ -65,10 +65,7 @@ def configure(arguments: argparse.Namespace) -> Config:
         template,
         dataset=dataset,
         classes=classes,
-        split=arguments.split,
-        classifier=arguments.classifier,
-        nlayers=arguments.nlayers,
-        gamma=arguments.gamma,
+        **{name: getattr(arguments, name) for name in ("split", "classifier", "nlayers", "gamma")},
         n_train=_images_here(dataset, classes, trained_on),
         n_eval=_images_here(dataset, classes, evaluated_on),
     )

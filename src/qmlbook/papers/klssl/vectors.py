@@ -4,6 +4,7 @@ Each function takes the inputs of a case and returns what the file calls ``expec
 """
 
 import shlex
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def quantum_head(inputs: Inputs) -> dict[str, Any]:
 
 
 def _model(inputs: Inputs, classifier: str) -> dict[str, Any]:
+    """Run the encoder and a head on images."""
     model = models.build(classifier, inputs["nlayers"], stream(0, "e"), stream(0, "h"))
     encoder, norm = model.encoder, inputs["batchnorm"]
     for name, parameter in encoder.conv.named_parameters():
@@ -66,16 +68,6 @@ def _model(inputs: Inputs, classifier: str) -> dict[str, Any]:
         "running_mean_after": mean.item(),
         "running_var_after": variance.item(),
     }
-
-
-def quantum_model(inputs: Inputs) -> dict[str, Any]:
-    """Run the encoder and the quantum head on images."""
-    return _model(inputs, "quantum")
-
-
-def classical_model(inputs: Inputs) -> dict[str, Any]:
-    """Run the encoder and the classical head on images."""
-    return _model(inputs, "classical")
 
 
 def _published(gamma: float, x: Tensor, y: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
@@ -197,8 +189,8 @@ def closed_form_even_n(inputs: Inputs) -> dict[str, Any]:
 
 KINDS = {
     "quantum_head": Kind(quantum_head),
-    "quantum_model": Kind(quantum_model),
-    "classical_model": Kind(classical_model),
+    "quantum_model": Kind(partial(_model, classifier="quantum")),
+    "classical_model": Kind(partial(_model, classifier="classical")),
     "kl_loss": Kind(kl_loss, {"published_grad_z_x": 1e-7, "published_grad_z_pos": 1e-7}),
     "kl_loss_error": Kind(kl_loss, refused=True),  # the released loop runs past its end
     "published_loss_gradient": Kind(

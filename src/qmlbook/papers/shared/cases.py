@@ -56,16 +56,8 @@ _OPERATORS: dict[type, Callable] = {
     ast.Eq: operator.eq,
 }
 _FUNCTIONS: dict[str, Callable] = {
-    "abs": np.abs,
-    "floor": np.floor,
-    "round": np.round,
-    "int": np.trunc,
-    "sqrt": np.sqrt,
-    "sin": np.sin,
-    "cos": np.cos,
-    "exp": np.exp,
-    "min": np.minimum,
-    "max": np.maximum,
+    **{name: getattr(np, name) for name in ("abs", "floor", "round", "sqrt", "sin", "cos", "exp")},
+    **{"int": np.trunc, "min": np.minimum, "max": np.maximum},
 }
 
 
