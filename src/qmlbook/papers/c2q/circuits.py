@@ -31,15 +31,9 @@ def _controlled_u3(*p: Any, wires: Sequence[Wire]) -> None:
 
 # Name: (gate, its number of angles).
 GATES: dict[str, tuple[Callable[..., object], int]] = {
-    "H": (qml.Hadamard, 0),
-    "X": (qml.PauliX, 0),
-    "CZ": (qml.CZ, 0),
-    "CNOT": (qml.CNOT, 0),
-    "RX": (qml.RX, 1),
-    "RY": (qml.RY, 1),
-    "RZ": (qml.RZ, 1),
-    "CRX": (qml.CRX, 1),
-    "CRZ": (qml.CRZ, 1),
+    **{"H": (qml.Hadamard, 0), "X": (qml.PauliX, 0)},
+    **{name: (getattr(qml, name), 0) for name in ("CZ", "CNOT")},
+    **{name: (getattr(qml, name), 1) for name in ("RX", "RY", "RZ", "CRX", "CRZ")},
     "U3": (qml.U3, 3),
     "CU3": (_controlled_u3, 3),
 }

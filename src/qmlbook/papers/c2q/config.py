@@ -17,8 +17,7 @@ QUANTUM_HEADS: dict[str, tuple[int, str]] = {
     f"{ansatz}-{word}": (ansatz, CHARTED_POOLINGS[word])
     for ansatz, word in (
         *product(range(1, 11), ("zx", "general")),
-        (10, "trivial"),
-        (11, "trivial"),
+        *product((10, 11), ("trivial",)),
     )
 }
 CLASSICAL_HEADS = ("1d", "2d", "dense")

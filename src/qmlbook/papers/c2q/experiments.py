@@ -32,10 +32,8 @@ LINEAR = (6, 12, 18, 24, 27, 30, 36, 45, 48, 51, 63)  # parameters of some quant
 
 
 def _quantum(heads: Iterable[str]) -> Axis:
-    chosen = {head: QUANTUM_HEADS[head] for head in heads}
-    return {
-        head: {"ansatz": ansatz, "pooling": pooling} for head, (ansatz, pooling) in chosen.items()
-    }
+    fields = ("ansatz", "pooling")
+    return {head: dict(zip(fields, QUANTUM_HEADS[head], strict=True)) for head in heads}
 
 
 def _linear(sizes: Iterable[int]) -> Axis:

@@ -86,15 +86,11 @@ def published() -> dict[str, Any]:
 
 
 # What the chapter trains live, by profile.
-PRESETS = {
-    profile: {
+PRESETS = {}
+for profile, changes in (("quick", {"steps": 300}), ("full", {})):
+    networks = changed(EXPERIMENTS["networks"].variants[profile], **changes)
+    names = [f"{model}{width}" for model, width in WIDTHS[:3]]
+    PRESETS[profile] = {
         "hrnn": EXPERIMENTS["hrnn"].variants[profile]["n3k2"],
-        **{
-            f"{model}{width}": replace(
-                EXPERIMENTS["networks"].variants[profile][f"n3-{model}{width}"], **changes
-            )
-            for model, width in WIDTHS[:3]
-        },
+        **{name: networks[f"n3-{name}"] for name in names},
     }
-    for profile, changes in (("quick", {"steps": 300}), ("full", {}))
-}

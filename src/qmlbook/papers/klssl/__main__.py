@@ -103,13 +103,8 @@ def report(arguments: argparse.Namespace) -> None:
         + moving
     )
     trained_on, evaluated_on = training.splits(config)
-    for split, name, n, used in zip(
-        (trained_on, evaluated_on),
-        ROLES[config.split],
-        (config.n_train, config.n_eval),
-        ("trained", "evaluated"),
-        strict=True,
-    ):
+    images = ((trained_on, config.n_train, "trained"), (evaluated_on, config.n_eval, "evaluated"))
+    for name, (split, n, used) in zip(ROLES[config.split], images, strict=True):
         fewer = f" (fewer than there are: `qmlbook data fetch {config.dataset}`)" if n else ""
         print(f"{used} on {len(split)} {arguments.data} images, {name} split{fewer}")
     made = training.train(config, seed, moved(trained_on, arguments.device))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ... import data
 from ...base.errors import UsageError
 from ...base.rng import stream
-from ..shared.cases import Inputs, Kind, formula, tensor
+from ..shared.cases import Inputs, Kind, formula, plain, tensor
 from ..shared.qnodes import qnode
 from . import models, released, training
 from .circuits import ANCILLA, head
@@ -187,19 +187,15 @@ def closed_form_even_n(inputs: Inputs) -> dict[str, Any]:
     return {"phi": models.effective_phases(*_weights(inputs))}
 
 
+_AT_THE_BANK = dict.fromkeys(("grad_w_1", "grad_w_2", "grad_w_3"), 1e-7)
 KINDS = {
-    "quantum_head": Kind(quantum_head),
+    **plain(quantum_head, resize_28_to_14, parameter_counts, argument_validation),
+    **plain(closed_form_even_n),
     "quantum_model": Kind(partial(_model, classifier="quantum")),
     "classical_model": Kind(partial(_model, classifier="classical")),
     "kl_loss": Kind(kl_loss, {"published_grad_z_x": 1e-7, "published_grad_z_pos": 1e-7}),
     "kl_loss_error": Kind(kl_loss, refused=True),  # the released loop runs past its end
-    "published_loss_gradient": Kind(
-        published_loss_gradient, {"grad_w_1": 1e-7, "grad_w_2": 1e-7, "grad_w_3": 1e-7}
-    ),
-    "resize_28_to_14": Kind(resize_28_to_14),
-    "parameter_counts": Kind(parameter_counts),
+    "published_loss_gradient": Kind(published_loss_gradient, _AT_THE_BANK),
     "learning_rate_per_step": Kind(learning_rate_per_step, {"": 1e-10}),
-    "argument_validation": Kind(argument_validation),
     "class_counts": Kind(class_counts, {"": 1e-9}),
-    "closed_form_even_n": Kind(closed_form_even_n),
 }

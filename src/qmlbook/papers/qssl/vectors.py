@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..shared.cases import Inputs, Kind, tensor
+from ..shared.cases import Inputs, Kind, plain, tensor
 from ..shared.qnodes import qnode
 from . import circuits, losses
 
@@ -186,12 +186,7 @@ def shot_noise(inputs: Inputs) -> dict[str, Any]:
 
 
 KINDS = {
-    "circuit": Kind(circuit),
-    "circuit_dephasing": Kind(circuit_dephasing),
-    "encoding": Kind(encoding),
-    "classical_network": Kind(classical_network),
+    **plain(circuit, circuit_dephasing, encoding, classical_network, projection_head),
+    **plain(hilbert_schmidt, shot_noise),
     "contrastive": Kind(contrastive, {"dloss_dz1": 1e-7, "dloss_dz2": 1e-7}),
-    "projection_head": Kind(projection_head),
-    "hilbert_schmidt": Kind(hilbert_schmidt),
-    "shot_noise": Kind(shot_noise),
 }

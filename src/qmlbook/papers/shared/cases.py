@@ -35,6 +35,11 @@ class Kind:
     steps: str = ""
 
 
+def plain(*functions: Callable[[Inputs], dict[str, Any]]) -> dict[str, Kind]:
+    """Return kinds without settings, each named like the function that recomputes its cases."""
+    return {function.__name__: Kind(function) for function in functions}
+
+
 def tensor(values: Any) -> Tensor:
     """Return numbers of a case as float64."""
     return torch.tensor(values, dtype=torch.float64)
