@@ -14,18 +14,8 @@ from typer import Argument, Option, core
 
 from . import __version__
 from . import papers as rooms
-from .base import files
+from .base import errors, files
 from .base.command import exit_status
-from .base.errors import (
-    ListFormat,
-    Profile,
-    QmlbookError,
-    RecordFormat,
-    ReportFormat,
-    UsageError,
-    WriteError,
-    shown,
-)
 
 # Help as plain text: what colours and frames it takes longer to load than all the rest.
 app = typer.Typer(
@@ -48,14 +38,14 @@ def _file(name: str) -> Path:
     """Return the path of a file to write; ``-`` is standard output."""
     if not name or name.endswith(("/", os.sep)) or Path(name).is_dir():
         what = "is a folder" if name else "is no name"
-        raise UsageError(f"--to {shown(name)} {what}; give the name of a file.")
+        raise errors.UsageError(f"--to {errors.shown(name)} {what}; give the name of a file.")
     return Path(name)
 
 
 def _folder(name: str) -> Path:
     """Return the path of a folder to write."""
     if name in ("", "-"):
-        raise UsageError(f"--to {shown(name)} is no folder; give the name of one.")
+        raise errors.UsageError(f"--to {errors.shown(name)} is no folder; give the name of one.")
     return Path(name)
 
 
@@ -71,6 +61,7 @@ To = Annotated[
     Path | None, Option(metavar="FILE", parser=_file, help="Write to a file; - is standard output.")
 ]
 Jobs = Annotated[int, Option(min=1, help="Chapters executed at a time.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Say what would be run, and how long it takes.")]
 Repository = Annotated[
     str | None,
     Option(
@@ -99,7 +90,7 @@ def _main(
 @app.command()
 def chapters(
     names: Chapters = None,
-    profile: Annotated[Profile, Option(help="How much is run.")] = "quick",
+    profile: Annotated[errors.Profile, Option(help="How much is run.")] = "quick",
     parameter: Annotated[
         list[str] | None,
         Option("-p", "--parameter", metavar="NAME VALUE", help="Set a chapter's parameter."),
@@ -112,7 +103,7 @@ def chapters(
     parameters: Annotated[
         bool, Option("--parameters", help="Only list the parameters, with their types.")
     ] = False,
-    format: Annotated[ListFormat, Option(help="How --parameters lists them.")] = "table",
+    format: Annotated[errors.ListFormat, Option(help="How --parameters lists them.")] = "table",
 ) -> None:
     """Execute chapters.
 
@@ -155,7 +146,8 @@ def check(
 
 @app.command()
 def measure(
-    names: Chapters = None, profile: Annotated[Profile, Option(help="How much is run.")] = "quick"
+    names: Chapters = None,
+    profile: Annotated[errors.Profile, Option(help="How much is run.")] = "quick",
 ) -> None:
     """Store how much time and memory chapters take.
 
@@ -239,13 +231,11 @@ def sweep(
     experiment: Annotated[
         list[str] | None, Option(help="Only these experiments; all when none is named.")
     ] = None,
-    profile: Annotated[Profile, Option(help="How much is run.")] = "full",
+    profile: Annotated[errors.Profile, Option(help="How much is run.")] = "full",
     seeds: Annotated[
         int | None, Option(min=1, help="Seeds per variant; the experiment's own number.")
     ] = None,
-    dry_run: Annotated[
-        bool, Option("--dry-run", help="Say what would be run, and how long it takes.")
-    ] = False,
+    dry_run: DryRun = False,
     retry_failed: Annotated[bool, Option("--retry-failed", help="Run failed runs again.")] = False,
     device: Annotated[Literal["cpu", "cuda"], Option(help="Where the runs compute.")] = "cpu",
     workers: Annotated[int, Option(min=1, help="Processes of the local cluster.")] = 2,
@@ -283,7 +273,7 @@ def verify(
     papers: Papers = None,
     sample: Annotated[int, Option(min=1, help="Runs of a paper that are compared.")] = 5,
     profile: Annotated[
-        Profile | None, Option(help="Only runs of this profile; both when none is named.")
+        errors.Profile | None, Option(help="Only runs of this profile; both when none is named.")
     ] = None,
     cheapest: Annotated[
         bool, Option("--cheapest", help="The quickest runs of as many kinds as possible.")
@@ -315,9 +305,7 @@ def verify(
 @app.command()
 def tune(
     paper: Annotated[str, Argument(help="The paper that is tuned.", autocompletion=rooms.names)],
-    dry_run: Annotated[
-        bool, Option("--dry-run", help="Say what would be run, and how long it takes.")
-    ] = False,
+    dry_run: DryRun = False,
     workers: Annotated[int, Option(min=1, help="Processes of the local cluster.")] = 2,
 ) -> None:
     """Write the settings of a paper that did best.
@@ -338,7 +326,7 @@ def _require_cuda() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise QmlbookError(
+        raise errors.QmlbookError(
             "--device cuda: PyTorch finds no CUDA device on this machine; leave the option out to "
             "run on the CPU, or name a --scheduler whose workers have one."
         )
@@ -347,7 +335,7 @@ def _require_cuda() -> None:
 @app.command()
 def report(
     papers: Papers = None,
-    format: Annotated[ReportFormat, Option(help="How it is written.")] = "table",
+    format: Annotated[errors.ReportFormat, Option(help="How it is written.")] = "table",
     to: To = None,
     claims: Annotated[
         Path | None, Option(metavar="FILE", help="Claims of your own about one paper's runs.")
@@ -367,7 +355,8 @@ def report(
 def records(
     papers: Papers = None,
     format: Annotated[
-        RecordFormat, Option(help="csv: a line per number of a run; json: an object per run.")
+        errors.RecordFormat,
+        Option(help="csv: a line per number of a run; json: an object per run."),
     ] = "csv",
     to: To = None,
 ) -> None:
@@ -389,8 +378,10 @@ def _put(text: str, to: Path | None) -> None:
         return
     try:
         files.write(to, text.encode())
-    except WriteError as error:
-        raise QmlbookError(f"--to {to}: the file cannot be written ({error.strerror}).") from error
+    except errors.WriteError as error:
+        raise errors.QmlbookError(
+            f"--to {to}: the file cannot be written ({error.strerror})."
+        ) from error
 
 
 def _is_stdout(file: Path) -> bool:
@@ -405,7 +396,7 @@ def _is_stdout(file: Path) -> bool:
 @app.command()
 def vectors(
     files: Annotated[list[Path], Argument(metavar="FILE...", help="Files of vectors.")],
-    format: Annotated[ListFormat, Option(help="How it is written.")] = "table",
+    format: Annotated[errors.ListFormat, Option(help="How it is written.")] = "table",
 ) -> None:
     """Hold the library against reference vectors.
 
@@ -481,7 +472,7 @@ def _join_pairs(arguments: list[str]) -> list[str]:
 def _split(pair: str) -> tuple[str, str]:
     name, equals, value = pair.partition("=")
     if not (name and equals):
-        raise UsageError(f"-p takes a name and a value, not {pair!r} alone.")
+        raise errors.UsageError(f"-p takes a name and a value, not {pair!r} alone.")
     return name, value
 
 

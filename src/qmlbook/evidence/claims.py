@@ -254,10 +254,8 @@ def _read(path: Path, where: str) -> Any:
     depth = 0
     try:
         for event in yaml.parse(content, Loader=_Loader):  # deep nesting would overflow a stack
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise _unreadable(f"more than {MAX_DEPTH} brackets or levels are open", event)
         return yaml.load(content, Loader=_Loader)

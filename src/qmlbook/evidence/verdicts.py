@@ -292,14 +292,12 @@ def _number(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
 
 def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
     """Return the outcome of the controls and their intervals in words."""
-    missing = []
-    for name, control in cells.controls.items():
-        complete, _ = _complete(runs, control, claim.seeds)
-        if complete < claim.seeds:
-            seeds = f"{complete} of {counted(claim.seeds, 'seed')}"
-            missing.append(f"control {name}: {seeds} are recorded")
-    if missing:
-        return stats.NOT_TESTED, missing
+    complete = {name: _complete(runs, of, claim.seeds)[0] for name, of in cells.controls.items()}
+    wanted = counted(claim.seeds, "seed")
+    if missing := {name: seeds for name, seeds in complete.items() if seeds < claim.seeds}:
+        return stats.NOT_TESTED, [
+            f"control {name}: {seeds} of {wanted} are recorded" for name, seeds in missing.items()
+        ]
     values = {name: _values(claim, runs, control) for name, control in cells.controls.items()}
     circuit = _values(claim, runs, cells.over)
     if isinstance(claim.published, Mapping) and "best" in claim.published:

@@ -17,14 +17,7 @@ from . import assignments, slides
 from .myst import Book, Chapter
 
 CONFIG = "nbgrader_config.py"
-_CONFIG_TEXT = b'''\
-"""Settings of nbgrader for this course: run its commands in this folder."""
-
-c = get_config()  # noqa: F821
-c.CourseDirectory.course_id = "quantum-learning-rerun"
-c.CourseDirectory.source_directory = "instructor"
-c.Execute.timeout = 600  # seconds a cell may take
-'''
+_CONFIG_TEXT = Path(__file__).with_name("nbgrader_config.txt")
 
 
 def write(
@@ -60,7 +53,7 @@ def write(
     if not importlib.util.find_spec("nbconvert"):
         raise QmlbookError("Slides need nbconvert: pip install 'qmlbook[course]'.")
     book = Book.read(root)
-    content: dict[str, bytes] = {CONFIG: _CONFIG_TEXT}
+    content: dict[str, bytes] = {CONFIG: _CONFIG_TEXT.read_bytes()}
     executed = execute.executed(wanted, root)
     for name in wanted:
         made, line = _chapter(read(name, root, book), executed.get(name))

@@ -1,5 +1,6 @@
 """What a computation decides: properties of task, cell and counting, and how gradients shrink."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, permutations, product
 from math import comb
@@ -12,7 +13,6 @@ from ...base.rng import stream
 from ..shared.qnodes import qnode
 from . import circuits, counting, models, sequences, sharing, square, tableau, task, training
 from .config import Gradients
-from .sequences import Questions
 from .task import IMPOSSIBLE, Token
 
 Cases = Sequence[bool] | np.ndarray
@@ -80,13 +80,9 @@ def local_plus(seed: int, batch: int = 500) -> Cases:
     cases = []
     for n in range(2, 7):
         questions = sequences.draw("local", n, 2, batch, stream(seed, "local", n), blocks=8)
-        cases += _always_plus(questions)
+        plus = torch.zeros(questions.flip.shape[:2], dtype=torch.bool)
+        cases += sequences.judge(questions, plus).possible[:, -1].tolist()
     return cases
-
-
-def _always_plus(questions: Questions) -> list[bool]:
-    plus = torch.zeros(questions.flip.shape[:2], dtype=torch.bool)
-    return sequences.judge(questions, plus).possible[:, -1].tolist()
 
 
 def _graphs(n: int, k: int = 2) -> Iterator[list[tuple[int, ...]]]:
@@ -297,9 +293,8 @@ def _products(left: Operator, right: Operator) -> Operator:
 
 
 def _commutator(a: Operator, b: Operator) -> Operator:
-    difference = _products(a, b)
-    for term, factor in _products(b, a).items():
-        difference[term] = difference.get(term, 0) - factor
+    difference = Counter(_products(a, b))
+    difference.subtract(_products(b, a))
     return {term: factor for term, factor in difference.items() if factor}
 
 

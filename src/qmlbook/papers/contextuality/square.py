@@ -20,10 +20,8 @@ SQUARE = (("XI", "IX", "XX"), ("IZ", "ZI", "ZZ"), ("XZ", "ZX", "YY"))
 CELLS = tuple(product(range(3), range(3)))
 # The six sets of operators that can be measured together, cells counted row by row; and the signs
 # of their products.
-CONTEXTS = tuple(
-    [tuple(3 * row + column for column in range(3)) for row in range(3)]
-    + [tuple(3 * row + column for row in range(3)) for column in range(3)]
-)
+_NUMBERED = np.arange(9).reshape(3, 3)
+CONTEXTS = tuple(map(tuple, [*_NUMBERED.tolist(), *_NUMBERED.T.tolist()]))
 SIGNS = (1, 1, 1, 1, 1, -1)
 
 

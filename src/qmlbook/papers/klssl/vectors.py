@@ -118,17 +118,15 @@ def resize_28_to_14(inputs: Inputs) -> dict[str, Any]:
 
 def parameter_counts(inputs: Inputs) -> dict[str, Any]:
     """Count parameters, and those that receive a gradient of the published loss."""
-    result: dict[str, Any] = {"quantum_total": {}, "classical_total": {}}
-    trained: dict[str, dict[str, int]] = {"quantum": {}, "classical": {}}
-    for nlayers in inputs["nlayers"]:
-        for classifier in ("quantum", "classical"):
-            total, moved = models.published_sizes(classifier, nlayers)
-            result[f"{classifier}_total"][str(nlayers)] = total
-            trained[classifier][str(nlayers)] = moved
-    (classical,) = set(trained["classical"].values())
+
+    def sizes(kind: str, which: int) -> dict[str, int]:
+        return {str(n): models.published_sizes(kind, n)[which] for n in inputs["nlayers"]}
+
+    (classical,) = set(sizes("classical", 1).values())
     return {
-        **result,
-        "quantum_trained_as_published": trained["quantum"],
+        "quantum_total": sizes("quantum", 0),
+        "classical_total": sizes("classical", 0),
+        "quantum_trained_as_published": sizes("quantum", 1),
         "classical_trained_as_published": classical,
     }
 

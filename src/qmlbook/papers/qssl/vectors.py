@@ -4,6 +4,7 @@ Each function takes the inputs of a case and returns what the file calls ``expec
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,11 +88,11 @@ def circuit(inputs: Inputs) -> dict[str, Any]:
 def circuit_dephasing(inputs: Inputs) -> dict[str, Any]:
     """Run the circuit with and without the measurements between its layers."""
     angles, params = tensor(inputs["angles"]), tensor(inputs["params"])
-    with_, without = (
-        _run(inputs, circuits.features, angles, params, activation)
-        for activation in ("partial_measurement_half", "null")
-    )
-    return {"z_expectations": with_, "z_expectations_without_the_measurements": without}
+    run = partial(_run, inputs, circuits.features, angles, params)
+    return {
+        "z_expectations": run("partial_measurement_half"),
+        "z_expectations_without_the_measurements": run("null"),
+    }
 
 
 def _angles(inputs: Inputs) -> Tensor:
