@@ -17,7 +17,7 @@ from . import assignments, slides
 from .myst import Book, Chapter
 
 CONFIG = "nbgrader_config.py"
-_CONFIG_TEXT = Path(__file__).with_name("nbgrader_config.txt")
+_CONFIG_TEXT = Path(__file__).with_name("nbgrader_config.txt").read_bytes()
 
 
 def write(
@@ -53,7 +53,7 @@ def write(
     if not importlib.util.find_spec("nbconvert"):
         raise QmlbookError("Slides need nbconvert: pip install 'qmlbook[course]'.")
     book = Book.read(root)
-    content: dict[str, bytes] = {CONFIG: _CONFIG_TEXT.read_bytes()}
+    content: dict[str, bytes] = {CONFIG: _CONFIG_TEXT}
     executed = execute.executed(wanted, root)
     for name in wanted:
         made, line = _chapter(read(name, root, book), executed.get(name))
