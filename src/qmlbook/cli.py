@@ -10,22 +10,12 @@ from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import typer
-from typer import core
+from typer import Argument, Option, core
 
 from . import __version__
 from . import papers as rooms
-from .base import files
+from .base import errors, files
 from .base.command import exit_status
-from .base.errors import (
-    ListFormat,
-    Profile,
-    QmlbookError,
-    RecordFormat,
-    ReportFormat,
-    UsageError,
-    WriteError,
-    shown,
-)
 
 # Help as plain text: what colours and frames it takes longer to load than all the rest.
 app = typer.Typer(
@@ -48,34 +38,33 @@ def _file(name: str) -> Path:
     """Return the path of a file to write; ``-`` is standard output."""
     if not name or name.endswith(("/", os.sep)) or Path(name).is_dir():
         what = "is a folder" if name else "is no name"
-        raise UsageError(f"--to {shown(name)} {what}; give the name of a file.")
+        raise errors.UsageError(f"--to {errors.shown(name)} {what}; give the name of a file.")
     return Path(name)
 
 
 def _folder(name: str) -> Path:
     """Return the path of a folder to write."""
     if name in ("", "-"):
-        raise UsageError(f"--to {shown(name)} is no folder; give the name of one.")
+        raise errors.UsageError(f"--to {errors.shown(name)} is no folder; give the name of one.")
     return Path(name)
 
 
 Chapters = Annotated[
     list[str] | None,
-    typer.Argument(help="Chapters; all when none is named.", autocompletion=_chapter_names),
+    Argument(help="Chapters; all when none is named.", autocompletion=_chapter_names),
 ]
 Papers = Annotated[
-    list[str] | None,
-    typer.Argument(help="Papers; all when none is named.", autocompletion=rooms.names),
+    list[str] | None, Argument(help="Papers; all when none is named.", autocompletion=rooms.names)
 ]
-Sets = Annotated[list[str] | None, typer.Argument(help="Image sets; all when none is named.")]
+Sets = Annotated[list[str] | None, Argument(help="Image sets; all when none is named.")]
 To = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", parser=_file, help="Write to a file; - is standard output."),
+    Path | None, Option(metavar="FILE", parser=_file, help="Write to a file; - is standard output.")
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="Chapters executed at a time.")]
+Jobs = Annotated[int, Option(min=1, help="Chapters executed at a time.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Say what would be run, and how long it takes.")]
 Repository = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="URL",
         envvar="QMLBOOK_REPOSITORY",
         help="The book's address on GitHub, from which pages then offer Colab and Binder.",
@@ -92,7 +81,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool, Option("--version", callback=_show_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
     pass
@@ -101,20 +90,20 @@ def _main(
 @app.command()
 def chapters(
     names: Chapters = None,
-    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "quick",
+    profile: Annotated[errors.Profile, Option(help="How much is run.")] = "quick",
     parameter: Annotated[
         list[str] | None,
-        typer.Option("-p", "--parameter", metavar="NAME VALUE", help="Set a chapter's parameter."),
+        Option("-p", "--parameter", metavar="NAME VALUE", help="Set a chapter's parameter."),
     ] = None,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Run the others when one fails.")
+        bool, Option("--keep-going", help="Run the others when one fails.")
     ] = False,
     jobs: Jobs = 2,
-    force: Annotated[bool, typer.Option("--force", help="Run even what is up to date.")] = False,
+    force: Annotated[bool, Option("--force", help="Run even what is up to date.")] = False,
     parameters: Annotated[
-        bool, typer.Option("--parameters", help="Only list the parameters, with their types.")
+        bool, Option("--parameters", help="Only list the parameters, with their types.")
     ] = False,
-    format: Annotated[ListFormat, typer.Option(help="How --parameters lists them.")] = "table",
+    format: Annotated[errors.ListFormat, Option(help="How --parameters lists them.")] = "table",
 ) -> None:
     """Execute chapters.
 
@@ -142,10 +131,10 @@ def chapters(
 def check(
     names: Chapters = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Rewrite the references from a quick run.")
+        bool, Option("--update", help="Rewrite the references from a quick run.")
     ] = False,
     nbval: Annotated[
-        bool, typer.Option("--nbval", help="Let nbval run the references, whatever was run before.")
+        bool, Option("--nbval", help="Let nbval run the references, whatever was run before.")
     ] = False,
     jobs: Jobs = 2,
 ) -> None:
@@ -158,7 +147,7 @@ def check(
 @app.command()
 def measure(
     names: Chapters = None,
-    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "quick",
+    profile: Annotated[errors.Profile, Option(help="How much is run.")] = "quick",
 ) -> None:
     """Store how much time and memory chapters take.
 
@@ -171,9 +160,7 @@ def measure(
 
 @app.command()
 def build(
-    open_browser: Annotated[
-        bool, typer.Option("--open", help="Show the book in a browser.")
-    ] = False,
+    open_browser: Annotated[bool, Option("--open", help="Show the book in a browser.")] = False,
     jobs: Jobs = 2,
     repository: Repository = None,
 ) -> None:
@@ -191,7 +178,7 @@ def build(
 def pdf(
     to: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             parser=_file,
             help="Where it goes; _build/book.pdf. - is standard output.",
@@ -222,12 +209,10 @@ def pdf(
 @app.command()
 def course(
     names: Chapters = None,
-    to: Annotated[Path, typer.Option(metavar="FOLDER", parser=_folder, help="Where to.")] = Path(
+    to: Annotated[Path, Option(metavar="FOLDER", parser=_folder, help="Where to.")] = Path(
         "course"
     ),
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace files of an earlier course.")
-    ] = False,
+    force: Annotated[bool, Option("--force", help="Replace files of an earlier course.")] = False,
 ) -> None:
     """Write notebooks for a class, and slides.
 
@@ -241,28 +226,23 @@ def course(
 @app.command()
 def sweep(
     paper: Annotated[
-        str,
-        typer.Argument(help="The paper whose runs are wanted.", autocompletion=rooms.names),
+        str, Argument(help="The paper whose runs are wanted.", autocompletion=rooms.names)
     ],
     experiment: Annotated[
-        list[str] | None, typer.Option(help="Only these experiments; all when none is named.")
+        list[str] | None, Option(help="Only these experiments; all when none is named.")
     ] = None,
-    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "full",
+    profile: Annotated[errors.Profile, Option(help="How much is run.")] = "full",
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Seeds per variant; the experiment's own number.")
+        int | None, Option(min=1, help="Seeds per variant; the experiment's own number.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be run, and how long it takes.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run failed runs again.")
-    ] = False,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the runs compute.")] = "cpu",
-    workers: Annotated[int, typer.Option(min=1, help="Processes of the local cluster.")] = 2,
-    memory: Annotated[str, typer.Option(help="Memory limit of a local worker.")] = "4 GiB",
-    dashboard: Annotated[bool, typer.Option("--dashboard", help="Serve Dask's dashboard.")] = False,
+    dry_run: DryRun = False,
+    retry_failed: Annotated[bool, Option("--retry-failed", help="Run failed runs again.")] = False,
+    device: Annotated[Literal["cpu", "cuda"], Option(help="Where the runs compute.")] = "cpu",
+    workers: Annotated[int, Option(min=1, help="Processes of the local cluster.")] = 2,
+    memory: Annotated[str, Option(help="Memory limit of a local worker.")] = "4 GiB",
+    dashboard: Annotated[bool, Option("--dashboard", help="Serve Dask's dashboard.")] = False,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler to use instead.")
+        str | None, Option(metavar="ADDRESS", help="A running Dask scheduler to use instead.")
     ] = None,
 ) -> None:
     """Make the runs that are missing.
@@ -291,15 +271,15 @@ def sweep(
 @app.command()
 def verify(
     papers: Papers = None,
-    sample: Annotated[int, typer.Option(min=1, help="Runs of a paper that are compared.")] = 5,
+    sample: Annotated[int, Option(min=1, help="Runs of a paper that are compared.")] = 5,
     profile: Annotated[
-        Profile | None, typer.Option(help="Only runs of this profile; both when none is named.")
+        errors.Profile | None, Option(help="Only runs of this profile; both when none is named.")
     ] = None,
     cheapest: Annotated[
-        bool, typer.Option("--cheapest", help="The quickest runs of as many kinds as possible.")
+        bool, Option("--cheapest", help="The quickest runs of as many kinds as possible.")
     ] = False,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler to use.")
+        str | None, Option(metavar="ADDRESS", help="A running Dask scheduler to use.")
     ] = None,
 ) -> None:
     """Make some stored runs again and compare.
@@ -324,13 +304,9 @@ def verify(
 
 @app.command()
 def tune(
-    paper: Annotated[
-        str, typer.Argument(help="The paper that is tuned.", autocompletion=rooms.names)
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be run, and how long it takes.")
-    ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of the local cluster.")] = 2,
+    paper: Annotated[str, Argument(help="The paper that is tuned.", autocompletion=rooms.names)],
+    dry_run: DryRun = False,
+    workers: Annotated[int, Option(min=1, help="Processes of the local cluster.")] = 2,
 ) -> None:
     """Write the settings of a paper that did best.
 
@@ -350,7 +326,7 @@ def _require_cuda() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise QmlbookError(
+        raise errors.QmlbookError(
             "--device cuda: PyTorch finds no CUDA device on this machine; leave the option out to "
             "run on the CPU, or name a --scheduler whose workers have one."
         )
@@ -359,11 +335,10 @@ def _require_cuda() -> None:
 @app.command()
 def report(
     papers: Papers = None,
-    format: Annotated[ReportFormat, typer.Option(help="How it is written.")] = "table",
+    format: Annotated[errors.ReportFormat, Option(help="How it is written.")] = "table",
     to: To = None,
     claims: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Claims of your own about one paper's runs."),
+        Path | None, Option(metavar="FILE", help="Claims of your own about one paper's runs.")
     ] = None,
 ) -> None:
     """Show what every claim of the papers came to."""
@@ -380,7 +355,8 @@ def report(
 def records(
     papers: Papers = None,
     format: Annotated[
-        RecordFormat, typer.Option(help="csv: a line per number of a run; json: an object per run.")
+        errors.RecordFormat,
+        Option(help="csv: a line per number of a run; json: an object per run."),
     ] = "csv",
     to: To = None,
 ) -> None:
@@ -402,8 +378,10 @@ def _put(text: str, to: Path | None) -> None:
         return
     try:
         files.write(to, text.encode())
-    except WriteError as error:
-        raise QmlbookError(f"--to {to}: the file cannot be written ({error.strerror}).") from error
+    except errors.WriteError as error:
+        raise errors.QmlbookError(
+            f"--to {to}: the file cannot be written ({error.strerror})."
+        ) from error
 
 
 def _is_stdout(file: Path) -> bool:
@@ -417,8 +395,8 @@ def _is_stdout(file: Path) -> bool:
 
 @app.command()
 def vectors(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of vectors.")],
-    format: Annotated[ListFormat, typer.Option(help="How it is written.")] = "table",
+    files: Annotated[list[Path], Argument(metavar="FILE...", help="Files of vectors.")],
+    format: Annotated[errors.ListFormat, Option(help="How it is written.")] = "table",
 ) -> None:
     """Hold the library against reference vectors.
 
@@ -459,7 +437,7 @@ def fetch(names: Sets = None) -> None:
 def data_verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Image sets, or papers whose records are meant; all when none."),
+        Argument(help="Image sets, or papers whose records are meant; all when none."),
     ] = None,
 ) -> None:
     """Check every file of images and records.
@@ -494,7 +472,7 @@ def _join_pairs(arguments: list[str]) -> list[str]:
 def _split(pair: str) -> tuple[str, str]:
     name, equals, value = pair.partition("=")
     if not (name and equals):
-        raise UsageError(f"-p takes a name and a value, not {pair!r} alone.")
+        raise errors.UsageError(f"-p takes a name and a value, not {pair!r} alone.")
     return name, value
 
 

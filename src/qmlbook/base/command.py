@@ -4,8 +4,6 @@ A terminal or a pipe whose encoding lacks a letter gets a readable replacement; 
 UTF-8. A first signal ends the command in order, programs in hand included; a third at once.
 """
 
-from __future__ import annotations
-
 import codecs
 import os
 import shlex

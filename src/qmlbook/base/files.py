@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from .errors import QmlbookError, WriteError
@@ -27,6 +28,11 @@ def checksum_file(path: Path) -> Path:
 def sha256(content: bytes) -> str:
     """Return the SHA-256 of bytes in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def fill(template: Path, **values: object) -> str:
+    """Return the text of a file with values in the places of their ``$names``."""
+    return Template(template.read_text("utf-8").rstrip("\n")).substitute(values)
 
 
 @contextmanager

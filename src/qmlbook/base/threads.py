@@ -1,7 +1,5 @@
 """How many threads the numerical libraries of a process use."""
 
-from __future__ import annotations
-
 import os
 import sys
 

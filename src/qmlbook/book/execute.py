@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,6 +277,7 @@ def _orders(
     return orders
 
 
+@dataclass
 class _Series:
     """Chapters that are run by one command, each by :meth:`make` in a thread.
 
@@ -285,36 +286,34 @@ class _Series:
         stopped: set when nothing new may begin.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        profile: str,
-        embedded: bool,
-        cell_timeout: float,
-        programs: Programs,
-        echo: Callable[[str], object],
-    ):
-        self._root, self._profile, self._embedded = root, profile, embedded
-        self._cell_timeout, self._programs, self._echo = cell_timeout, programs, echo
-        self._view = View(root, embedded=embedded)
+    root: Path
+    profile: str
+    embedded: bool
+    cell_timeout: float
+    programs: Programs
+    echo: Callable[[str], object]
+    running: dict[str, None] = field(default_factory=dict)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._view = View(self.root, embedded=self.embedded)
         # Runs on the reader's own data and runs that hide them must not replace each other. Where
         # a run saw none of the reader's data it serves as one that hides them.
-        apart = embedded and stamps.has_own_data()
-        self._folders = [_folder(root, name) for name in (["embedded"] * apart + [profile])]
-        self.running: dict[str, None] = {}
-        self.stopped = threading.Event()
+        apart = self.embedded and stamps.has_own_data()
+        names = ["embedded"] * apart + [self.profile]
+        self._folders = [_folder(self.root, name) for name in names]
 
     def make(self, order: _Order, force: bool, keep_going: bool) -> Result:
         """Run a chapter unless it is up to date, and store its notebook if it is good."""
         for folder in () if force else self._folders:
             stored = folder / f"{order.name}.ipynb"
-            if self._view.is_fresh(stamps.stamp_of(stored), self._profile, order.changed):
+            if self._view.is_fresh(stamps.stamp_of(stored), self.profile, order.changed):
                 return Result(order.name, "up to date", path=stored)
         if self.stopped.is_set():
             return Result(order.name, "not run")
         target = self._folders[0] / f"{order.name}.ipynb"
         files.require_writable(target.parent)
-        self._echo(f"{order.name}: running")
+        self.echo(f"{order.name}: running")
         self.running[order.name] = None
         start = time.perf_counter()
         result = self._run(order, target)
@@ -333,17 +332,17 @@ class _Series:
             scratch = Path(folder)
             with files.writing(scratch):
                 env = kernel_environment(
-                    self._root, scratch, embedded=self._embedded, notes=scratch / "notes"
+                    self.root, scratch, embedded=self.embedded, notes=scratch / "notes"
                 )
-            notebook, process = _papermill(order, env, scratch, self._cell_timeout, self._programs)
-            if failure := _failure(notebook, process, self._cell_timeout):
+            notebook, process = _papermill(order, env, scratch, self.cell_timeout, self.programs)
+            if failure := _failure(notebook, process, self.cell_timeout):
                 return failure
             stamp = {
-                "profile": self._profile,
+                "profile": self.profile,
                 "parameters": dict(order.changed),
-                "looks": stamps.looks(scratch / "notes", order.source, order.content, self._root),
+                "looks": stamps.looks(scratch / "notes", order.source, order.content, self.root),
             }
-        notebooks.write(notebooks.scrub(notebook, self._root, stamp), target)
+        notebooks.write(notebooks.scrub(notebook, self.root, stamp), target)
         return None
 
 

@@ -4,8 +4,6 @@ Run as a program it installs the notes and becomes the usual kernel of Jupyter. 
 that it serves whatever library the chapter imports, and notes modules of that library, too.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json

@@ -29,46 +29,12 @@ if TYPE_CHECKING:
 
 _SITE = "http://book.invalid/"  # never asked: every request is answered from the folder
 _PAGE = "print.html"
-_OPTIONS = [  # a browser that shows local pages has nothing to tell or to fetch
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-]
+# A browser that shows local pages has nothing to tell or to fetch.
+_IDLE = ("background-networking", "component-update", "gpu", "quic", "sync")
+_OPTIONS = [*(f"--disable-{name}" for name in _IDLE), "--no-first-run"]
 
 # Set in the document's own style sheet because the browser takes running heads from nowhere else.
 _SHEET = "@page {name} {{ @top-center {{ content: {title} }} }}"
-_DOCUMENT = """\
-<!DOCTYPE html>
-<html lang="en" data-theme="light" data-mode="light" class="qmlbook-print">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-{head}
-<style>{sheets}</style>
-</head>
-<body>
-{front}
-<main>
-{articles}
-</main>
-</body>
-</html>"""
-_FRONT = """\
-<div class="title-page">
-<img src="_static/logo.svg" alt="">
-<p class="title">{title}</p>
-<p class="subtitle">{subtitle}</p>
-<p class="author">{author}</p>
-<p class="edition">Version {version}</p>
-<p class="edition">Text and figures under CC BY 4.0, code under the MIT licence</p>
-</div>
-<nav class="book-contents" aria-label="Contents">
-<h1>Contents</h1>
-{entries}
-</nav>"""
 _ENTRY = '<p class="{kind}"><a href="#{target}">{title}</a><span data-page="{target}"></span></p>'
 
 
@@ -166,18 +132,15 @@ def document(html: Path, root: Path) -> str:
         title = '"' + _title(article).replace("\\", "").replace('"', "\\22 ") + '"'
         sheets.append(_SHEET.format(name=f"c{number}", title=title))
         articles.append(article)
-    front = _FRONT.format(
+    return files.fill(
+        Path(__file__).with_name("print.html"),
         title=escape(config["title"]),
         subtitle=escape(about["Summary"].removeprefix(f"{config['title']}: ")),
         author=escape(config["author"]),
         version=escape(about["Version"]),
         entries="\n".join(_contents(next(iter(pages.values())), articles)),
-    )
-    return _DOCUMENT.format(
-        title=escape(config["title"]),
         head="\n".join(_head(pages)),
         sheets="\n".join(sheets),
-        front=front,
         articles="\n".join(map(str, articles)),
     )
 

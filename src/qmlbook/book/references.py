@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,16 +74,24 @@ def check(
     root = root or paths.project_root()
     wanted = list(chapters.select(selected, root))
     execute.require_jobs(jobs)
+    executed = partial(
+        execute.run,
+        embedded=True,
+        keep_going=True,
+        jobs=jobs,
+        cell_timeout=cell_timeout,
+        root=root,
+        echo=echo,
+    )
+    good = True
     if update:
         files.require_writable(folder(root))
-        results = _executed(wanted, jobs, cell_timeout, root, echo)
+        results = executed(wanted)
         for result in results:
             if result.path:
                 write(result.path, folder(root) / f"{result.name}.ipynb", root)
         wanted = [result.name for result in results if result.ok]
         good = len(wanted) == len(results)
-    else:
-        good = True
     complaints = {name: guard(name, root) for name in wanted}
     if not selected:
         complaints |= guard_orphans(root)
@@ -93,26 +102,9 @@ def check(
     good = good and len(sound) == len(complaints)
     if update or not sound:
         return good
-    compare = _compare_again if nbval else _compare_executed
-    return compare(sound, jobs, cell_timeout, root, echo) and good
-
-
-def _executed(
-    wanted: Iterable[str],
-    jobs: int,
-    cell_timeout: float,
-    root: Path,
-    echo: Callable[[str], object],
-) -> list[execute.Result]:
-    return execute.run(
-        wanted,
-        embedded=True,
-        keep_going=True,
-        jobs=jobs,
-        cell_timeout=cell_timeout,
-        root=root,
-        echo=echo,
-    )
+    if nbval:
+        return _compare_again(sound, jobs, cell_timeout, root, echo) and good
+    return _compare(executed(sound), root, echo) and good
 
 
 # --- guards -------------------------------------------------------------------------------------
@@ -264,15 +256,12 @@ class RecordedKernel:
         return {"msg_type": kind, "content": content, "parent_header": {"msg_id": "1"}}
 
 
-def _compare_executed(
-    names: list[str], jobs: int, cell_timeout: float, root: Path, echo: Callable[[str], object]
-) -> bool:
-    """Run the chapters that need it, and nbval's procedure on what they printed."""
+def _compare(results: list[execute.Result], root: Path, echo: Callable[[str], object]) -> bool:
+    """Follow nbval's procedure on what executed chapters printed; return whether all agree."""
     import nbformat
     import pytest
     from nbval.plugin import IPyNbFile
 
-    results = _executed(names, jobs, cell_timeout, root, echo)
     good = all(result.ok for result in results)
     with tempfile.TemporaryDirectory(prefix="qmlbook-") as scratch:
         config = pytest.Config.fromdictargs({}, _options(Path(scratch), root))

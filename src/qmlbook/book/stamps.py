@@ -6,8 +6,6 @@ parameters. A notebook is fresh while all the same looks would find the same: th
 lock of the chapter, the modules and the data that it read, no other file.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Costs of chapters are measured by :func:`measure` and kept in ``book/status.json
 that shows them; everything about the evidence is read from the run records.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import multiprocessing

@@ -4,8 +4,6 @@ What a verdict says in words is in `qmlbook.evidence.report`; here it meets the 
 and the bibliography.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,10 +21,7 @@ PAGE_LINK, README_LINK = '<a href="{name}.html">{title}</a>', "[{title}](book/{n
 
 
 def papers_table(
-    link: str = PAGE_LINK,
-    *,
-    findings: Mapping[str, str] | None = None,
-    store: Store | None = None,
+    link: str = PAGE_LINK, *, findings: Mapping[str, str] | None = None, store: Store | None = None
 ) -> str:
     """Return a Markdown table with a line a paper: what its main claims came to.
 

@@ -4,9 +4,7 @@ The file is a mapping ``{paper, title, citation, claims: [...]}``; `Claim` docum
 written before the runs that decide it, so a mistake in it is an error and never a guess.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, fields
 from functools import partial
 from pathlib import Path
@@ -27,11 +25,7 @@ NOT_AVAILABLE = "not available"
 Kind = Literal["value", "order", "property"]
 Statistic = Literal["mean", "max", "difference"]
 Evidence = Literal["proved", "computed", "measured", "illustrated"]
-CHOICES = {
-    "kind": get_args(Kind),
-    "statistic": get_args(Statistic),
-    "evidence": get_args(Evidence),
-}
+CHOICES = {"kind": get_args(Kind), "statistic": get_args(Statistic), "evidence": get_args(Evidence)}
 PUBLISHED = (("mean", "sd", "n"), ("mean",), ("single",), ("best", "of"))
 REQUIRED = ("id", "statement", "kind", "source", "evidence")
 HEADER = ("paper", "title", "citation", "claims")
@@ -50,6 +44,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise _must(value, "a text that is not empty")
     return " ".join(value.split())  # folded YAML leaves line ends and trailing blanks
+
+
+def _choice(value: Any, field: str) -> Any:
+    if not isinstance(value, str) or value not in CHOICES[field]:
+        raise _must(value, f"one of: {', '.join(CHOICES[field])}")
+    return value
 
 
 def _remark(value: Any) -> str:
@@ -151,13 +151,13 @@ class Claim:
     paper: Text
     id: Text
     statement: Text
-    kind: Kind
+    kind: Annotated[Kind, PlainValidator(partial(_choice, field="kind"))]
     source: Text
-    evidence: Evidence
+    evidence: Annotated[Evidence, PlainValidator(partial(_choice, field="evidence"))]
     published: Annotated[Mapping[str, float] | str, PlainValidator(_published)] = NOT_AVAILABLE
     experiment: Text | None = None
     metric: Text | None = None
-    statistic: Statistic = "mean"
+    statistic: Annotated[Statistic, PlainValidator(partial(_choice, field="statistic"))] = "mean"
     variants: Variants = ()
     under: Annotated[tuple[str, ...], PlainValidator(partial(_variants, repeated=True))] = ()
     margin: NotNegative | None = None
@@ -254,10 +254,8 @@ def _read(path: Path, where: str) -> Any:
     depth = 0
     try:
         for event in yaml.parse(content, Loader=_Loader):  # deep nesting would overflow a stack
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise _unreadable(f"more than {MAX_DEPTH} brackets or levels are open", event)
         return yaml.load(content, Loader=_Loader)
@@ -288,76 +286,63 @@ def _claim(paper: str, entry: Any, file: str, number: int) -> Claim:
     given.setdefault("controls", NOT_APPLICABLE if kind == "property" else {})
     given.setdefault("statistic", "difference" if kind == "order" else "mean")
     claim = _checked(_CLAIM, {"paper": paper, **given}, where)
-    _check_kind(claim, where)
-    if claim.experiment is not None:  # otherwise it is quoted, and no more can be asked of it
-        _check_variants(claim, where)
-        _check_numbers(claim, where)
+    for problem in _contradictions(claim):
+        raise QmlbookError(f"{where}: {problem}.")
     return claim
 
 
-def _check_kind(claim: Claim, where: str) -> None:
-    """Refuse fields that contradict the kind of the claim."""
+def _contradictions(claim: Claim) -> Iterator[str]:
+    """Yield what is wrong with a claim whose fields are right, each by itself."""
     if claim.kind == "property" and claim.controls != NOT_APPLICABLE:
-        raise QmlbookError(f"{where}: a property takes no controls; make the comparison an order.")
+        yield "a property takes no controls; make the comparison an order"
     if claim.kind == "property" and claim.statistic != "mean":
-        raise QmlbookError(f"{where}: a property takes no statistic.")
+        yield "a property takes no statistic"
     if claim.kind == "order" and claim.statistic != "difference":
-        raise QmlbookError(f"{where}: the statistic of an order is 'difference'.")
+        yield "the statistic of an order is 'difference'"
+    if claim.experiment is not None:  # otherwise it is quoted, and no more can be asked of it
+        yield from _wrong_variants(claim)
+        yield from _wrong_numbers(claim)
 
 
-def _check_variants(claim: Claim, where: str) -> None:
-    """Refuse variants that are missing or cannot be paired."""
+def _wrong_variants(claim: Claim) -> Iterator[str]:
+    """Yield which variants are missing or cannot be paired."""
     if not claim.metric or not claim.variants:
-        raise QmlbookError(f"{where}: experiment {claim.experiment!r} needs a metric and variants.")
+        yield f"experiment {claim.experiment!r} needs a metric and variants"
     if (claim.statistic == "difference") != bool(claim.under):
-        raise QmlbookError(
-            f"{where}: a difference, and nothing else, has variants {{over: [...], under: [...]}}."
-        )
+        yield "a difference, and nothing else, has variants {over: [...], under: [...]}"
     paired = {"under": claim.under} if claim.under else {}
     paired |= claim.controls if isinstance(claim.controls, Mapping) else {}
     for name, variants in paired.items():
         if len(variants) != len(claim.variants):
-            raise QmlbookError(
-                f"{where}: {name} has {counted(len(variants), 'variant')} and must have "
-                f"{len(claim.variants)}, one for each it is paired with."
-            )
+            given, wanted = counted(len(variants), "variant"), len(claim.variants)
+            yield f"{name} has {given} and must have {wanted}, one for each it is paired with"
 
 
-def _check_numbers(claim: Claim, where: str) -> None:
-    """Refuse a published value, a margin or a number of seeds that leaves the verdict open."""
+def _wrong_numbers(claim: Claim) -> Iterator[str]:
+    """Yield which published value, margin or number of seeds leaves the verdict open."""
     published = claim.published if isinstance(claim.published, Mapping) else {}
     if claim.kind == "value" and (claim.statistic == "max") != ("best" in published):
-        raise QmlbookError(f"{where}: statistic 'max' and published {{best, of}} go together.")
+        yield "statistic 'max' and published {best, of} go together"
     if claim.kind == "value" and "single" in published and len(claim.variants) > 1:
-        raise QmlbookError(f"{where}: published {{single}} is one run, so it takes one variant.")
+        yield "published {single} is one run, so it takes one variant"
     needs_margin = claim.kind == "order" or (published and "best" not in published)
     if claim.kind != "property" and needs_margin and claim.margin is None:
-        raise QmlbookError(f"{where}: margin is missing, and the verdict depends on it.")
-    if claim.seeds < MIN_SEEDS[claim.kind]:
-        raise QmlbookError(
-            f"{where}: seeds is {claim.seeds} and must be {MIN_SEEDS[claim.kind]} or more "
-            f"({claim.kind})."
-        )
-    runs, needed = claim.seeds * len(claim.variants), RUNS_PER_BEST * published.get("of", 0)
-    if claim.kind == "value" and runs < needed:
-        raise QmlbookError(
-            f"{where}: seeds and variants give {runs} runs, and the best of {published['of']} "
-            f"needs {needed} or more."
-        )
+        yield "margin is missing, and the verdict depends on it"
+    if claim.seeds < (least := MIN_SEEDS[claim.kind]):
+        yield f"seeds is {claim.seeds} and must be {least} or more ({claim.kind})"
+    of, runs = published.get("of", 0), claim.seeds * len(claim.variants)
+    if claim.kind == "value" and runs < (needed := RUNS_PER_BEST * of):
+        yield f"seeds and variants give {runs} runs, and the best of {of} needs {needed} or more"
 
 
 def _known(where: str, entry: Any, allowed: Iterable[str], required: Iterable[str]) -> None:
     if not isinstance(entry, Mapping):
         raise QmlbookError(f"{where}: must be a mapping with {', '.join(required)}.")
-    for name in entry:
-        if name not in allowed:
-            choices = ", ".join(allowed)
-            raise QmlbookError(
-                f"{where}: field {shown(name)} is not known; choose from: {choices}."
-            )
-    for name in required:
-        if name not in entry:
-            raise QmlbookError(f"{where}: field {name!r} is missing.")
+    choices = ", ".join(allowed)
+    for name in (name for name in entry if name not in allowed):
+        raise QmlbookError(f"{where}: field {shown(name)} is not known; choose from: {choices}.")
+    for name in (name for name in required if name not in entry):
+        raise QmlbookError(f"{where}: field {name!r} is missing.")
 
 
 def _checked(kind: TypeAdapter[Any], value: Any, where: str, name: str = "") -> Any:
@@ -365,14 +350,7 @@ def _checked(kind: TypeAdapter[Any], value: Any, where: str, name: str = "") -> 
     try:
         return kind.validate_python(value)
     except ValidationError as error:
-        problem = next(p for p in error.errors() if p["type"] in ("must", "literal_error"))
-        name, context = str(*problem["loc"][:1]) or name, problem["ctx"]
-        if problem["type"] == "literal_error":
-            choices = ", ".join(CHOICES[name])
-            context = {
-                "part": "",
-                "given": shown(problem["input"]),
-                "allowed": f"one of: {choices}",
-            }
-        what = f"{name}{context['part']} is {context['given']}"
-        raise QmlbookError(f"{where}: {what} and must be {context['allowed']}.") from None
+        problem = next(problem for problem in error.errors() if problem["type"] == "must")
+        name, said = str(*problem["loc"][:1]) or name, problem["ctx"]
+        what = f"{name}{said['part']} is {said['given']} and must be {said['allowed']}"
+        raise QmlbookError(f"{where}: {what}.") from None

@@ -5,8 +5,6 @@ each of their fields means is written once, in the docstrings of `Record`, `Clai
 and `dictionary` reads it there.
 """
 
-from __future__ import annotations
-
 import csv
 import inspect
 import io

@@ -4,8 +4,6 @@ A verdict needs names, versions, seeds and keys of settings, and no PyTorch. The
 cache, under the digest of all that they are made from, and made anew when any of that changes.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The verdicts as a table for terminals, Markdown for pages, JSON and CSV for programs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -155,23 +153,23 @@ def _escaped(cell: str) -> str:
 
 
 def _csv(verdicts: Sequence[Verdict]) -> str:
-    """Return one line a verdict, the numbers of ``ours`` in columns of their own."""
     text = io.StringIO()
-    writer = None
-    for verdict in verdicts:
-        row: dict[str, Any] = {}
-        for name, value in verdict.to_json().items():
-            if name == "published":
-                row[name] = published_text(value)
-            elif name == "ours":
-                row |= {item: (value or {}).get(item) for item in OURS}
-            else:
-                row[name] = value
-        if writer is None:
-            writer = csv.DictWriter(text, list(row), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow(row)
+    lines = [_flat(verdict) for verdict in verdicts]
+    if lines:
+        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
     return text.getvalue()
+
+
+def _flat(verdict: Verdict) -> dict[str, Any]:
+    """Return the fields for a line of CSV: our numbers stand where ``ours`` would."""
+    line: dict[str, Any] = {}
+    for name, value in verdict.to_json().items():
+        line |= (
+            {item: (value or {}).get(item) for item in OURS} if name == "ours" else {name: value}
+        )
+    return line | {"published": published_text(verdict.published)}
 
 
 def _table(verdicts: Sequence[Verdict], color: bool) -> str:

@@ -7,8 +7,6 @@ decides, they are averaged within each seed first, and n is the number of seeds.
 pools all runs, because there each published run is one draw.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Run what is missing in the store: every experiment, variant and seed of a paper."""
 
-from __future__ import annotations
-
 import os
 import statistics
 import sys
@@ -10,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from .. import papers
 from ..base.errors import UsageError, choose, counted
@@ -180,38 +179,23 @@ def execute(job: Job) -> Record:
         except Exception as problem:
             metrics, error = {}, " ".join(f"{type(problem).__name__}: {problem}".split())[:500]
         seconds = round(time.perf_counter() - clock, 4)
-    return _record(job, metrics, error, started=started, seconds=seconds, threads=threads)
+    return _record(job, started, error, metrics=metrics, seconds=seconds, threads=threads)
 
 
 def failed_record(job: Job, error: str) -> Record:
     """Return the record of a run that could not even raise, because its process was killed."""
-    return _record(job, {}, error, started=datetime.now(UTC), seconds=0.0, threads=1)
+    return _record(job, datetime.now(UTC), error, metrics={}, seconds=0.0, threads=1)
 
 
-def _record(
-    job: Job,
-    metrics: dict[str, float | list[float]],
-    error: str | None,
-    *,
-    started: datetime,
-    seconds: float,
-    threads: int,
-) -> Record:
+def _record(job: Job, started: datetime, error: str | None, **measured: Any) -> Record:
     experiment = papers.experiments(job.paper)[job.experiment]
+    planned = ("paper", "experiment", "variant", "profile", "config_key", "seed", "device")
     return Record(
-        paper=job.paper,
-        experiment=job.experiment,
+        **{name: getattr(job, name) for name in planned},
+        **measured,
         experiment_version=job.version,
-        variant=job.variant,
-        profile=job.profile,
         config=asdict(experiment.variants[job.profile][job.variant]),
-        config_key=job.config_key,
-        seed=job.seed,
-        metrics=metrics,
-        seconds=seconds,
-        device=job.device,
         dtype=experiment.dtype,
-        threads=threads,
         versions=versions(),
         code_version=code_version(),
         started_at=started.isoformat(timespec="seconds"),

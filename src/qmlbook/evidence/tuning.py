@@ -1,7 +1,5 @@
 """Choose settings: make the trials of a paper that are missing, keep the best in its room."""
 
-from __future__ import annotations
-
 import textwrap
 from statistics import fmean
 from typing import Any

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of ``qmlbook report --format json``."""
-        return {
-            item.name: getattr(self, item.name)
-            for item in fields(self)
-            if item.name not in FOR_PEOPLE
-        }
+        return {name: value for name, value in vars(self).items() if name not in FOR_PEOPLE}
 
 
 @dataclass
@@ -158,10 +154,7 @@ def sort_runs(experiments: Mapping[str, Planned], records: Iterable[Record]) -> 
 
 
 def verdicts(
-    papers: Sequence[str] | None = None,
-    *,
-    claims: Path | None = None,
-    store: Store | None = None,
+    papers: Sequence[str] | None = None, *, claims: Path | None = None, store: Store | None = None
 ) -> list[Verdict]:
     """Return the verdict of every claim of these papers, in the order of their files.
 
@@ -215,21 +208,15 @@ def judge(claim: Claim, experiments: Experiments, runs: Runs) -> Verdict:
     details += _left_out(cells.every, runs)
     used = [record for cell in cells.every for record in runs.usable.get(cell, {}).values()]
     cost = sum(record.seconds for record in used if record.seed < claim.seeds)
+    quoted = ("paper", "kind", "statement", "published", "source", "margin", "evidence", "note")
     return Verdict(
-        paper=claim.paper,
+        **{name: getattr(claim, name) for name in quoted},
         claim=claim.id,
-        kind=claim.kind,
-        statement=claim.statement,
-        published=claim.published,
-        source=claim.source,
         ours=ours,
-        margin=claim.margin,
-        evidence=claim.evidence,
         outcome=outcome,
         controls=controls_outcome,
         cost_s=round(cost, 1),
         command=_command(claim, {cell.experiment for cell in cells.every}, experiments),
-        note=claim.note,
         details=tuple(details),
     )
 
@@ -262,11 +249,7 @@ def _outcome(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
         return (stats.NO_PUBLISHED_VALUE if unpublished else stats.NOT_ATTEMPTED), None, []
     complete, any_run = _complete(runs, [*cells.over, *cells.under], claim.seeds)
     if complete == claim.seeds:
-        return (
-            _property(claim, runs, cells)
-            if claim.kind == "property"
-            else _number(claim, runs, cells)
-        )
+        return (_property if claim.kind == "property" else _number)(claim, runs, cells)
     seeds = f"{complete} of {counted(claim.seeds, 'seed')}"
     if unpublished:
         return stats.NO_PUBLISHED_VALUE, None, [f"{seeds} are recorded"]
@@ -309,14 +292,12 @@ def _number(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
 
 def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
     """Return the outcome of the controls and their intervals in words."""
-    missing = []
-    for name, control in cells.controls.items():
-        complete, _ = _complete(runs, control, claim.seeds)
-        if complete < claim.seeds:
-            seeds = f"{complete} of {counted(claim.seeds, 'seed')}"
-            missing.append(f"control {name}: {seeds} are recorded")
-    if missing:
-        return stats.NOT_TESTED, missing
+    complete = {name: _complete(runs, of, claim.seeds)[0] for name, of in cells.controls.items()}
+    wanted = counted(claim.seeds, "seed")
+    if missing := {name: seeds for name, seeds in complete.items() if seeds < claim.seeds}:
+        return stats.NOT_TESTED, [
+            f"control {name}: {seeds} of {wanted} are recorded" for name, seeds in missing.items()
+        ]
     values = {name: _values(claim, runs, control) for name, control in cells.controls.items()}
     circuit = _values(claim, runs, cells.over)
     if isinstance(claim.published, Mapping) and "best" in claim.published:

@@ -1,7 +1,5 @@
 """Run a random sample of stored runs again and compare: can the records be trusted here?"""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -125,11 +123,12 @@ def _candidates(paper: str, store: Store) -> Iterator[tuple[Job, Record]]:
 def _one_of_each(jobs: Iterable[Job]) -> Iterator[Job]:
     """Yield the first job of every variant, then the second ones, and so on."""
     rounds: Counter[Cell] = Counter()
-    numbered = []
-    for job in jobs:
+
+    def turn(job: Job) -> int:
         rounds[job.cell] += 1
-        numbered.append((rounds[job.cell], job))
-    return (job for _, job in sorted(numbered, key=lambda pair: pair[0]))
+        return rounds[job.cell]
+
+    return iter(sorted(jobs, key=turn))
 
 
 def _difference(stored: Record, again: Record) -> str | None:

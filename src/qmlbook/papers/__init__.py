@@ -8,8 +8,6 @@ Mathematics of a paper's own stays beside them. Rooms never import each other; w
 in ``shared``.
 """
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 from typing import Any

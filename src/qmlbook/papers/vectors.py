@@ -28,10 +28,10 @@ class CaseResult:
     paper: str
     case: str
     kind: str
-    checked: bool
-    max_error: float | None
-    tolerance: float
-    passed: bool
+    checked: bool = True
+    max_error: float | None = None
+    tolerance: float = TOLERANCE
+    passed: bool = False
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,41 +62,36 @@ def _check_file(file: Path) -> Iterator[CaseResult]:
     room = papers.module(paper, "vectors")
     kinds = room.KINDS if room else {}
     for case, name, inputs, expected in cases:
-        common = {"file": file.name, "paper": paper, "case": case, "kind": name}
+        common: dict[str, Any] = {"file": file.name, "paper": paper, "case": case, "kind": name}
         if name not in kinds:
-            yield _failed(common, f"kind {name!r} is not known", checked=False)
+            yield CaseResult(**common, checked=False, note=f"kind {name!r} is not known")
         elif kinds[name].refused:
             yield _check_refusal(common, kinds[name], inputs)
         else:
             yield _check_case(common, kinds[name], inputs, expected)
 
 
-def _check_refusal(common: dict[str, str], kind: Kind, inputs: Inputs) -> CaseResult:
+def _check_refusal(common: dict[str, Any], kind: Kind, inputs: Inputs) -> CaseResult:
     """Pass a case whose inputs must be refused, not answered with a number."""
     try:
         kind.compute(inputs)
     except (IndexError, ValueError):
-        return CaseResult(**common, checked=True, max_error=0.0, tolerance=0.0, passed=True)
-    return _failed(common, "an answer was given where the inputs should have been refused")
-
-
-def _failed(common: dict[str, str], note: str, *, checked: bool = True) -> CaseResult:
-    return CaseResult(
-        **common, checked=checked, max_error=None, tolerance=TOLERANCE, passed=False, note=note
-    )
+        return CaseResult(**common, max_error=0.0, tolerance=0.0, passed=True)
+    note = "an answer was given where the inputs should have been refused"
+    return CaseResult(**common, note=note)
 
 
 def _check_case(
-    common: dict[str, str], kind: Kind, inputs: Inputs, expected: Mapping[str, Any]
+    common: dict[str, Any], kind: Kind, inputs: Inputs, expected: Mapping[str, Any]
 ) -> CaseResult:
     if kind.steps and isinstance(steps := expected.get(kind.steps), list):
         inputs = {"steps": len(steps), **inputs}
     try:
         ours = kind.compute(inputs)
     except QmlbookError as error:  # data that are not here, for instance
-        return _failed(common, str(error), checked=False)
+        return CaseResult(**common, checked=False, note=str(error))
     except Exception as error:
-        return _failed(common, f"{type(error).__name__}: {error}")
+        return CaseResult(**common, note=f"{type(error).__name__}: {error}")
     tolerances = {"": TOLERANCE, **kind.tolerances}
     loosest, worst, notes = 0.0, 0.0, []
     unknown = False

@@ -4,8 +4,6 @@ Everything is made from the chapters' own sources, so that a class works on what
 The folder is a course of nbgrader: ``instructor/`` holds the sources of its assignments.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import tempfile
@@ -19,14 +17,7 @@ from . import assignments, slides
 from .myst import Book, Chapter
 
 CONFIG = "nbgrader_config.py"
-_CONFIG_TEXT = b'''\
-"""Settings of nbgrader for this course: run its commands in this folder."""
-
-c = get_config()  # noqa: F821
-c.CourseDirectory.course_id = "quantum-learning-rerun"
-c.CourseDirectory.source_directory = "instructor"
-c.Execute.timeout = 600  # seconds a cell may take
-'''
+_CONFIG_TEXT = Path(__file__).with_name("nbgrader_config.txt").read_bytes()
 
 
 def write(

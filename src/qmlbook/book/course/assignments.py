@@ -12,8 +12,10 @@ import ast
 import builtins
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...base import files
 from ...base.errors import QmlbookError
 from .. import notebooks
 from .myst import Chapter, Exercise
@@ -29,27 +31,7 @@ TEXT_STUB = "YOUR ANSWER HERE"
 POINTS = 1  # of every self-check and every written answer; nbgrader's toolbar changes them
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
-_FIRST = """\
-**What this is.** The chapter *{title}* of the book *Quantum Learning, Rerun*, with its exercises \
-at the end left for you. Everything before them runs as it stands, on a laptop, without a GPU and \
-without an account.
-
-**Install it** once, inside the folder of the book (the one with `requirements.lock`; ask whoever \
-gave you this notebook), with Python 3.11 to 3.13:
-
-```bash
-python3 -m venv .venv
-.venv/bin/python -m pip install -r requirements.lock
-.venv/bin/python -m pip install --no-deps -e .
-```
-
-(on Windows, `py -3.11 -m venv .venv`, then the same with `.venv\\Scripts` instead of \
-`.venv/bin`), then open this notebook with the Python of `.venv`.
-
-**Work on it.** Run the cells from the top. Write your code where it says `YOUR CODE HERE` (and \
-take the line `raise NotImplementedError()` out), your words where it says `YOUR ANSWER HERE`. \
-Cells that begin with `# Self-check` say nothing when your answer passes. They look for the names \
-that the exercise asks you to use."""
+_FIRST = Path(__file__).with_name("first.md")
 
 
 def instructor(chapter: Chapter) -> NotebookNode:
@@ -61,7 +43,7 @@ def instructor(chapter: Chapter) -> NotebookNode:
     """
     from nbformat.v4 import new_markdown_cell, new_notebook
 
-    cells = [new_markdown_cell(_FIRST.format(title=chapter.title))]
+    cells = [new_markdown_cell(files.fill(_FIRST, title=chapter.title))]
     for item in chapter.items:
         if isinstance(item, Exercise):
             _require_sound_checks(item, chapter)
@@ -132,54 +114,31 @@ def _places(exercise: Exercise) -> list[NotebookNode]:
     code = "\n\n".join(cell.source for cell in rest if cell.cell_type == "code")
     words = "\n\n".join(cell.source for cell in rest if cell.cell_type == "markdown")
     by_hand = bool(words or not code)
+    solution = new_code_cell(f"# Solution\n{code}")
+    written = new_markdown_cell(f"**Solution.** {words}".strip())
+    alone = not tests and not by_hand
     made = {
-        "code": [
-            _graded(
-                new_code_cell(f"# Solution\n{code}"),
-                exercise.label,
-                solution=True,
-                grade=not tests and not by_hand,
-            ),
-            *(
-                _graded(
-                    new_code_cell(f"# Self-check\n{test.source}"),
-                    f"{exercise.label}-check-{number}",
-                    locked=True,
-                    grade=True,
-                )
-                for number, test in enumerate(tests, 1)
-            ),
-        ],
-        "markdown": [
-            _graded(
-                new_markdown_cell(f"**Solution.** {words}".strip()),
-                f"{exercise.label}-answer",
-                solution=True,
-                grade=True,
-            )
-        ],
+        "code": [_graded(solution, exercise.label, solution=True, grade=alone)],
+        "markdown": [_graded(written, f"{exercise.label}-answer", solution=True, grade=True)],
     }
+    for number, test in enumerate(tests, 1):
+        cell, name = new_code_cell(f"# Self-check\n{test.source}"), f"check-{number}"
+        made["code"].append(_graded(cell, f"{exercise.label}-{name}", locked=True, grade=True))
     order = dict.fromkeys(cell.cell_type for cell in rest) or {"markdown": None}
     return [cell for kind in order for cell in made[kind]]
 
 
-def _graded(
-    cell: NotebookNode,
-    grade_id: str,
-    *,
-    solution: bool = False,
-    locked: bool = False,
-    grade: bool = False,
-) -> NotebookNode:
-    """Return a cell with nbgrader's settings, version 3 of their schema."""
-    settings: dict[str, object] = {
-        "grade": grade,
-        "locked": locked,
-        "solution": solution,
-        "task": False,
-    }
-    settings |= {"grade_id": grade_id, "schema_version": 3, **({"points": POINTS} if grade else {})}
-    cell.metadata["nbgrader"] = settings
+def _graded(cell: NotebookNode, grade_id: str, **roles: bool) -> NotebookNode:
+    """Return a cell with nbgrader's settings, version 3 of their schema.
+
+    Args:
+        cell: the cell.
+        grade_id: its name among those that nbgrader knows.
+        **roles: ``solution`` and ``grade`` for an answer, ``locked`` and ``grade`` for its test.
+    """
+    none = dict.fromkeys(("grade", "locked", "solution", "task"), False)
+    settings: dict[str, object] = {**none, **roles, "grade_id": grade_id, "schema_version": 3}
+    cell.metadata["nbgrader"] = settings | ({"points": POINTS} if roles["grade"] else {})
     return cell
 
 

@@ -198,8 +198,7 @@ class Chapter:
         if caption := shown.get("figure", {}).get("caption"):
             number = self._figures.get(shown["figure"].get("name"))
             alt = shown.get("image", {}).get("alt", "")
-            figure = {"number": number, "caption": self.plain(caption), "alt": alt}
-            code.metadata["figure"] = figure
+            code.metadata["figure"] = {"number": number, "caption": self.plain(caption), "alt": alt}
         return code
 
     def _directive(self, part: Directive) -> str:

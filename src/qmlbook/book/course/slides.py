@@ -105,9 +105,8 @@ class _Deck:
         self._open()
         self._text(_ROOM_BESIDE)
         shown = new_code_cell(cell.source, outputs=cell.outputs)
-        shown.metadata["folded"] = bool(
-            figure or "hide-input" in tags or cell.source.count("\n") >= _LONG_CODE
-        )
+        long = cell.source.count("\n") >= _LONG_CODE
+        shown.metadata["folded"] = bool(figure or "hide-input" in tags or long)
         if "remove-input" in tags:
             shown.metadata["transient"] = {"remove_source": True}
         self.cells.append(shown)

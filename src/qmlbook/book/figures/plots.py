@@ -8,7 +8,8 @@ that lack one sort of cones.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -21,13 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
-QUANTUM, CLASSICAL, UNTRAINED, PUBLISHED, NEUTRAL = (
-    "#0072B2",
-    "#D55E00",
-    "#666666",
-    "#000000",
-    "#6C3C18",
-)
+QUANTUM, CLASSICAL = "#0072B2", "#D55E00"
+UNTRAINED, PUBLISHED, NEUTRAL = "#666666", "#000000", "#6C3C18"
 COLOURS = {
     "quantum": QUANTUM,
     "classical": CLASSICAL,
@@ -38,22 +34,9 @@ COLOURS = {
 
 def use_style() -> None:
     """Set the book's style for all figures of this process."""
-    mpl.rcParams.update(
-        {
-            "figure.dpi": 110,
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",
-            "font.size": 10,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.alpha": 0.3,
-            "image.cmap": "gray_r",
-            "legend.frameon": False,
-            "axes.prop_cycle": cycler(color=[QUANTUM, CLASSICAL, "#009E73", "#CC79A7"]),
-        }
-    )
+    plt.style.use(Path(__file__).with_name("book.mplstyle"))
+    colours = [QUANTUM, CLASSICAL, "#009E73", "#CC79A7"]
+    mpl.rcParams["axes.prop_cycle"] = cycler(color=colours)
 
 
 def gallery(
@@ -85,11 +68,9 @@ def strip(
     ``colours`` maps group names to colours; a group is otherwise coloured by the first word of
     its name that the palette knows.
     """
-    for position, (name, runs) in enumerate(groups.items()):
-        runs = np.asarray(runs, dtype=float)
+    for position, _, runs, colour in _coloured(groups, colours):
         if not runs.size:  # nothing has been run yet: an empty column says so
             continue
-        colour = (colours or {}).get(name) or _colour_of(name)
         offsets = _spread(runs) * width
         ax.plot(position + offsets, runs, "o", ms=4, mew=0, alpha=alpha, color=colour)
         ax.plot([position - width, position + width], [runs.mean()] * 2, color=colour, lw=2)
@@ -110,9 +91,7 @@ def lanes(
     A dot is a run, a bar the mean, a black diamond the published value of that group. A row stays
     empty while nothing has been run. Colours as in :func:`strip`.
     """
-    for position, (name, runs) in enumerate(groups.items()):
-        runs = np.asarray(runs, dtype=float)
-        colour = (colours or {}).get(name) or _colour_of(name)
+    for position, name, runs, colour in _coloured(groups, colours):
         if runs.size:
             ax.plot(
                 runs, position + 0.25 * _spread(runs), "o", ms=4, mew=0, alpha=alpha, color=colour
@@ -143,6 +122,15 @@ def circuit(qnode: Callable, *arguments: object, **options: object) -> Figure:
 def chance(ax: Axes, level: float = 0.5) -> None:
     """Mark the accuracy of a coin."""
     ax.axhline(level, color="black", lw=0.8, ls=":", zorder=0)
+
+
+def _coloured(
+    groups: Mapping[str, ArrayLike], colours: Mapping[str, str] | None
+) -> Iterator[tuple[int, str, np.ndarray, str]]:
+    """Yield position, name, runs and colour of every group."""
+    for position, (name, runs) in enumerate(groups.items()):
+        colour = (colours or {}).get(name) or _colour_of(name)
+        yield position, name, np.asarray(runs, dtype=float), colour
 
 
 def _spread(runs: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """A table of signs that a reader changes by pressing them, in a page without a server."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +7,9 @@ from html import escape
 from typing import Any
 
 from ...base.errors import UsageError
+from ...base.files import fill
 from ...papers.contextuality.sign_table import WantedProducts
-from .sliders import LIVE, fill
+from .sliders import LIVE
 
 MOST_CELLS = 16  # all 65,536 fillings of 4 x 4 cells are counted in an instant
 
@@ -90,7 +89,7 @@ class SignTable:
         rows = [f'<tr><th scope="row">{row[0]}</th>{"".join(row[1:])}</tr>' for row in body]
         rows[-1] = rows[-1].replace("</tr>", "<td></td></tr>")  # below the products of the rows
         return fill(
-            "sign_table.html",
+            LIVE / "sign_table.html",
             data=escape(json.dumps(data)),
             label=escape(self.label),
             heads="".join(f'<th scope="col">{name}</th>' for name in head[1:-1]),

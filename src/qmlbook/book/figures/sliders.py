@@ -9,21 +9,15 @@ from dataclasses import dataclass
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 from ...base.errors import UsageError
-from ...base.files import sha256
+from ...base.files import fill, sha256
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LIVE = Path(__file__).parent / "live"  # HTML and JavaScript of figures that react
-
-
-def fill(name: str, **values: object) -> str:
-    """Return a template of the folder ``live`` with values in their places."""
-    return Template((LIVE / name).read_text("utf-8").rstrip("\n")).substitute(values)
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ class Slider:
         # "</" must not end the script.
         captions = json.dumps(self.captions).replace("</", "<\\/")
         return fill(
-            "slider.html",
+            LIVE / "slider.html",
             key=key,
             frames=images,
             label=escape(self.label),

@@ -153,11 +153,7 @@ def _address() -> str:
 
 
 def _stage(
-    root: Path,
-    site: Path,
-    executed: Mapping[str, Path],
-    repository: str | None,
-    address: str,
+    root: Path, site: Path, executed: Mapping[str, Path], repository: str | None, address: str
 ) -> None:
     """Write the folder the site is built from: pages, executed notebooks, a config of its own."""
     sources = chapters.sources(root)

@@ -4,8 +4,6 @@ reStructuredText takes ``|0>`` and ``|x|`` for the beginning of a substitution. 
 kets and norms and never substitutions, so bars outside of code are escaped before it reads them.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

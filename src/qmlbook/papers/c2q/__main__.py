@@ -4,8 +4,6 @@ Networks that are stored already are left alone, unless ``--again`` is given. Tr
 takes about a minute and a half of one core and needs all of Fashion-MNIST.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Exact statements about the quantum heads, checked at random parameters."""
 
-from __future__ import annotations
-
 import pennylane as qml
 import torch
 from pennylane.measurements import StateMP

@@ -6,6 +6,7 @@ and b and takes its angles p in gate order; ``_R`` blocks of unitary.py are the 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import pennylane as qml
@@ -20,127 +21,59 @@ MEASURED = 4
 
 Angles = Sequence[Any]  # numbers, or batches of them
 Wire = int | str
-Block = Callable[[Angles, Wire, Wire], None]
+Block = tuple[tuple[str, str], ...]  # name of a gate, and the wires it acts on, controls first
 
 
-def _con_z(p: Angles, a: Wire, b: Wire) -> None:
-    qml.CZ(wires=(a, b))
+def _controlled_u3(*p: Any, wires: Sequence[Wire]) -> None:
+    control, target = wires
+    qml.ctrl(qml.U3(*p, wires=target), control=control)
 
 
-def _ttn(p: Angles, a: Wire, b: Wire) -> None:
-    qml.RY(p[0], wires=a)
-    qml.RY(p[1], wires=b)
-    qml.CNOT(wires=(a, b))
+# Name: (gate, its number of angles).
+GATES: dict[str, tuple[Callable[..., object], int]] = {
+    **{"H": (qml.Hadamard, 0), "X": (qml.PauliX, 0)},
+    **{name: (getattr(qml, name), 0) for name in ("CZ", "CNOT")},
+    **{name: (getattr(qml, name), 1) for name in ("RX", "RY", "RZ", "CRX", "CRZ")},
+    "U3": (qml.U3, 3),
+    "CU3": (_controlled_u3, 3),
+}
 
 
-def _u9(p: Angles, a: Wire, b: Wire) -> None:
-    qml.Hadamard(wires=a)
-    qml.Hadamard(wires=b)
-    qml.CZ(wires=(a, b))
-    qml.RX(p[0], wires=a)
-    qml.RX(p[1], wires=b)
+def _block(gates: str) -> Block:
+    """Read gates like ``RY:a CNOT:ab``."""
+    pairs = (gate.split(":") for gate in gates.split())
+    return tuple((name, wires) for name, wires in pairs)
 
 
-def _u15(p: Angles, a: Wire, b: Wire) -> None:
-    qml.RY(p[0], wires=a)
-    qml.RY(p[1], wires=b)
-    qml.CNOT(wires=(b, a))
-    qml.RY(p[2], wires=a)
-    qml.RY(p[3], wires=b)
-    qml.CNOT(wires=(a, b))
-
-
-def _u13(p: Angles, a: Wire, b: Wire, controlled: type[Operation] = qml.CRZ) -> None:
-    qml.RY(p[0], wires=a)
-    qml.RY(p[1], wires=b)
-    controlled(p[2], wires=(b, a))
-    qml.RY(p[3], wires=a)
-    qml.RY(p[4], wires=b)
-    controlled(p[5], wires=(a, b))
-
-
-def _u14(p: Angles, a: Wire, b: Wire) -> None:
-    _u13(p, a, b, qml.CRX)
-
-
-def _so4(p: Angles, a: Wire, b: Wire) -> None:
-    for i in (0, 2):
-        qml.RY(p[i], wires=a)
-        qml.RY(p[i + 1], wires=b)
-        qml.CNOT(wires=(a, b))
-    qml.RY(p[4], wires=a)
-    qml.RY(p[5], wires=b)
-
-
-def _u5(p: Angles, a: Wire, b: Wire, controlled: type[Operation] = qml.CRZ) -> None:
-    qml.RX(p[0], wires=a)
-    qml.RX(p[1], wires=b)
-    qml.RZ(p[2], wires=a)
-    qml.RZ(p[3], wires=b)
-    controlled(p[4], wires=(b, a))
-    controlled(p[5], wires=(a, b))
-    qml.RX(p[6], wires=a)
-    qml.RX(p[7], wires=b)
-    qml.RZ(p[8], wires=a)
-    qml.RZ(p[9], wires=b)
-
-
-def _u6(p: Angles, a: Wire, b: Wire) -> None:
-    _u5(p, a, b, qml.CRX)
-
-
-def _su4(p: Angles, a: Wire, b: Wire) -> None:
-    qml.U3(*p[0:3], wires=a)
-    qml.U3(*p[3:6], wires=b)
-    qml.CNOT(wires=(a, b))
-    qml.RY(p[6], wires=a)
-    qml.RZ(p[7], wires=b)
-    qml.CNOT(wires=(b, a))
-    qml.RY(p[8], wires=a)
-    qml.CNOT(wires=(a, b))
-    qml.U3(*p[9:12], wires=a)
-    qml.U3(*p[12:15], wires=b)
-
-
-def _controlled_u3(p: Angles, a: Wire, b: Wire) -> None:
-    """Apply to b one unitary if a is 1 and another if a is 0; a is left flipped."""
-    qml.ctrl(qml.U3(*p[0:3], wires=b), control=a)
-    qml.PauliX(wires=a)
-    qml.ctrl(qml.U3(*p[3:6], wires=b), control=a)
-
-
-def _ansatz_10(p: Angles, a: Wire, b: Wire) -> None:
-    qml.U3(*p[0:3], wires=a)
-    _controlled_u3(p[3:9], a, b)
-    qml.PauliX(wires=a)
-
-
-def _zx(p: Angles, a: Wire, b: Wire) -> None:
-    qml.CRZ(p[0], wires=(a, b))
-    qml.PauliX(wires=a)
-    qml.CRX(p[1], wires=(a, b))
+def _apply(block: Block, p: Angles, a: Wire, b: Wire) -> None:
+    """Apply a block to two wires; its gates take the angles in turn."""
+    named, remaining = {"a": a, "b": b}, iter(p)
+    for name, wires in block:
+        gate, size = GATES[name]
+        gate(*islice(remaining, size), wires=[named[wire] for wire in wires])
 
 
 # Index in the paper: (name in the code, number of angles, block).
 CONVOLUTIONS: dict[int, tuple[str, int, Block]] = {
-    1: ("Con_Z", 0, _con_z),
-    2: ("U_TTN", 2, _ttn),
-    3: ("U_9", 2, _u9),
-    4: ("U_15", 4, _u15),
-    5: ("U_13", 6, _u13),
-    6: ("U_14", 6, _u14),
-    7: ("U_SO4", 6, _so4),
-    8: ("U_5", 10, _u5),
-    9: ("U_6", 10, _u6),
-    10: ("U_SU4", 15, _su4),
-    11: ("U_ansatz_10", 9, _ansatz_10),
+    1: ("Con_Z", 0, _block("CZ:ab")),
+    2: ("U_TTN", 2, _block("RY:a RY:b CNOT:ab")),
+    3: ("U_9", 2, _block("H:a H:b CZ:ab RX:a RX:b")),
+    4: ("U_15", 4, _block("RY:a RY:b CNOT:ba RY:a RY:b CNOT:ab")),
+    5: ("U_13", 6, _block("RY:a RY:b CRZ:ba RY:a RY:b CRZ:ab")),
+    6: ("U_14", 6, _block("RY:a RY:b CRX:ba RY:a RY:b CRX:ab")),
+    7: ("U_SO4", 6, _block("RY:a RY:b CNOT:ab RY:a RY:b CNOT:ab RY:a RY:b")),
+    8: ("U_5", 10, _block("RX:a RX:b RZ:a RZ:b CRZ:ba CRZ:ab RX:a RX:b RZ:a RZ:b")),
+    9: ("U_6", 10, _block("RX:a RX:b RZ:a RZ:b CRX:ba CRX:ab RX:a RX:b RZ:a RZ:b")),
+    10: ("U_SU4", 15, _block("U3:a U3:b CNOT:ab RY:a RZ:b CNOT:ba RY:a CNOT:ab U3:a U3:b")),
+    11: ("U_ansatz_10", 9, _block("U3:a CU3:ab X:a CU3:ab X:a")),
 }
 
-# Pooling blocks act on (discarded, kept). With ``none`` the wire is just not used again.
-POOLINGS: dict[str, tuple[int, Block | None]] = {
-    "zx": (2, _zx),
-    "general": (6, _controlled_u3),
-    "none": (0, None),
+# Pooling blocks act on (discarded, kept). ``general`` applies to the kept wire one unitary if the
+# other is 1 and another if it is 0. With ``none`` the wire is just not used again.
+POOLINGS: dict[str, tuple[int, Block]] = {
+    "zx": (2, _block("CRZ:ab X:a CRX:ab")),
+    "general": (6, _block("CU3:ab X:a CU3:ab")),
+    "none": (0, ()),
 }
 
 # Per layer: pairs of the convolution in order (the pair that closes the ring comes first), and
@@ -204,11 +137,10 @@ def network(params: Tensor, ansatz_index: int, pooling: str) -> None:
     pool_start = len(LAYERS) * n_conv
     for layer, (conv_pairs, pool_pairs) in enumerate(LAYERS):
         for pair in conv_pairs:
-            convolution(p[layer * n_conv : (layer + 1) * n_conv], *pair)
+            _apply(convolution, p[layer * n_conv : (layer + 1) * n_conv], *pair)
         start = pool_start + layer * n_pool
         for pair in pool_pairs:
-            if pool:
-                pool(p[start : start + n_pool], *pair)
+            _apply(pool, p[start : start + n_pool], *pair)
 
 
 def qcnn(
@@ -273,5 +205,5 @@ def sketch(block: int | str) -> Callable[[Angles], None]:
     Args:
         block: number of a convolution, or name of a pooling (a is discarded, b kept).
     """
-    apply = CONVOLUTIONS[block][2] if isinstance(block, int) else POOLINGS[block][1]
-    return lambda params: apply(params, "a", "b") if apply else None
+    gates = CONVOLUTIONS[block][2] if isinstance(block, int) else POOLINGS[block][1]
+    return lambda params: _apply(gates, params, "a", "b")

@@ -4,8 +4,6 @@ Source: sky-born/QCNN_transfer_learning at 7e5a792. Accuracies are in % of all t
 pair of digits; labels are 1 for the smaller digit.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 
@@ -19,8 +17,7 @@ QUANTUM_HEADS: dict[str, tuple[int, str]] = {
     f"{ansatz}-{word}": (ansatz, CHARTED_POOLINGS[word])
     for ansatz, word in (
         *product(range(1, 11), ("zx", "general")),
-        (10, "trivial"),
-        (11, "trivial"),
+        *product((10, 11), ("trivial",)),
     )
 }
 CLASSICAL_HEADS = ("1d", "2d", "dense")

@@ -32,10 +32,7 @@ class Adam:
     """Adam with the bias corrections in the step size, and eps added to the bare root."""
 
     def __init__(
-        self,
-        stepsize: float = 0.01,
-        betas: tuple[float, float] = (0.9, 0.99),
-        eps: float = 1e-8,
+        self, stepsize: float = 0.01, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8
     ) -> None:
         """Start without memory."""
         self.stepsize, self.betas, self.eps = stepsize, betas, eps

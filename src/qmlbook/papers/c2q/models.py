@@ -5,8 +5,6 @@ CCtransfer_FtoM.py 132-166 (classical heads), both in Keras; weights are Glorot-
 zero as Keras has them. Features are real tensors (B, F), images (B, 28, 28) in [0, 1].
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +18,11 @@ from ...statevector import observable_matrix
 from ..shared.initial import assign
 from ..shared.qnodes import compiled, ours
 from .circuits import WIRES, qcnn
+
+
+def _halved(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """Return a convolution that pools pairs of pixels."""
+    return nn.Conv2d(inputs, outputs, 3), nn.ReLU(), nn.MaxPool2d(2)
 
 
 class Source(nn.Module):
@@ -43,12 +46,8 @@ class Source(nn.Module):
         super().__init__()
         self.extract = nn.Sequential(
             nn.Unflatten(1, (1, 28)),
-            nn.Conv2d(1, 32, 3),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            *_halved(1, 32),
+            *_halved(32, 64),
             nn.Conv2d(64, 64, 3),
             nn.ReLU(),
             nn.Flatten(),
@@ -122,12 +121,8 @@ def classical(kind: str, rng: np.random.Generator) -> nn.Sequential:
         ],
         "2d": [
             nn.Unflatten(1, (1, 16, 16)),
-            nn.Conv2d(1, 2, 3),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(2, 2, 3),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            *_halved(1, 2),
+            *_halved(2, 2),
             nn.Flatten(),
             nn.Linear(8, 2),
         ],

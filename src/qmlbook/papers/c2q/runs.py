@@ -1,7 +1,5 @@
 """Runs of the C2Q paper: from a configuration and a seed to metrics."""
 
-from __future__ import annotations
-
 import torch
 
 from . import training

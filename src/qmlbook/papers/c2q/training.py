@@ -5,8 +5,6 @@ quantum heads), QOSF/Training.py 49-75 (batches of the quantum heads), CCtransfe
 (classical heads).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -17,10 +17,8 @@ from .descent import Adam, Nesterov, minimise, value_and_gradient
 
 def _probabilities(inputs: Inputs, params: Tensor) -> Tensor:
     """Return [P0, P1] of the measured wire for one sample or a batch."""
-    names = ("ansatz_index", "pooling", "encoding")
-    features = tensor(inputs["features"])
-    options = {name: inputs[name] for name in names}
-    return qnode(qcnn, wires=WIRES, **options)(features, params)
+    options = {name: inputs[name] for name in ("ansatz_index", "pooling", "encoding")}
+    return qnode(qcnn, wires=WIRES, **options)(tensor(inputs["features"]), params)
 
 
 def circuit(inputs: Inputs) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What a computation decides: properties of task, cell and counting, and how gradients shrink."""
 
-from __future__ import annotations
-
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, permutations, product
 from math import comb
@@ -12,19 +11,8 @@ import torch
 
 from ...base.rng import stream
 from ..shared.qnodes import qnode
-from . import (
-    circuits,
-    counting,
-    models,
-    sequences,
-    sharing,
-    square,
-    tableau,
-    task,
-    training,
-)
+from . import circuits, counting, models, sequences, sharing, square, tableau, task, training
 from .config import Gradients
-from .sequences import Questions
 from .task import IMPOSSIBLE, Token
 
 Cases = Sequence[bool] | np.ndarray
@@ -92,13 +80,9 @@ def local_plus(seed: int, batch: int = 500) -> Cases:
     cases = []
     for n in range(2, 7):
         questions = sequences.draw("local", n, 2, batch, stream(seed, "local", n), blocks=8)
-        cases += _always_plus(questions)
+        plus = torch.zeros(questions.flip.shape[:2], dtype=torch.bool)
+        cases += sequences.judge(questions, plus).possible[:, -1].tolist()
     return cases
-
-
-def _always_plus(questions: Questions) -> list[bool]:
-    plus = torch.zeros(questions.flip.shape[:2], dtype=torch.bool)
-    return sequences.judge(questions, plus).possible[:, -1].tolist()
 
 
 def _graphs(n: int, k: int = 2) -> Iterator[list[tuple[int, ...]]]:
@@ -124,16 +108,10 @@ def sharing_all(n: int) -> Cases:
 
 def sharing_sample(seed: int, n: int = 5) -> Cases:
     """Play the game for random triples of different graphs with random signs."""
-    rng, edges, cases = stream(seed, "triples"), list(combinations(range(n), 2)), []
+    rng, cases = stream(seed, "triples"), []
     for _ in range(TRIPLES):
-        masks = rng.choice(2 ** len(edges), 3, replace=False)
-        triple = [
-            (
-                [edge for bit, edge in enumerate(edges) if mask >> bit & 1],
-                rng.integers(2, size=n).tolist(),
-            )
-            for mask in masks
-        ]
+        graphs = rng.choice(2 ** comb(n, 2), 3, replace=False)
+        triple = [(sharing.edges(n, graph), rng.integers(2, size=n).tolist()) for graph in graphs]
         cases.append(not sharing.shareable(n, triple))
     return cases
 
@@ -315,9 +293,8 @@ def _products(left: Operator, right: Operator) -> Operator:
 
 
 def _commutator(a: Operator, b: Operator) -> Operator:
-    difference = _products(a, b)
-    for term, factor in _products(b, a).items():
-        difference[term] = difference.get(term, 0) - factor
+    difference = Counter(_products(a, b))
+    difference.subtract(_products(b, a))
     return {term: factor for term, factor in difference.items() if factor}
 
 

@@ -43,13 +43,9 @@ def prepare(n: int, edges: Sets = (), signs: Sequence[int] = ()) -> None:
 
 def generator(i: int, link: Sets) -> Operator:
     """Return a token's operator K, X_i times the phases of its link, for ``qml.expval``."""
-    factors = [_phase_operator(sorted(vertices)) for vertices in link]
-    return qml.prod(qml.X(i), *factors) if factors else qml.X(i)
-
-
-def _phase_operator(wires: Sequence[Wire]) -> Operator:
     with qml.QueuingManager.stop_recording():
-        return phase(wires)
+        factors = [phase(sorted(vertices)) for vertices in link]
+    return qml.prod(qml.X(i), *factors) if factors else qml.X(i)
 
 
 def start(i: int) -> None:

@@ -4,8 +4,6 @@ Only abstracts and public summaries of the papers could be read: task and cell a
 and all settings are this book's own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

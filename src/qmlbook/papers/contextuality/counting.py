@@ -1,7 +1,5 @@
 """How much memory the task takes, and how many ways there are: what figures and checks count."""
 
-from __future__ import annotations
-
 from math import ceil, comb, log2
 
 import numpy as np

@@ -1,12 +1,10 @@
 """Experiments of the contextuality papers: which runs, in which profile, how many seeds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..shared.grids import Experiment, axis, by_name, changed, properties, read_numbers, variants
+from ..shared.grids import axis, by_name, changed, properties, read_numbers, told, variants
 from . import checks
 from .config import MEMORYLESS, Config, Gradients, Noise
 from .runs import run, run_binary, run_gradients, run_noise
@@ -49,69 +47,34 @@ def _short(configs: dict[str, Config]) -> dict[str, Config]:
 # Single precision and thousands of steps amplify rounding: between instruction sets of one machine
 # 1,200 steps of a GRU of 64 units differed by 0.013 bits at their end and by 0.06 on the way.
 NETWORK_TOLERANCE = 0.25
-_experiment = partial(Experiment.of, run=run, seeds=8, quick_seeds=3)
+ABOUT = {
+    "hrnn": "the trained k-HRNN on four blocks of fresh hypergraphs",
+    "networks": "GRU, LSTM and Transformer on the same sequences",
+    "baselines": "no memory: a fair coin, always +1, a fixed table of answers",
+    "tasks": "a GRU on fresh, slowly changing and non-contextual sequences",
+    "binary": "nets with a memory of 1 to 10 bits, on independent tokens",
+    "gradients": "gradients of the k-HRNN at random angles against the number of qubits",
+    "start": "the k-HRNN at n = 6, k = 3 from far and near angles",
+    "noise": "exact cells with errors of gates and readings, on Qiskit Aer",
+}
+_experiment = told(ABOUT, run=run, seeds=8, quick_seeds=3)
+_in_single = partial(_experiment, tolerance=NETWORK_TOLERANCE, dtype="float32")
 EXPERIMENTS = by_name(
-    _experiment(
-        "hrnn",
-        "the trained k-HRNN on four blocks of fresh hypergraphs",
-        HRNN,
-        changed(HRNN, test=500),
-        tolerance=0.01,
-    ),
-    _experiment(
-        "networks",
-        "GRU, LSTM and Transformer on the same sequences",
-        CLASSICAL,
-        _short(CLASSICAL),
-        tolerance=NETWORK_TOLERANCE,
-        dtype="float32",
-    ),
-    _experiment(
-        "baselines",
-        "no memory: a fair coin, always +1, a fixed table of answers",
-        BASELINES,
-        changed(BASELINES, test=500),
-    ),
-    _experiment(
-        "tasks",
-        "a GRU on fresh, slowly changing and non-contextual sequences",
-        TASKS,
-        _short(TASKS),
-        tolerance=NETWORK_TOLERANCE,
-        dtype="float32",
-    ),
-    _experiment(
-        "binary",
-        "nets with a memory of 1 to 10 bits, on independent tokens",
-        BINARY,
-        _short(BINARY),
-        seeds=5,
-        run=run_binary,
-        tolerance=NETWORK_TOLERANCE,
-        dtype="float32",
-    ),
+    _experiment("hrnn", HRNN, changed(HRNN, test=500), tolerance=0.01),
+    _in_single("networks", CLASSICAL, _short(CLASSICAL)),
+    _experiment("baselines", BASELINES, changed(BASELINES, test=500)),
+    _in_single("tasks", TASKS, _short(TASKS)),
+    _in_single("binary", BINARY, _short(BINARY), seeds=5, run=run_binary),
     _experiment(
         "gradients",
-        "gradients of the k-HRNN at random angles against the number of qubits",
         GRADIENTS,
         changed(GRADIENTS, sizes=(3, 4, 5, 6), draws=4),
         seeds=16,
         run=run_gradients,
     ),
+    _experiment("start", START, changed(START, n=4, steps=60, test=500), tolerance=0.05),
     _experiment(
-        "start",
-        "the k-HRNN at n = 6, k = 3 from far and near angles",
-        START,
-        changed(START, n=4, steps=60, test=500),
-        tolerance=0.05,
-    ),
-    _experiment(
-        "noise",
-        "exact cells with errors of gates and readings, on Qiskit Aer",
-        NOISE,
-        changed(NOISE, sequences=20, shots=20),
-        run=run_noise,
-        tolerance=0.05,
+        "noise", NOISE, changed(NOISE, sequences=20, shots=20), run=run_noise, tolerance=0.05
     ),
     properties(checks.PROPERTIES, default="square"),
 )
@@ -123,15 +86,11 @@ def published() -> dict[str, Any]:
 
 
 # What the chapter trains live, by profile.
-PRESETS = {
-    profile: {
+PRESETS = {}
+for profile, changes in (("quick", {"steps": 300}), ("full", {})):
+    networks = changed(EXPERIMENTS["networks"].variants[profile], **changes)
+    names = [f"{model}{width}" for model, width in WIDTHS[:3]]
+    PRESETS[profile] = {
         "hrnn": EXPERIMENTS["hrnn"].variants[profile]["n3k2"],
-        **{
-            f"{model}{width}": replace(
-                EXPERIMENTS["networks"].variants[profile][f"n3-{model}{width}"], **changes
-            )
-            for model, width in WIDTHS[:3]
-        },
+        **{name: networks[f"n3-{name}"] for name in names},
     }
-    for profile, changes in (("quick", {"steps": 300}), ("full", {}))
-}

@@ -5,8 +5,6 @@ A model is called with questions and the answers y (B, T) bool that were given t
 answers before t. Its own answers are drawn by `training.own_answers`.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

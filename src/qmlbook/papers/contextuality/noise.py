@@ -4,8 +4,6 @@ Qiskit Aer runs the circuit of `circuits.translate` shot by shot. (`qmlbook.back
 measurements to the end, with a qubit for each; here the one ancilla must be used again.)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Runs of the contextuality papers: from a configuration and a seed to metrics."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

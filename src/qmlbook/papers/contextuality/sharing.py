@@ -43,8 +43,7 @@ class Game:
         self._phases = np.array([signs(n, token.link) for token in tokens], dtype=np.int8)
         self._numbers: dict[bytes, int] = {}
         self._states: list[np.ndarray] = []
-        self._moves = np.empty((0, len(tokens), 2), dtype=np.int32)
-        self._known = np.empty(0, dtype=bool)
+        self._moves: dict[int, np.ndarray] = {}
         self._excluded: dict[int, tuple[int, ...]] = {}  # masks of tokens: 0 or 1 is impossible
         self._lost: dict[Position, int] = {}  # tokens after which no answer is left
         self._survived: dict[Position, int] = {}  # tokens that were answered in every play
@@ -65,10 +64,7 @@ class Game:
 
     def moves(self, states: Iterable[int]) -> np.ndarray:
         """Return (len(states), tokens, 2): where each state goes, -1 for impossible outcomes."""
-        states = np.asarray(states)
-        for state in states[~self._known_up_to(states)[states]]:
-            self._expand(int(state))
-        return self._moves[states]
+        return np.stack([self._expand(int(state)) for state in states])
 
     def shareable(self, states: Iterable[int]) -> bool:
         """Return whether one memory state can serve all these states and never err."""
@@ -100,8 +96,7 @@ class Game:
         """Return whether one token leaves no answer: some state excludes 0 and some state 1."""
         no_zero = no_one = 0
         for state in position:
-            if state not in self._excluded:
-                self.moves([state])
+            self._expand(state)
             zeros, ones = self._excluded[state]
             no_zero, no_one = no_zero | zeros, no_one | ones
         return bool(no_zero & no_one)
@@ -145,18 +140,20 @@ class Game:
         for token in np.moveaxis(moves, 1, 0).transpose(0, 2, 1).tolist():
             yield [tuple(sorted(set(after))) for after in token if -1 not in after]
 
-    def _expand(self, state: int) -> None:
+    def _expand(self, state: int) -> np.ndarray:
+        """Return the row of a state in `moves`."""
+        if state in self._moves:
+            return self._moves[state]
         amplitudes = self._states[state]
         flipped = self._phases * amplitudes[self._flips]
         after = np.sign(np.stack([amplitudes + flipped, amplitudes - flipped], axis=1))
-        row = [[self._number(vector) for vector in pair] for pair in after]
-        self._known_up_to([len(self._states) - 1])
+        row = np.array([[self._number(vector) for vector in pair] for pair in after], np.int32)
         self._moves[state] = row
-        self._known[state] = True
         self._excluded[state] = tuple(
-            sum(1 << token for token, pair in enumerate(row) if pair[outcome] < 0)
-            for outcome in (0, 1)
+            sum(1 << token for token in np.flatnonzero(impossible).tolist())
+            for impossible in (row < 0).T
         )
+        return row
 
     def _number(self, vector: np.ndarray) -> int:
         """Return the number of a state, whatever its global sign; -1 for the null vector."""
@@ -168,15 +165,6 @@ class Game:
         if number == len(self._states):
             self._states.append(vector)
         return number
-
-    def _known_up_to(self, states: Iterable[int]) -> np.ndarray:
-        """Make room for the rows of the states; return which rows are filled."""
-        missing = max(states) + 1 - len(self._known)
-        if missing > 0:
-            missing += len(self._known)  # at least double, so that growing stays cheap
-            self._moves = np.pad(self._moves, ((0, missing), (0, 0), (0, 0)))
-            self._known = np.pad(self._known, (0, missing))
-        return self._known
 
 
 @cache
@@ -217,13 +205,13 @@ def _relabel(graph: int, to: Sequence[int]) -> int:
     return sum(1 << to[bit] for bit in range(len(to)) if graph >> bit & 1)
 
 
+def edges(n: int, graph: int) -> list[tuple[int, ...]]:
+    """Return the edges of a graph given as a number: bit b is pair b of the vertices, in order."""
+    return [pair for bit, pair in enumerate(combinations(range(n), 2)) if graph >> bit & 1]
+
+
 def signed_triples(n: int) -> Iterator[list[tuple[Edges, tuple[int, ...]]]]:
     """Yield every class of triples with all signs of the second and third; the first is |+>^n."""
-    pairs = list(combinations(range(n), 2))
-
-    def edges(graph: int) -> list[tuple[int, int]]:
-        return [pair for bit, pair in enumerate(pairs) if graph >> bit & 1]
-
     for G, H in triple_classes(n):
         for s, t in product(product((0, 1), repeat=n), repeat=2):
-            yield [((), ()), (edges(G), s), (edges(H), t)]
+            yield [((), ()), (edges(n, G), s), (edges(n, H), t)]

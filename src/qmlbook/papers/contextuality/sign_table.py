@@ -1,7 +1,5 @@
 """Tables of signs: every row and every column has a product that is wanted of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -4,8 +4,6 @@ Qubit 0 is written first: "XI" is X on qubit 0. Rows 1 and 3 are the stabilisers
 states on two vertices, without and with an edge.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -22,10 +20,8 @@ SQUARE = (("XI", "IX", "XX"), ("IZ", "ZI", "ZZ"), ("XZ", "ZX", "YY"))
 CELLS = tuple(product(range(3), range(3)))
 # The six sets of operators that can be measured together, cells counted row by row; and the signs
 # of their products.
-CONTEXTS = tuple(
-    [tuple(3 * row + column for column in range(3)) for row in range(3)]
-    + [tuple(3 * row + column for row in range(3)) for column in range(3)]
-)
+_NUMBERED = np.arange(9).reshape(3, 3)
+CONTEXTS = tuple(map(tuple, [*_NUMBERED.tolist(), *_NUMBERED.T.tolist()]))
 SIGNS = (1, 1, 1, 1, 1, -1)
 
 

@@ -1,7 +1,5 @@
 """Training on fresh sequences, scores on other fresh sequences."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

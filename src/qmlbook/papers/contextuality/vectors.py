@@ -6,7 +6,7 @@ Each function takes the inputs of a case and returns what the file calls ``expec
 from math import comb
 from typing import Any
 
-from ..shared.cases import Inputs, Kind
+from ..shared.cases import Inputs, Kind, plain
 from . import sharing, task
 
 
@@ -27,17 +27,12 @@ def allowed_outputs(inputs: Inputs) -> dict[str, Any]:
 def paths(inputs: Inputs) -> dict[str, Any]:
     """Follow given strings of outcomes."""
     tokens = _tokens(inputs)
-    followed = [task.follow(inputs["n"], tokens, outcomes) for outcomes in inputs["outcomes"]]
-    return {
-        "paths": [
-            {
-                "valid": path.valid,
-                "joint": path.joint,
-                **({"p1": path.p1} if path.valid else {"first_impossible": path.first_impossible}),
-            }
-            for path in followed
-        ]
-    }
+    told = []
+    for outcomes in inputs["outcomes"]:
+        path = task.follow(inputs["n"], tokens, outcomes)
+        end = {"p1": path.p1} if path.valid else {"first_impossible": path.first_impossible}
+        told.append({"valid": path.valid, "joint": path.joint, **end})
+    return {"paths": told}
 
 
 def block_transition(inputs: Inputs) -> dict[str, Any]:
@@ -48,14 +43,11 @@ def block_transition(inputs: Inputs) -> dict[str, Any]:
 
 def sharing_k2(inputs: Inputs) -> dict[str, Any]:
     """Play the game of the shared memory state for every set of graph states."""
-    return {
-        "shareable": [
-            sharing.shareable(
-                entry["n"], [(graph["edges"], graph["s"]) for graph in entry["graphs"]]
-            )
-            for entry in inputs["sets"]
-        ]
-    }
+    sets = (
+        (entry["n"], [(graph["edges"], graph["s"]) for graph in entry["graphs"]])
+        for entry in inputs["sets"]
+    )
+    return {"shareable": [sharing.shareable(n, graphs) for n, graphs in sets]}
 
 
 def counts_k2(inputs: Inputs) -> dict[str, Any]:
@@ -76,9 +68,7 @@ def counts_k2(inputs: Inputs) -> dict[str, Any]:
 
 
 KINDS = {
+    **plain(paths, sharing_k2, counts_k2),
     "allowed_outputs": Kind(allowed_outputs, exact=True),
-    "paths": Kind(paths),
     "block_transition": Kind(block_transition, exact=True),
-    "sharing_k2": Kind(sharing_k2),
-    "counts_k2": Kind(counts_k2),
 }

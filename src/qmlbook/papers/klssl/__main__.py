@@ -5,8 +5,6 @@ that the scripts name, or on the one of the recorded run) and ``--loss``. Unless
 a GPU it runs on the CPU; a bad value gets one sentence and exit status 2.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence
@@ -67,10 +65,7 @@ def configure(arguments: argparse.Namespace) -> Config:
         template,
         dataset=dataset,
         classes=classes,
-        split=arguments.split,
-        classifier=arguments.classifier,
-        nlayers=arguments.nlayers,
-        gamma=arguments.gamma,
+        **{name: getattr(arguments, name) for name in ("split", "classifier", "nlayers", "gamma")},
         n_train=_images_here(dataset, classes, trained_on),
         n_eval=_images_here(dataset, classes, evaluated_on),
     )
@@ -108,13 +103,8 @@ def report(arguments: argparse.Namespace) -> None:
         + moving
     )
     trained_on, evaluated_on = training.splits(config)
-    for split, name, n, used in zip(
-        (trained_on, evaluated_on),
-        ROLES[config.split],
-        (config.n_train, config.n_eval),
-        ("trained", "evaluated"),
-        strict=True,
-    ):
+    images = ((trained_on, config.n_train, "trained"), (evaluated_on, config.n_eval, "evaluated"))
+    for name, (split, n, used) in zip(ROLES[config.split], images, strict=True):
         fewer = f" (fewer than there are: `qmlbook data fetch {config.dataset}`)" if n else ""
         print(f"{used} on {len(split)} {arguments.data} images, {name} split{fewer}")
     made = training.train(config, seed, moved(trained_on, arguments.device))

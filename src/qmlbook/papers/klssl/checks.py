@@ -1,7 +1,5 @@
 """What holds without training: counts, the closed form, untrained networks by the thousand."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np
@@ -50,9 +48,8 @@ def untrained_accuracies(
     phases = torch.from_numpy(rng.uniform(0, 2 * np.pi, (draws, models.FEATURES)))
     mean, sd = _response_moments(trained_on, filters)
     outcomes = torch.zeros(draws)
-    for part, labels in zip(
-        evaluated_on.inputs.split(1024), evaluated_on.labels.split(1024), strict=True
-    ):
+    halves = (half.split(1024) for half in (evaluated_on.inputs, evaluated_on.labels))
+    for part, labels in zip(*halves, strict=True):
         features = (_patches(part) @ filters.T - mean) / sd  # (B, 4, draws)
         z = torch.cos(features + phases.T).prod(1)
         outcomes += ((z < 0) == labels[:, None].bool()).sum(0)

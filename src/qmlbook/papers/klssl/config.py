@@ -4,8 +4,6 @@ Sources: namhai03/QSSL at 29ceb80 (code/), and the executed notebook of its firs
 which trained on the *test* split and was evaluated on the *train* split ("executed" below).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ...base.errors import UsageError, require_known, require_least

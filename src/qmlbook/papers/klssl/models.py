@@ -225,23 +225,15 @@ def effective_phases(w_1: Tensor, w_2: Tensor, w_3: Tensor) -> Tensor:
     """
     even, odd, every = (mask.to(w_1) for mask in _layer_sums(len(w_1)))
     if len(w_1) % 2 == 0:
-        return torch.stack(
-            [
-                even @ w_1[:, 0],
-                every @ w_1[:, 1] + even @ w_3[:, 0],
-                even @ w_2[:, 0] + every @ w_3[:, 1],
-                every @ w_2[:, 1],
-            ]
-        )
-    return torch.stack(
-        [
+        phases = (
             even @ w_1[:, 0],
+            every @ w_1[:, 1] + even @ w_3[:, 0],
+            even @ w_2[:, 0] + every @ w_3[:, 1],
             every @ w_2[:, 1],
-            odd @ w_1[:, 0],
-            odd @ w_2[:, 0] + every @ w_3[:, 1],
-            odd @ w_3[:, 0],
-        ]
-    )
+        )
+        return torch.stack(phases)
+    a, b, last = odd @ w_1[:, 0], odd @ w_2[:, 0] + every @ w_3[:, 1], odd @ w_3[:, 0]
+    return torch.stack([even @ w_1[:, 0], every @ w_2[:, 1], a, b, last])
 
 
 def parity(features: Tensor, phases: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Runs of the KL-SSL paper: from a configuration and a seed to metrics."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...base.rng import stream
@@ -54,11 +52,8 @@ def run_draws(config: Draws, seed: int) -> dict[str, float | list[float]]:
         ``mean``, ``sd``, ``quantiles`` (0, 1, 5, 25, 50, 75, 95, 99, 100 %) of the accuracy, and
         ``best_median``, the median of the best of ``best_of``, all over the draws of this seed.
     """
-    trained_on, evaluated_on = training.splits(
-        Config(
-            dataset=config.dataset, split=config.split, n_train=config.n_train, n_eval=config.n_eval
-        )
-    )
+    images = {name: getattr(config, name) for name in ("dataset", "split", "n_train", "n_eval")}
+    trained_on, evaluated_on = training.splits(Config(**images))
     accuracies = untrained_accuracies(trained_on, evaluated_on, config.draws, seed)
     groups = accuracies[: config.draws // config.best_of * config.best_of]
     best = groups.reshape(-1, config.best_of).max(1)

@@ -1,7 +1,5 @@
 """What a computation decides: memory, fixed points of random circuits, properties."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -89,11 +87,8 @@ def memory_flat(seed: int) -> list[bool]:
 
 def memory_linear(seed: int) -> list[bool]:
     """Compare 2, 5, 10 and 20 layers with as many times one: within 5 %."""
-    one = saved_bytes(Memory(layers=1), seed)
-    return [
-        abs(saved_bytes(Memory(layers=layers), seed) / (layers * one) - 1) < 0.05
-        for layers in (2, 5, 10, 20)
-    ]
+    kept = {layers: saved_bytes(Memory(layers=layers), seed) for layers in (1, 2, 5, 10, 20)}
+    return [abs(kept[n] / (n * kept[1]) - 1) < 0.05 for n in (2, 5, 10, 20)]
 
 
 def overlap_bound(seed: int, pairs: int = 3000) -> list[bool]:

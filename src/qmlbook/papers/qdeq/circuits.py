@@ -13,16 +13,8 @@ from ..shared.qnodes import qnode
 
 SEED, LENGTH = 1111, 50  # of the random layer
 ENCODERS = ("amplitude", "angle")
-GATES = {
-    "RX": qml.RX,
-    "RY": qml.RY,
-    "RZ": qml.RZ,
-    "CRX": qml.CRX,
-    "CNOT": qml.CNOT,
-    "H": qml.Hadamard,
-    "SX": qml.SX,
-}
 TURNING = ("RX", "RY", "RZ", "CRX")  # the gates with an angle
+GATES = {name: getattr(qml, name) for name in (*TURNING, "CNOT", "SX")} | {"H": qml.Hadamard}
 ANGLE_AXES = ("RY", "RX", "RZ")  # of ten wires in turn, as released
 
 Gate = tuple[str, tuple[int, ...]]  # name, wires (control first)

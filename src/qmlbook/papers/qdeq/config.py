@@ -4,8 +4,6 @@ Sources: martaskrt/qdeq at a668197 (README.md, train_qdeq.py, qdeq_model.py, lib
 earlier commits of it where one is named. Everything runs in double precision.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ...base.errors import UsageError, require_known, require_least

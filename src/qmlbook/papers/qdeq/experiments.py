@@ -1,14 +1,11 @@
 """Variants and seeds of every experiment, in both profiles."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from typing import Any
 
-from ..shared.grids import Experiment, axis, by_name, changed, properties, variants
+from ..shared.grids import Experiment, axis, by_name, changed, properties, told, variants
 from ..shared.tuning import Settings, Tuning, tuned
 from . import checks, circuits, runs
 from .config import METHODS, TEN, Config, Memory, Roots
@@ -101,11 +98,15 @@ TUNING = Tuning(
 # qubits by nothing visible.
 TRAINED_TOLERANCE = 0.05
 ABOUT = {
-    "mnist4": "digits 0, 3, 6, 9 on four qubits, amplitude encoder",
-    "mnist4_angle": "digits 0, 3, 6, 9 on four qubits, angle encoder",
-    "mnist10": "ten digits on ten qubits, amplitude encoder",
-    "fashion_mnist10": "FashionMNIST on ten qubits, amplitude encoder",
-    "cifar10": "CIFAR-10 on ten qubits, amplitude encoder",
+    "memory": "bytes kept for one backward pass, every gate simulated",
+    "roots": "shares of images whose iteration reaches a fixed point, random circuits",
+    "mnist4": "digits 0, 3, 6, 9 on four qubits, amplitude encoder; settings by `tuning`",
+    "mnist4_angle": "digits 0, 3, 6, 9 on four qubits, angle encoder; settings by `tuning`",
+    "mnist10": "ten digits on ten qubits, amplitude encoder; settings by `tuning`",
+    "fashion_mnist10": "FashionMNIST on ten qubits, amplitude encoder; settings by `tuning`",
+    "cifar10": "CIFAR-10 on ten qubits, amplitude encoder; settings by `tuning`",
+    "baseline": "the earlier classifier without a fixed point, 100 epochs",
+    "tuning": "eight configurations of every model on validation images; chooses for the others",
 }
 MEMORY = {
     f"n{n}-{name}": Memory(n_wires=n, layers=layers)
@@ -159,51 +160,22 @@ def _tuning() -> dict[str, Config]:
 def experiments() -> dict[str, Experiment]:
     """Return all experiments by name, with the settings that ``tuned.yml`` holds now."""
     settings = tuned("qdeq")
-    trained = partial(Experiment.of, run=runs.run, quick_seeds=3, tolerance=TRAINED_TOLERANCE)
+    make = told(ABOUT, run=runs.run, quick_seeds=3, tolerance=TRAINED_TOLERANCE)
     baseline = variants(BASELINE, axis("encoder", circuits.ENCODERS))
     return by_name(
-        Experiment.of(
+        make(
             "memory",
-            "bytes kept for one backward pass, every gate simulated",
             MEMORY,
             {name: config for name, config in MEMORY.items() if config.n_wires == 4},
             seeds=3,
             quick_seeds=1,
             run=runs.run_memory,
+            tolerance=1e-9,
             dtype="float32",
         ),
         properties(checks.PROPERTIES, default="memory-flat"),
-        trained(
-            "roots",
-            "shares of images whose iteration reaches a fixed point, random circuits",
-            ROOTS,
-            changed(ROOTS, images=100),
-            seeds=20,
-            run=runs.run_roots,
-        ),
-        *(
-            trained(
-                name,
-                f"{about}; settings by `tuning`",
-                full(name, settings),
-                quick(name),
-                seeds=8,
-            )
-            for name, about in ABOUT.items()
-        ),
-        trained(
-            "baseline",
-            "the earlier classifier without a fixed point, 100 epochs",
-            baseline,
-            changed(baseline, **SMALL, epochs=10),
-            seeds=8,
-        ),
-        trained(
-            "tuning",
-            "eight configurations of every model on validation images; chooses for the others",
-            _tuning(),
-            {},
-            seeds=1,
-            run=runs.run_tuning,
-        ),
+        make("roots", ROOTS, changed(ROOTS, images=100), seeds=20, run=runs.run_roots),
+        *(make(name, full(name, settings), quick(name), seeds=8) for name in COMMON),
+        make("baseline", baseline, changed(baseline, **SMALL, epochs=10), seeds=8),
+        make("tuning", _tuning(), {}, seeds=1, run=runs.run_tuning),
     )

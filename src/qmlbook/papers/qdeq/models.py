@@ -6,8 +6,6 @@ changes during training is handed over at every call: ``depth``, the number of s
 `EQUILIBRIUM`, and the random ``Draws`` of a training step (``None`` at evaluation).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

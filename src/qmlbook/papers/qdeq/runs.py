@@ -1,7 +1,5 @@
 """From a configuration and a seed to metrics."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

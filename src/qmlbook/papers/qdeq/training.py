@@ -1,7 +1,5 @@
 """Splits, the training loop and evaluation (martaskrt/qdeq at a668197, train_qdeq.py)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..shared.cases import Inputs, Kind, formula, tensor
+from ..shared.cases import Inputs, Kind, formula, plain, tensor
 from ..shared.qnodes import qnode
 from . import circuits
 from .features import pooled
@@ -249,16 +249,13 @@ _AT_THE_ROOT = (
 _ITERATED = ("plain_iteration_residual_after_2000", "plain_iteration_distance_to_root")
 
 KINDS = {
-    "gate_list": Kind(gate_list),
-    "forward": Kind(forward),
+    **plain(gate_list, forward, solver_trace, preprocess),
     "equilibrium": Kind(
         equilibrium,
         {**_GRADIENTS, **dict.fromkeys(_AT_THE_ROOT, 1e-7), **dict.fromkeys(_ITERATED, 1e-6)},
     ),
     "unrolled": Kind(unrolled, _GRADIENTS),
-    "solver_trace": Kind(solver_trace),
     "classifier": Kind(classifier, _GRADIENTS),
-    "preprocess": Kind(preprocess),
     "jacobian_regulariser": Kind(
         jacobian_regulariser, {"hutchinson_grad_theta": 1e-7, "exact_grad_theta": 1e-7}
     ),

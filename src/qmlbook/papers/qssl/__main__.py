@@ -6,8 +6,6 @@ images through a stored circuit, by default under the noise model of ibmq_paris;
 on a real machine of the saved IBM Quantum account.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

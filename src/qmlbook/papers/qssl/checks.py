@@ -1,7 +1,5 @@
 """Statements that a computation decides: shift rules, the chain of CNOTs, numbers of parameters."""
 
-from __future__ import annotations
-
 import numpy as np
 import pennylane as qml
 import torch

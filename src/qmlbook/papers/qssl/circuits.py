@@ -6,6 +6,7 @@ last from counts, quantum_network_circuit.py lines 110-133.)
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pennylane as qml
@@ -18,8 +19,7 @@ Numbers = Any  # an array of numpy, or a tensor of torch
 
 def _ring(params: Numbers, n_qubits: int) -> None:
     """RY on every qubit, then a controlled RX from each qubit to the next, closing the ring."""
-    for qubit in range(n_qubits):
-        qml.RY(params[..., qubit], wires=qubit)
+    _rotate_all(params, n_qubits)
     for qubit in range(n_qubits):
         qml.CRX(params[..., n_qubits + qubit], wires=(qubit, (qubit + 1) % n_qubits))
 
@@ -45,23 +45,13 @@ ANSATZE = {
 }
 
 
-def _measure_half(n_qubits: int) -> None:
-    for qubit in range(0, n_qubits, 2):
-        qml.measure(qubit)
-
-
-def _dephase_half(n_qubits: int) -> None:
-    for qubit in range(0, n_qubits, 2):
-        qml.PhaseFlip(0.5, wires=qubit)
-
-
 # What happens between layers (partial_meas_activation_function.py): nothing, or every second qubit
 # is measured and the result thrown away. The last entry is the same map written as a channel, for
 # devices that hold density matrices; the measurements cost other simulators a wire each.
-ACTIVATIONS: dict[str, Callable[[int], None] | None] = {
+ACTIVATIONS: dict[str, Callable[[int], object] | None] = {
     "null": None,
-    "partial_measurement_half": _measure_half,
-    "partial_dephasing_half": _dephase_half,
+    "partial_measurement_half": qml.measure,
+    "partial_dephasing_half": partial(qml.PhaseFlip, 0.5),
 }
 
 
@@ -121,7 +111,8 @@ def network(
         first(params[..., :start], n_qubits)
     for number in range(layers * sweeps):
         if number and number % sweeps == 0 and between:
-            between(n_qubits)
+            for qubit in range(0, n_qubits, 2):
+                between(qubit)
         block(params[..., start + number * width : start + (number + 1) * width], n_qubits)
 
 

@@ -4,8 +4,6 @@ Sources: bjader/QSSL at f3eeba7 and bjader/quantum-neural-network at 3f23e14; th
 could not be read.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ...base.errors import UsageError, require_known, require_least

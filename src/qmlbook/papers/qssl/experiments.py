@@ -1,13 +1,11 @@
 """Variants and seeds of every experiment, in both profiles."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..shared.grids import Experiment, by_name, variants
+from ..shared.grids import Experiment, by_name, told, variants
 from ..shared.tuning import Settings, Tuning, tuned
 from . import runs
 from .config import DIGITS, PUBLISHED, SOME_CIFAR10, Hardware, Properties
@@ -86,63 +84,45 @@ def _hardware(**changes: Any) -> dict[str, Hardware]:
     }
 
 
+ABOUT = {
+    "pretrain": "pre-training without labels, probed after 1, 92 and 176 batches",
+    "extras": "measured qubits between layers, wider and tuned classical networks",
+    "separation": "loss and distance between states in a pre-training without head",
+    "hardware": "900 test images through trained networks, with noise of ibmq_paris and exactly",
+    "tuning": "four classical networks on held-out training images; chooses classical-tuned",
+    "properties": "exact statements about both circuits at 2 to 8 qubits",
+}
+
+
 def experiments() -> dict[str, Experiment]:
     """Return all experiments by name, with the settings that ``tuned.yml`` holds now."""
     more = extras(tuned("qssl"))
-    pretraining = partial(
-        Experiment.of,
-        run=runs.run_pretrain,
-        quick_seeds=3,
-        tolerance=TRAINED_TOLERANCE,
-        dtype="float32",
-    )
+    make = told(ABOUT, run=runs.run_pretrain, quick_seeds=3)
+    training = partial(make, tolerance=TRAINED_TOLERANCE, dtype="float32")
     return by_name(
-        pretraining(
+        training(
             "pretrain",
-            "pre-training without labels, probed after 1, 92 and 176 batches",
             variants(FULL, REPRESENTATIONS),
             variants(QUICK, exact(REPRESENTATIONS)),
             seeds=8,
         ),
-        pretraining(
-            "extras",
-            "measured qubits between layers, wider and tuned classical networks",
-            variants(FULL, more),
-            variants(QUICK, exact(more)),
-            seeds=4,
-        ),
-        pretraining(
+        training("extras", variants(FULL, more), variants(QUICK, exact(more)), seeds=4),
+        training(
             "separation",
-            "loss and distance between states in a pre-training without head",
             variants(replace(FULL, **NO_HEAD), SEPARATION),
             variants(replace(QUICK, **NO_HEAD), SEPARATION),
             seeds=5,
             run=runs.run_separation,
         ),
-        pretraining(
+        training(
             "hardware",
-            "900 test images through trained networks, under the noise of ibmq_paris and exactly",
             _hardware(),
             _hardware(dataset="digits", images=60),
             seeds=8,
             run=runs.run_hardware,
         ),
-        pretraining(
-            "tuning",
-            "four classical networks on held-out training images; chooses classical-tuned",
-            variants(replace(FULL, **HELD_OUT), SEARCH),
-            {},
-            seeds=3,
-        ),
-        Experiment.of(
-            "properties",
-            "exact statements about both circuits at 2 to 8 qubits",
-            {"exact": Properties()},
-            {"exact": Properties()},
-            seeds=1,
-            quick_seeds=3,
-            run=runs.run_properties,
-        ),
+        training("tuning", variants(replace(FULL, **HELD_OUT), SEARCH), {}, seeds=3),
+        make("properties", {"exact": Properties()}, seeds=1, run=runs.run_properties),
     )
 
 

@@ -5,8 +5,6 @@ tables of answers). Shots, compilation and error mitigation on ibmq_paris are no
 the circuit is compiled for the stored noise model of that machine, and run with 1,000 shots.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

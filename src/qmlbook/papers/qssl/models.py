@@ -6,8 +6,6 @@ Sources: bjader/QSSL at f3eeba7, hybrid_resnet.py (encoder, classical network) a
 (B, W).
 """
 
-from __future__ import annotations
-
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -45,23 +43,27 @@ FOUR_TERM = (
 # --- encoder ---
 
 
+def _convolution(
+    inputs: int, outputs: int, size: int, stride: int, padding: int = 0
+) -> tuple[nn.Module, nn.Module]:
+    """Return a convolution and the norm behind it, which has its bias."""
+    layer = nn.Conv2d(inputs, outputs, size, stride, padding, bias=False)
+    return layer, nn.BatchNorm2d(outputs)
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions and a way around them (torchvision's BasicBlock)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
+            *_convolution(inputs, outputs, 3, stride, 1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
+            *_convolution(outputs, outputs, 3, 1, 1),
         )
         self.around: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.around = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.around = nn.Sequential(*_convolution(inputs, outputs, 1, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return feature maps, ``stride`` times smaller."""
@@ -76,12 +78,8 @@ def resnet18(channels: tuple[int, ...] = (64, 128, 256, 512)) -> nn.Sequential:
     last layer, to 1,000 classes, is left out. 11,176,512 parameters.
     """
     inputs = channels[0]
-    layers: list[nn.Module] = [
-        nn.Conv2d(3, inputs, 7, 2, 3, bias=False),
-        nn.BatchNorm2d(inputs),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(3, 2, 1),
-    ]
+    first = *_convolution(3, inputs, 7, 2, 3), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+    layers: list[nn.Module] = [*first]
     for stage, outputs in enumerate(channels):
         layers += [Block(inputs, outputs, 2 if stage else 1), Block(outputs, outputs, 1)]
         inputs = outputs
@@ -93,11 +91,7 @@ def three_layers(channels: tuple[int, ...] = (16, 32, 64)) -> nn.Sequential:
     layers: list[nn.Module] = []
     inputs = 1
     for stage, outputs in enumerate(channels):
-        layers += [
-            nn.Conv2d(inputs, outputs, 3, 2 if stage else 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        ]
+        layers += [*_convolution(inputs, outputs, 3, 2 if stage else 1, 1), nn.ReLU(inplace=True)]
         inputs = outputs
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 

@@ -6,8 +6,6 @@ one safetensors file with its checksum beside it. So the experiment, on real har
 neither the images nor the pre-training.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The images of a run: CIFAR-10, or scikit-learn's digits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """The linear probe that judges a pre-training (bjader/QSSL at f3eeba7, linear_probe_simclr.py)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple

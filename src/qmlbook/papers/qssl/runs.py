@@ -1,7 +1,5 @@
 """From a configuration and a seed to metrics; accuracies are in % of the images of five classes."""
 
-from __future__ import annotations
-
 from statistics import fmean
 from typing import Any
 
@@ -89,14 +87,8 @@ def run_hardware(config: Hardware, seed: int) -> dict[str, Any]:
         exact = networks.exact_features(encoded, config.network, config.dataset)
         named = hardware.classify(encoded, exact[: config.images])
     else:
-        named = hardware.run(
-            encoded,
-            config.run_on,
-            images=config.images,
-            shots=config.shots,
-            mitigate=config.mitigate,
-            seed=seed,
-        )
+        options = {name: getattr(config, name) for name in ("images", "shots", "mitigate")}
+        named = hardware.run(encoded, config.run_on, seed=seed, **options)
     return {"accuracy": named.accuracy, "table": named.table().ravel()}
 
 

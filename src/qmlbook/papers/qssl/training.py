@@ -1,7 +1,5 @@
 """Pre-training without labels (bjader/QSSL at f3eeba7, train_simclr.py)."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -4,13 +4,14 @@ Each function takes the inputs of a case and returns what the file calls ``expec
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..shared.cases import Inputs, Kind, tensor
+from ..shared.cases import Inputs, Kind, plain, tensor
 from ..shared.qnodes import qnode
 from . import circuits, losses
 
@@ -87,11 +88,11 @@ def circuit(inputs: Inputs) -> dict[str, Any]:
 def circuit_dephasing(inputs: Inputs) -> dict[str, Any]:
     """Run the circuit with and without the measurements between its layers."""
     angles, params = tensor(inputs["angles"]), tensor(inputs["params"])
-    with_, without = (
-        _run(inputs, circuits.features, angles, params, activation)
-        for activation in ("partial_measurement_half", "null")
-    )
-    return {"z_expectations": with_, "z_expectations_without_the_measurements": without}
+    run = partial(_run, inputs, circuits.features, angles, params)
+    return {
+        "z_expectations": run("partial_measurement_half"),
+        "z_expectations_without_the_measurements": run("null"),
+    }
 
 
 def _angles(inputs: Inputs) -> Tensor:
@@ -186,12 +187,7 @@ def shot_noise(inputs: Inputs) -> dict[str, Any]:
 
 
 KINDS = {
-    "circuit": Kind(circuit),
-    "circuit_dephasing": Kind(circuit_dephasing),
-    "encoding": Kind(encoding),
-    "classical_network": Kind(classical_network),
+    **plain(circuit, circuit_dephasing, encoding, classical_network, projection_head),
+    **plain(hilbert_schmidt, shot_noise),
     "contrastive": Kind(contrastive, {"dloss_dz1": 1e-7, "dloss_dz2": 1e-7}),
-    "projection_head": Kind(projection_head),
-    "hilbert_schmidt": Kind(hilbert_schmidt),
-    "shot_noise": Kind(shot_noise),
 }

@@ -6,8 +6,6 @@ numbers drawn here: its own augmentations draw from torch's global generator, an
 of the changes within a batch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

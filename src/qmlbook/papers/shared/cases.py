@@ -35,6 +35,11 @@ class Kind:
     steps: str = ""
 
 
+def plain(*functions: Callable[[Inputs], dict[str, Any]]) -> dict[str, Kind]:
+    """Return kinds without settings, each named like the function that recomputes its cases."""
+    return {function.__name__: Kind(function) for function in functions}
+
+
 def tensor(values: Any) -> Tensor:
     """Return numbers of a case as float64."""
     return torch.tensor(values, dtype=torch.float64)
@@ -56,16 +61,8 @@ _OPERATORS: dict[type, Callable] = {
     ast.Eq: operator.eq,
 }
 _FUNCTIONS: dict[str, Callable] = {
-    "abs": np.abs,
-    "floor": np.floor,
-    "round": np.round,
-    "int": np.trunc,
-    "sqrt": np.sqrt,
-    "sin": np.sin,
-    "cos": np.cos,
-    "exp": np.exp,
-    "min": np.minimum,
-    "max": np.maximum,
+    **{name: getattr(np, name) for name in ("abs", "floor", "round", "sqrt", "sin", "cos", "exp")},
+    **{"int": np.trunc, "min": np.minimum, "max": np.maximum},
 }
 
 

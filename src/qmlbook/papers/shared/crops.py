@@ -10,8 +10,6 @@ Crops are drawn first, for a whole batch and from a named stream, and applied af
 seed gives the same views everywhere.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

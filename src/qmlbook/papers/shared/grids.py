@@ -76,6 +76,27 @@ class Experiment:
         )
 
 
+def told(about: Mapping[str, str], **common: Any) -> Callable[..., Experiment]:
+    """Return what makes the experiments of a room that says in one place what they are about.
+
+    Args:
+        about: name of an experiment -> one line for people.
+        **common: options of `Experiment.of` that most of them share.
+
+    Returns:
+        ``make(name, full, quick=None, **options)``; without ``quick``, both profiles have the same
+        variants.
+    """
+
+    def make(
+        name: str, full: Mapping[str, Any], quick: Mapping[str, Any] | None = None, **options: Any
+    ) -> Experiment:
+        quick = full if quick is None else quick
+        return Experiment.of(name, about[name], full, quick, **{**common, **options})
+
+    return make
+
+
 def by_name(*experiments: Experiment) -> dict[str, Experiment]:
     """Return the experiments of a room by their names, as its ``EXPERIMENTS``."""
     return {experiment.name: experiment for experiment in experiments}

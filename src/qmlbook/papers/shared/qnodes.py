@@ -32,10 +32,7 @@ def qnode(
 
 @cache
 def ours(
-    circuit: Callable[..., Any],
-    wires: int | None = None,
-    dtype: str = "float64",
-    **options: Any,
+    circuit: Callable[..., Any], wires: int | None = None, dtype: str = "float64", **options: Any
 ) -> qml.QNode:
     """Return a circuit as a QNode on this book's simulator, the same one for equal arguments.
 
@@ -49,10 +46,7 @@ def ours(
 
 @cache
 def compiled(
-    circuit: Callable[..., Any],
-    wires: int | None = None,
-    dtype: str = "float64",
-    **options: Any,
+    circuit: Callable[..., Any], wires: int | None = None, dtype: str = "float64", **options: Any
 ) -> Callable[..., Any]:
     """Return a circuit in its compiled form, compiled once for equal arguments (those of `ours`).
 

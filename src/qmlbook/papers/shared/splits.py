@@ -1,7 +1,5 @@
 """Images and their labels, as a network takes them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, Self, TypeVar

@@ -1,7 +1,5 @@
 """What every training loop repeats: shuffled batches, one step of an optimiser, the best epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import TypeVar

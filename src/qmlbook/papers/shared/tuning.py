@@ -4,8 +4,6 @@ The settings are chosen by ``qmlbook tune`` (`qmlbook.evidence.tuning`) and writ
 in the paper's room; the paper reads them when it makes its grids.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
