@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from pennylane.wires import Wires
 from torch import Tensor
 
 from . import simulation
+from .autograd import differentiable
 from .errors import NAME, CircuitError
 from .execution import Values
 from .measure import signature, whole
@@ -190,14 +192,10 @@ class StatevectorDevice(Device):
                 f"mcm_method {method!r} is not supported on {NAME}; choose 'deferred', or use "
                 "default.qubit."
             )
-        gradient = config.gradient_method
-        exact = gradient in EXACT
-        if exact:  # torch goes through the device itself, autograd asks for derivatives
-            asked = config.interface == Interface.AUTOGRAD
-            gradient = "device" if asked else "backprop"
+        exact = config.gradient_method in EXACT
         return replace(
             config,
-            gradient_method=gradient,
+            gradient_method="backprop" if exact else config.gradient_method,
             use_device_gradient=exact,
             use_device_jacobian_product=False,
             grad_on_execution=False,
@@ -225,28 +223,6 @@ class StatevectorDevice(Device):
             WrongWires: for a wire that the device does not have.
         """
         return tuple(self._run(tape) for tape in circuits)
-
-    def compute_derivatives(
-        self,
-        circuits: Sequence[QuantumScript],
-        execution_config: ExecutionConfig | None = None,
-    ) -> tuple[Any, ...]:
-        """Return the exact Jacobians of circuits in their trainable parameters, as numpy arrays."""
-        return tuple(self._jacobian(tape) for tape in circuits)
-
-    def _jacobian(self, tape: QuantumScript) -> Any:
-        indices = tape.trainable_params
-        numbers = [torch.as_tensor(np.asarray(p)) for p in tape.get_parameters()]
-        numbers = [p if p.is_floating_point() or p.is_complex() else p.double() for p in numbers]
-
-        def results(*values: Tensor) -> tuple[Tensor, ...]:
-            found = self._run(tape.bind_new_parameters(list(values), indices))
-            return found if isinstance(found, tuple) else (found,)
-
-        found = torch.autograd.functional.jacobian(results, tuple(numbers))
-        rows = [tuple(part.numpy() for part in row) for row in found]
-        rows = [row[0] if len(row) == 1 else row for row in rows]
-        return rows[0] if len(rows) == 1 else tuple(rows)
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -279,6 +255,9 @@ class StatevectorDevice(Device):
             self._snapshots(tape)
         if tape.shots:
             return self._sampled(tape)
+        numbers = tape.get_parameters(trainable_only=False)
+        if any(type(number).__module__.startswith("autograd") for number in numbers):
+            return self._through_autograd(tape, numbers)
         place = self.place(tape)
         reading = read(tape, place)
         observables = [mp.obs for mp in tape.measurements if mp.obs is not None]
@@ -286,6 +265,24 @@ class StatevectorDevice(Device):
         values = self.values(reading)
         results = self.planned(tape, place, reading)(values, tape.measurements, place)
         made: Any = [r.detach().cpu().numpy() for r in results] if numeric else results
+        return made[0] if len(made) == 1 else tuple(made)
+
+    def _through_autograd(self, tape: QuantumScript, numbers: Sequence[Any]) -> Any:
+        shapes: list[tuple] = []
+        kinds: list[bool] = []
+
+        def joined(*values: Tensor) -> Tensor:
+            found = self._run(tape.bind_new_parameters(list(values), range(len(values))))
+            parts = found if isinstance(found, tuple) else (found,)
+            shapes[:] = [tuple(part.shape) for part in parts]
+            kinds[:] = [part.is_complex() for part in parts]
+            return torch.cat([part.reshape(-1) for part in parts])
+
+        vector, start, made = differentiable(joined)(*numbers), 0, []
+        for shape, is_complex in zip(shapes, kinds, strict=True):
+            part = vector[start : start + prod(shape)].reshape(shape)
+            made.append(part if is_complex else qml.math.real(part))
+            start += prod(shape)
         return made[0] if len(made) == 1 else tuple(made)
 
     def planned(self, tape: QuantumScript, place: dict, reading: Reading) -> Simulation:
