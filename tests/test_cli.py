@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -160,10 +161,9 @@ def test_tab_completes_commands_chapters_and_papers():
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 def test_the_completion_for_bash_is_shown_and_bash_reads_it(tmp_path):
-    program = tmp_path / "qmlbook"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nfrom qmlbook.cli import main\nsys.exit(main())\n"
-    )
+    program = tmp_path / "qmlbook"  # for sh: the folder of the interpreter may have any name
+    run = "import sys; sys.argv[0] = 'qmlbook'; from qmlbook.cli import main; sys.exit(main())"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{run}" "$@"\n')
     program.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     # The shell is recognised by the process that asks; `:` keeps bash from giving way to it.

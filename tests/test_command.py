@@ -150,6 +150,8 @@ def slow():
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # whatever the tests themselves were started under
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     assert process.stdout.readline() == "on\n"
     yield process
