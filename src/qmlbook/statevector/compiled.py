@@ -130,7 +130,7 @@ class _Arguments:
         if isinstance(leaf, Tensor):
             if leaf.is_floating_point() or leaf.is_complex():
                 self._varying.append(at)
-                return leaf.shape, leaf.dtype, leaf.device
+                return leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad
             return leaf.shape, leaf.dtype, *leaf.reshape(-1).tolist()
         if type(leaf) is float or isinstance(leaf, np.floating):
             self._varying.append(at)
