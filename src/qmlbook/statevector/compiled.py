@@ -21,9 +21,8 @@ from .device import StatevectorDevice, ready
 from .errors import NAME, CircuitError
 from .execution import Binding, Values
 from .reading import read
-from .recording import Recorder, Unrecordable
+from .recording import Recorder, Unrecordable, Watch
 from .simulation import checked, precision
-from .watching import Watch
 
 RECORDS = 128  # shapes of arguments that a compiled circuit remembers
 BRANCHES = 8  # recordings for arguments of the same shapes

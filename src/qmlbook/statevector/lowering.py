@@ -154,7 +154,7 @@ class Lowering:
         self._known: dict[tuple, tuple[int, int, int]] = {}
         self._shifts: list[int] = []
         self._angles: dict[tuple[int, float, float], int] = {}
-        self._entries = 0
+        self._entries = self._placed = 0
         self.matrices: list[tuple[int, Operation]] = []
         self.unitary = True
         self.constants: dict[type, dict[str, np.ndarray]] = {}
@@ -218,10 +218,11 @@ class Lowering:
             wanted = (self._elements & checked == on) & (self._elements & low == 0) & (asleep == 0)
             places = self._elements[wanted]
             odd = np.bitwise_count(places & signs) & 1 == 1
-            start = sum(map(len, self._places))
+            start = self._placed
             parts = [places[~odd]] if kind == REAL else [places[~odd], places[odd]]
             self._places += parts
-            self._known[key] = start, start + len(parts[0]), start + sum(map(len, parts))
+            self._placed += sum(map(len, parts))
+            self._known[key] = start, start + len(parts[0]), self._placed
         self._ops.append([kind, *self._known[key], flip, at, 0, 0, 0])
         return self._ops[-1]
 

@@ -16,7 +16,6 @@ from pennylane.measurements import (
     MeasurementProcess,
     ProbabilityMP,
     StateMP,
-    VarianceMP,
 )
 from torch import Tensor
 
@@ -43,17 +42,6 @@ def _words(obs: Any, place: dict) -> Words | None:
     return tuple(found)
 
 
-def _squared(words: Words) -> Words | None:
-    """Return the square of a sum, ``None`` if it is long."""
-    if len(words) > 16:
-        return None
-    total = qml.pauli.PauliSentence(
-        {qml.pauli.PauliWord(dict(letters)): weight for letters, weight in words}
-    )
-    squared = (total @ total).items()
-    return tuple((tuple(sorted(word.items())), complex(c).real) for word, c in squared)
-
-
 def whole(mp: MeasurementProcess) -> bool:
     """Return whether a measurement without wires means all wires."""
     return not len(mp.wires) and mp.obs is None and mp.eigvals() is None
@@ -66,7 +54,7 @@ def _is_probabilities(mp: MeasurementProcess) -> bool:
 def signature(mp: MeasurementProcess, place: dict) -> tuple:
     """Return what decides how a measurement is read, hashable."""
     kind = type(mp)
-    if kind in (ExpectationMP, VarianceMP):
+    if kind is ExpectationMP:
         words = _words(mp.obs, place)
         if words is not None:
             return kind, words
@@ -104,10 +92,6 @@ class Readout:
         if kind is ExpectationMP and asked is not None:
             self._add(asked)
             return "value"
-        if kind is VarianceMP and asked is not None and (squared := _squared(asked)) is not None:
-            self._add(asked)
-            self._add(squared)
-            return "variance"
         if kind is ProbabilityMP and asked is not None:
             asked = asked or tuple(range(wires))
             self._probabilities.append((self._count, asked))
@@ -141,9 +125,6 @@ class Readout:
         for how, mp in zip(self._how, measurements, strict=True):
             if how == "value":
                 made.append(next(parts))
-            elif how == "variance":
-                mean = next(parts)
-                made.append(next(parts) - mean**2)
             elif how == "state":
                 made.append(state)
             else:
