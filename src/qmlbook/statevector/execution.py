@@ -24,7 +24,7 @@ from . import torch_path
 from .lowering import AT, GIVEN, KIND, SWAP, Call, Lowering, Rows, Slopes, is_unitary
 from .structure import Structure
 
-BLOCK = 256  # circuits whose states are made together
+BLOCK = 256  # circuits that are together in memory, at most
 REGISTER = 32  # bytes
 LINE = 64  # bytes
 NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
@@ -195,6 +195,8 @@ class _Run:
         step = 1 if self.batch == 1 else REGISTER // np.dtype(self.kind).itemsize
         self.lowering, self.circuit = plan.lowered(step), plan.lowered(step).circuit
         self.chunks = -(-self.batch // step)
+        share = -(-self.chunks // torch.get_num_threads())
+        self.block = max(1, min(share, BLOCK // step))  # chunks whose states are made together
         # The last circuit fills what is left of its register.
         self.samples = np.minimum(np.arange(self.chunks * step), self.batch - 1)
         self.like = self.kind(0) if step == 1 else np.zeros(1, self.kind)
@@ -255,10 +257,9 @@ class _Run:
         """Do work for every block of chunks, in as many threads as torch takes."""
         from . import kernels  # Numba is imported with the first circuit
 
-        threads = min(torch.get_num_threads(), self.chunks)
-        self.block = min(-(-self.chunks // threads), max(1, BLOCK // self.circuit.step))
-        each = map if threads < 2 else _pool(os.getpid(), threads).map
         starts = range(0, self.chunks, self.block)
+        threads = min(torch.get_num_threads(), len(starts))
+        each = map if threads < 2 else _pool(os.getpid(), threads).map
         return list(each(lambda at: work(kernels, at, min(at + self.block, self.chunks)), starts))
 
     # -- what goes in ---------------------------------------------------------------------------
@@ -277,6 +278,9 @@ class _Run:
 
     def _call(self, back: bool) -> Call:
         """Return what the kernels take: angles and matrices, or what undoes them."""
+        sine = -self.sine if back else self.sine
+        if not self.lowering.matrices:
+            return Call(self.cosine, sine, *np.zeros((2, 0, 1), self.kind))
         batched = any(matrix.ndim == 3 for matrix in self.given)
         samples = self.samples if batched else self.samples[: self.circuit.step] * 0
         columns = [np.zeros((0, len(samples)), complex)]
@@ -290,7 +294,7 @@ class _Run:
             columns.append(entries[samples * (len(entries) > 1)].T)
         table = np.concatenate(columns)
         m_re, m_im = (np.ascontiguousarray(part, self.kind) for part in (table.real, table.imag))
-        return Call(self.cosine, -self.sine if back else self.sine, m_re, m_im)
+        return Call(self.cosine, sine, m_re, m_im)
 
     def _initial(self, first: int, last: int) -> np.ndarray:
         """Return the states (chunks, 2, size) of a block before the first operation."""
