@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from . import torch_path
-from .lowering import AT, GIVEN, KIND, SWAP, Gradient, Lowering, Numbers, Rows, is_unitary
+from .lowering import AT, GIVEN, KIND, SWAP, Call, Lowering, Rows, Slopes, is_unitary
 from .structure import Structure
 
-BLOCK = 64  # circuits whose gradients are summed together, whatever the number of threads
+BLOCK = 256  # circuits whose states are made together
 REGISTER = 32  # bytes
 NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -69,20 +69,17 @@ class Binding:
         self.edges = starts.tolist()
         self._known: dict[tuple, Any] = {}
 
-    def sources(self, lowering: Lowering) -> np.ndarray:
-        """Return `Numbers.sources`."""
-        key = (lowering,)
-        if key not in self._known:
-            owners = lowering.owners  # -1 is a constant and takes what is appended
-            stride = np.append(self.stride, 0)[owners]
-            rows = np.where(stride != 0, np.cumsum(stride != 0) - 1, -1)
-            offset = np.append(self.offset, -1)[owners]
-            self._known[key] = np.stack([offset, stride, rows], 1).astype(np.int64)
-        return self._known[key]
+    def index(self, lowering: Lowering, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the angles (angles, samples) are made, and which of them the batch shares.
 
-    def differing(self, lowering: Lowering) -> int:
-        """Return how many angles differ from circuit to circuit."""
-        return int(np.count_nonzero(self.sources(lowering)[:, 1]))
+        Constants are made of the zero that comes after all bases.
+        """
+        key = lowering, len(samples), int(samples[-1])
+        if key not in self._known:
+            stride = np.append(self.stride, 0)[lowering.owners]
+            offset = np.append(self.offset, self.edges[-1])[lowering.owners]
+            self._known[key] = offset[:, None] + stride[:, None] * samples, stride == 0
+        return self._known[key]
 
     def stop(self, lowering: Lowering, wanted: tuple[bool, ...]) -> int:
         """Return the first operation that somebody wants the gradient of."""
@@ -184,159 +181,159 @@ class _Run:
         self.plan, self.values, self.kind = plan, values, NUMPY[values.dtype]
         self.batch = 1 if values.batch is None else values.batch
         step = 1 if self.batch == 1 else REGISTER // np.dtype(self.kind).itemsize
-        self.lowering = plan.lowered(step)
+        self.lowering, self.circuit = plan.lowered(step), plan.lowered(step).circuit
         self.chunks = -(-self.batch // step)
+        # The last circuit fills what is left of its register.
+        self.samples = np.minimum(np.arange(self.chunks * step), self.batch - 1)
         self.like = self.kind(0) if step == 1 else np.zeros(1, self.kind)
         tolerance = 1e-12 if self.kind == np.float64 else 1e-5
-        given = (_array(m) for m in values.matrices)
-        self.undoes = self.lowering.unitary and all(is_unitary(m, tolerance) for m in given)
+        self.given = [_array(matrix) for matrix in values.matrices]
+        self.undoes = self.lowering.unitary and all(is_unitary(m, tolerance) for m in self.given)
         self.keeps = differentiated or plan.state
-
-    @cached_property
-    def numbers(self) -> Numbers:
-        """Return what goes into the kernels."""
-        values, kind = self.values, self.kind
-        bases = [_array(t).reshape(-1) for t in values.bases]
-        flat = bases[0] if len(bases) == 1 else np.concatenate([*bases, np.zeros(int(not bases))])
-        a_re, a_im, stride = np.ones(1, kind), np.zeros(0, kind), 0
-        if values.amplitudes is not None:
-            amplitudes = _array(values.amplitudes)
-            stride = amplitudes.shape[-1] if amplitudes.ndim > 1 else 0
-            a_re = np.ascontiguousarray(amplitudes.real, dtype=kind).reshape(-1)
-            if np.iscomplexobj(amplitudes):
-                a_im = np.ascontiguousarray(amplitudes.imag, dtype=kind).reshape(-1)
-        return Numbers(
-            batch=self.batch,
-            flat=np.ascontiguousarray(flat, dtype=kind),
-            sources=values.binding.sources(self.lowering),
-            **self._matrices(),
-            a_re=a_re,
-            a_im=a_im,
-            a_stride=stride,
-        )
-
-    def _matrices(self) -> dict[str, np.ndarray]:
-        """Return the table and the entries of constant and given matrices."""
-        known = self.lowering.constants.get(self.kind)
-        if known:
-            return known
-        table, parts, at = [], [], 0
-        for entry, operation in self.lowering.matrices:
-            matrix = operation.matrix
-            if matrix is None:
-                matrix = _array(self.values.matrices[operation.parameter or 0])
-            size = matrix.shape[-1]
-            table.append((entry, size, at, size * size if matrix.ndim == 3 else 0))
-            parts.append(matrix.reshape(-1))
-            at += matrix.size
-        entries = np.concatenate([*parts, np.zeros(int(not parts), complex)])
-        made = {
-            "matrices": np.array(table, dtype=np.int64).reshape(-1, 4),
-            "m_re": np.ascontiguousarray(entries.real, dtype=self.kind),
-            "m_im": np.ascontiguousarray(entries.imag, dtype=self.kind),
-        }
-        if not self.values.matrices:
-            self.lowering.constants[self.kind] = made
-        return made
 
     def results(self) -> tuple[Tensor, ...]:
         """Run; return rows, and the state if it is asked for."""
-        circuit, numbers = self.lowering.circuit, self.numbers
-        out = np.zeros((circuit.rows, self.chunks * circuit.step), self.kind)
-        self.states = np.empty((self.chunks * self.keeps, 2, circuit.size), self.kind)
-        self._blocks(
-            lambda kernels, first, last, _: kernels.forward(
-                first, last, circuit, numbers, out.reshape(-1), self.states, self.like
-            )
-        )
+        self.cosine, self.sine = self._angles()
+        call = self._call(back=False)
+        out = np.zeros((self.circuit.rows, len(self.samples)), self.kind)
+
+        def block(kernels: Any, first: int, last: int) -> np.ndarray | None:
+            states = self._initial(first, last)
+            kernels.forward(first, self.circuit, call, out, states, self.like)
+            return states if self.keeps else None
+
+        self.states = self._blocks(block)
         made = [out[:, : self.batch].T]
         if self.plan.state:
-            made.append(self._joined(self.states)[: self.batch])
+            made.append(self._joined(self.states))
         alone = self.values.batch is None
         return tuple(torch.from_numpy(part[0] if alone else part) for part in made)
-
-    def _joined(self, states: np.ndarray) -> np.ndarray:
-        """Return states (chunks, 2, size) as (samples, 2^n) complex numbers."""
-        parts = states.reshape(self.chunks, 2, -1, self.lowering.circuit.step).swapaxes(2, 3)
-        joined = parts[:, 0] + 1j * parts[:, 1]
-        return joined.reshape(-1, parts.shape[-1])[:, self.lowering.order]
-
-    def _blocks(self, work: Callable[[Any, int, int, int], None]) -> None:
-        """Do work for every block of chunks, in as many threads as torch takes."""
-        size, kernels = self.chunks_in_a_block, _kernels()
-        starts = range(0, self.chunks, size)
-        threads = min(torch.get_num_threads(), len(starts))
-
-        def block(number: int) -> None:
-            work(kernels, starts[number], min(starts[number] + size, self.chunks), number)
-
-        each = map if threads < 2 else _pool(os.getpid(), threads).map
-        list(each(block, range(len(starts))))
-
-    @property
-    def chunks_in_a_block(self) -> int:
-        """Return how many chunks share sums."""
-        return max(1, BLOCK // self.lowering.circuit.step)
-
-    # -- walking back ---------------------------------------------------------------------------
 
     def back(
         self, gradients: Sequence[Tensor | None], wanted: tuple[bool, ...]
     ) -> list[Tensor | None]:
         """Return the gradients of the tensors that want one."""
-        values, circuit, numbers, kind = self.values, self.lowering.circuit, self.numbers, self.kind
-        many = len(values.bases)
+        values, many = self.values, len(self.values.bases)
         prepared = values.amplitudes is not None and wanted[many]
         stop = 0 if prepared else values.binding.stop(self.lowering, wanted[:many])
-        blocks, width = -(-self.chunks // self.chunks_in_a_block), self.chunks * circuit.step
-        slopes, seeds = self._slopes(gradients, width)
-        batched = np.zeros((values.binding.differing(self.lowering), width), kind)
-        shared = np.zeros((blocks, len(circuit.affine)))
-        m = np.zeros((2, blocks, circuit.entries, width if values.matrices else 1))
-        a = np.zeros((2, len(circuit.initial) * prepared, width), kind)
-        self._blocks(
-            lambda kernels, first, last, block: kernels.backward(
-                first, last, stop, circuit, numbers, slopes.reshape(-1), seeds, self.states,
-                Gradient(shared[block], batched, m[0, block], m[1, block], a[0], a[1]), self.like,
+        call, rows, seeds = self._call(back=True), *self._seeds(gradients)
+        m = np.zeros((2, call.m_re.shape[0] * bool(self.given), len(self.samples)), self.kind)
+        slopes = Slopes(np.zeros_like(self.cosine), m[0], m[1])
+
+        def block(kernels: Any, first: int, last: int) -> np.ndarray | None:
+            states = self.states[first // self.block]
+            adjoints = np.zeros_like(states) if seeds is None else seeds[first:last]
+            kernels.backward(
+                first, stop, self.circuit, call, rows, states, adjoints, slopes, self.like
             )
-        )  # fmt: skip
-        flat = np.zeros(len(numbers.flat))
-        total = shared.sum(0) if blocks > 1 else shared[0]
-        _kernels().gather(numbers.sources, total, batched, self.batch, flat)
-        made: list[np.ndarray | None] = [flat[a:b] for a, b in pairwise(values.binding.edges)]
+            return adjoints if prepared else None
+
+        adjoints = self._blocks(block)
+        made = self._for_bases(slopes.angle)
         if values.amplitudes is not None:
-            made.append(self._summed(a[0] + 1j * a[1], values.amplitudes.ndim == 1))
-        for_matrices: list[np.ndarray | None] = [None] * len(values.matrices)
-        entries = (m[0] + 1j * m[1]).sum(0)
-        for entry, operation in self.lowering.matrices:
-            if operation.matrix is None:
-                number = operation.parameter or 0
-                mine = entries[entry : entry + 4 ** len(operation.wires)]
-                for_matrices[number] = self._summed(mine, values.matrices[number].ndim == 2)
-        made += for_matrices
+            made.append(self._for_amplitudes(adjoints) if prepared else None)
+        made += self._for_matrices(m[0] + 1j * m[1])
         return [
             _like(gradient, tensor) if want else None
             for gradient, tensor, want in zip(made, values.tensors, wanted, strict=True)
         ]
 
-    def _summed(self, gradient: np.ndarray, alone: bool) -> np.ndarray:
-        return gradient.sum(1) if alone else gradient[:, : self.batch].T
+    def _blocks(self, work: Callable[[Any, int, int], Any]) -> list[Any]:
+        """Do work for every block of chunks, in as many threads as torch takes."""
+        from . import kernels  # Numba is imported with the first circuit
 
-    def _slopes(
-        self, gradients: Sequence[Tensor | None], width: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+        threads = min(torch.get_num_threads(), self.chunks)
+        self.block = min(-(-self.chunks // threads), max(1, BLOCK // self.circuit.step))
+        each = map if threads < 2 else _pool(os.getpid(), threads).map
+        starts = range(0, self.chunks, self.block)
+        return list(each(lambda at: work(kernels, at, min(at + self.block, self.chunks)), starts))
+
+    # -- what goes in ---------------------------------------------------------------------------
+
+    def _angles(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return cosines and sines (angles, samples) of half angles."""
+        bases = [_array(base).reshape(-1) for base in self.values.bases]
+        flat = np.concatenate([*bases, np.zeros(1, self.kind)], dtype=self.kind)
+        index, alike = self.values.binding.index(self.lowering, self.samples)
+        scale, shift = self.lowering.scale / 2, self.lowering.shift / 2
+        made = np.empty((2, *index.shape), self.kind)
+        for which, columns in ((alike, slice(1)), (~alike, slice(None))):
+            half = flat[index[which, columns]] * scale[which] + shift[which]
+            made[0, which], made[1, which] = np.cos(half), np.sin(half)
+        return made[0], made[1]
+
+    def _call(self, back: bool) -> Call:
+        """Return what the kernels take, with matrices or, for the way ``back``, their adjoints."""
+        batched = any(matrix.ndim == 3 for matrix in self.given)
+        samples = self.samples if batched else self.samples[: self.circuit.step] * 0
+        columns = [np.zeros((0, len(samples)), complex)]
+        for _, operation in self.lowering.matrices:
+            matrix = operation.matrix
+            if matrix is None:
+                matrix = self.given[operation.parameter or 0]
+            if back:
+                matrix = matrix.conj().swapaxes(-1, -2)
+            entries = matrix.reshape(-1, matrix.shape[-1] ** 2)
+            columns.append(entries[samples * (len(entries) > 1)].T)
+        table = np.concatenate(columns)
+        m_re, m_im = (np.ascontiguousarray(part, self.kind) for part in (table.real, table.imag))
+        return Call(self.cosine, self.sine, m_re, m_im)
+
+    def _initial(self, first: int, last: int) -> np.ndarray:
+        """Return the states (chunks, 2, size) of a block before the first operation."""
+        step, amplitudes = self.circuit.step, self.values.amplitudes
+        states = np.zeros((last - first, 2, self.circuit.size // step, step), self.kind)
+        if amplitudes is None:
+            states[:, 0, self.lowering.initial] = 1
+        else:
+            given = np.atleast_2d(_array(amplitudes))
+            mine = given[self.samples[first * step : last * step] * (len(given) > 1)]
+            mine = mine.reshape(last - first, step, -1).swapaxes(1, 2)
+            states[:, 0, self.lowering.initial] = mine.real
+            if np.iscomplexobj(mine):
+                states[:, 1, self.lowering.initial] = mine.imag
+        return states.reshape(last - first, 2, -1)
+
+    def _seeds(self, gradients: Sequence[Tensor | None]) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the gradients of the rows and of the final states."""
-        circuit = self.lowering.circuit
-        slopes = np.zeros((circuit.rows, width), self.kind)
-        seeds = np.zeros((0, 2, circuit.size), self.kind)
+        rows = np.zeros((self.circuit.rows, len(self.samples)), self.kind)
         if gradients[0] is not None:
-            slopes[:, : self.batch] = _array(gradients[0]).reshape(self.batch, -1).T
-        if self.plan.state and gradients[1] is not None:
-            given = np.zeros((width, len(self.lowering.order)), complex)
-            given[: self.batch, self.lowering.order] = _array(gradients[1]).reshape(self.batch, -1)
-            chunked = given.reshape(self.chunks, circuit.step, -1).swapaxes(1, 2)
-            seeds = np.stack([chunked.real, chunked.imag], 1).reshape(self.chunks, 2, -1)
-        return slopes, np.ascontiguousarray(seeds, dtype=self.kind)
+            rows[:, : self.batch] = _array(gradients[0]).reshape(self.batch, -1).T
+        if not self.plan.state or gradients[1] is None:
+            return rows, None
+        given = np.zeros((len(self.samples), self.circuit.size // self.circuit.step), complex)
+        given[: self.batch] = _array(gradients[1]).reshape(self.batch, -1)
+        chunked = given.reshape(self.chunks, self.circuit.step, -1).swapaxes(1, 2)
+        seeds = np.stack([chunked.real, chunked.imag], 1).reshape(self.chunks, 2, -1)
+        return rows, np.ascontiguousarray(seeds, dtype=self.kind)
+
+    # -- what comes out -------------------------------------------------------------------------
+
+    def _joined(self, states: Sequence[np.ndarray]) -> np.ndarray:
+        """Return states (chunks, 2, size) of all blocks as (B, 2^n) complex numbers."""
+        parts = np.concatenate(states).reshape(self.chunks, 2, -1, self.circuit.step)
+        joined = parts[:, 0].swapaxes(1, 2) + 1j * parts[:, 1].swapaxes(1, 2)
+        return joined.reshape(len(self.samples), -1)[: self.batch]
+
+    def _for_bases(self, slopes: np.ndarray) -> list[np.ndarray | None]:
+        edges = self.values.binding.edges
+        index, _ = self.values.binding.index(self.lowering, self.samples)
+        weights = (self.lowering.scale / 2 * slopes)[:, : self.batch]
+        flat = np.bincount(index[:, : self.batch].ravel(), weights.ravel(), edges[-1] + 1)
+        return [flat[a:b] for a, b in pairwise(edges)]
+
+    def _for_amplitudes(self, adjoints: Sequence[np.ndarray]) -> np.ndarray:
+        gradient = self._joined(adjoints)[:, self.lowering.initial]
+        return gradient if self.values.amplitudes.ndim == 2 else gradient.sum(0)  # type: ignore[union-attr]  # there are some
+
+    def _for_matrices(self, slopes: np.ndarray) -> list[np.ndarray | None]:
+        made: list[np.ndarray | None] = [None] * len(self.given)  # of those that nothing feels
+        for entry, operation in self.lowering.matrices:
+            if operation.matrix is None:
+                number = operation.parameter or 0
+                mine = slopes[entry : entry + 4 ** len(operation.wires), : self.batch]
+                made[number] = mine.T if self.given[number].ndim == 3 else mine.sum(1)
+        return made
 
 
 def _like(gradient: np.ndarray | None, tensor: Tensor) -> Tensor:
@@ -350,13 +347,6 @@ def _like(gradient: np.ndarray | None, tensor: Tensor) -> Tensor:
 
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().resolve_conj().resolve_neg().numpy()
-
-
-@cache
-def _kernels() -> Any:
-    from . import kernels  # Numba is imported with the first circuit
-
-    return kernels
 
 
 @cache

@@ -98,3 +98,14 @@ def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), code
+
+
+@intrinsic
+def zero(typing: Any, like: Any, array: Any) -> Any:
+    """Return a register of zeros, or the number zero."""
+    loaded = like if isinstance(like, types.Float) else Lanes(array.dtype)
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.get_constant_null(loaded)
+
+    return loaded(like, array), code

@@ -33,12 +33,9 @@ class Circuit(NamedTuple):
         size: elements of a state.
         step: circuits in a chunk: as many as fit into a register, or 1.
         rows: of results, at least one.
-        entries: of all matrices together.
         ops: (operations, 9) see the columns above.
         places: int32 elements.
         shifts: see above.
-        affine: (angles, 2) scale and shift.
-        initial: elements of the prepared amplitudes.
         groups: (groups, 4) of words of Paulis: bits to flip, whether their number of Y is odd,
             first and last term.
         terms: (terms, 2) row of the result, element of the word of Z.
@@ -49,60 +46,41 @@ class Circuit(NamedTuple):
     size: int
     step: int
     rows: int
-    entries: int
     ops: np.ndarray
     places: np.ndarray
     shifts: np.ndarray
-    affine: np.ndarray
-    initial: np.ndarray
     groups: np.ndarray
     terms: np.ndarray
     weights: np.ndarray
     outcomes: np.ndarray
 
 
-class Numbers(NamedTuple):
-    """What a call brings.
+class Call(NamedTuple):
+    """What a call brings; every column belongs to a circuit, of matrices perhaps to all.
 
     Attributes:
-        batch: circuits.
-        flat: the parameters' numbers.
-        sources: (angles, 3) first element in ``flat`` (-1 for a constant angle), how far to that of
-            the next circuit, row in `Gradient.batched` or -1.
-        matrices: (matrices, 4) first entry in the table, size, first entry in ``m_re``, how far to
-            that of the next circuit.
-        m_re, m_im: entries.
-        a_re, a_im: amplitudes; the second is empty if they are real.
-        a_stride: how far it is to the amplitudes of the next circuit.
+        cosine, sine: (angles, samples) of half angles.
+        m_re, m_im: (entries, samples or circuits of a chunk) of all matrices; adjoints, on the way
+            back.
     """
 
-    batch: int
-    flat: np.ndarray
-    sources: np.ndarray
-    matrices: np.ndarray
+    cosine: np.ndarray
+    sine: np.ndarray
     m_re: np.ndarray
     m_im: np.ndarray
-    a_re: np.ndarray
-    a_im: np.ndarray
-    a_stride: int
 
 
-class Gradient(NamedTuple):
-    """Gradients that walking back fills: of parameters, matrices and amplitudes.
+class Slopes(NamedTuple):
+    """What walking back fills: gradients in angles and in entries of matrices.
 
     Attributes:
-        shared: (angles,) float64, sums.
-        batched: (angles that differ, samples).
-        m_re, m_im: (entries, samples or 1) float64.
-        a_re, a_im: (amplitudes, samples), or empty.
+        angle: (angles, samples) twice the gradient.
+        m_re, m_im: (entries, samples).
     """
 
-    shared: np.ndarray
-    batched: np.ndarray
+    angle: np.ndarray
     m_re: np.ndarray
     m_im: np.ndarray
-    a_re: np.ndarray
-    a_im: np.ndarray
 
 
 class Word(NamedTuple):
@@ -134,10 +112,10 @@ class Lowering:
     Attributes:
         circuit: the arrays.
         owners: (angles,) number of the parameter that each is made of, -1 for a constant.
-        matrices: first entry in the table and operation of every matrix.
-        order: element of every basis state, in registers.
+        scale, shift: (angles, 1) of these parameters.
+        matrices: first entry and operation of every matrix.
+        initial: basis states of the prepared amplitudes.
         unitary: whether all constant matrices are, so that walking back can undo them.
-        constants: what `Numbers` needs of matrices where none is given, for each precision.
     """
 
     def __init__(
@@ -157,14 +135,15 @@ class Lowering:
         self._entries = self._placed = 0
         self.matrices: list[tuple[int, Operation]] = []
         self.unitary = True
-        self.constants: dict[type, dict[str, np.ndarray]] = {}
         for operation in operations:
             if operation.kind == "rotation":
                 self._rotation(operation)
             elif operation.kind == "given" or not self._monomial(operation):
                 self._dense(operation)
         self.owners = np.array([key[0] for key in self._angles], dtype=np.int64)
-        self.order = self._spread(range(n)) // step
+        affine = np.array([key[1:] for key in self._angles], dtype=float).reshape(-1, 2)
+        self.scale, self.shift = affine[:, :1], affine[:, 1:]
+        self.initial = (self._start + self._spread(structure.prepared)) // step
         self.circuit = self._finished(structure, rows)
 
     def _finished(self, structure: Structure, rows: Rows) -> Circuit:
@@ -174,12 +153,9 @@ class Lowering:
             size=len(self._elements) * self._step,
             step=self._step,
             rows=max(1, rows.count),
-            entries=self._entries,
             ops=np.array(self._ops, dtype=np.int64).reshape(-1, 9),
             places=np.concatenate(self._places).astype(np.int32),
             shifts=np.array(self._shifts, dtype=np.int64),
-            affine=np.array([key[1:] for key in self._angles], dtype=float).reshape(-1, 2),
-            initial=self._start + self._spread(structure.prepared),
             groups=np.array(groups, dtype=np.int64).reshape(-1, 4),
             terms=np.array(terms, dtype=np.int64).reshape(-1, 2),
             weights=np.array(weights, dtype=float),
