@@ -88,10 +88,11 @@ class Compiled:
             return self.qnode(*args, **kwargs)
         if not self._watch.unchanged():
             self.__setstate__(self.__getstate__())
-        records = self._records.pop(arguments.key, [])
-        self._records[arguments.key] = records  # the last used comes last
-        if len(self._records) > RECORDS:
-            self._records.pop(next(iter(self._records)))
+        records = self._records.get(arguments.key)
+        if records is None:
+            records = self._records[arguments.key] = []
+            if len(self._records) > RECORDS:  # the oldest makes room
+                self._records.pop(next(iter(self._records)))
         for record in records:
             if record and (results := record(arguments.numbers())) is not None:
                 return results

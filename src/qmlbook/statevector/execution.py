@@ -8,11 +8,12 @@ rows and, where a plan asks for it, the final state.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from . import torch_path
 from .lowering import AT, GIVEN, KIND, SWAP, Call, Lowering, Rows, Slopes, is_unitary
 from .structure import Structure
 
-BLOCK = 256  # circuits whose states are made together
+BLOCK = 256  # circuits that are together in memory, at most
 REGISTER = 32  # bytes
+LINE = 64  # bytes
 NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -158,7 +160,9 @@ class _Evolve(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
         if not torch.is_grad_enabled():
-            return None, *ctx.run.back(gradients, wanted)
+            pairs = zip(wanted, ctx.next_functions, strict=True)
+            asked = tuple(want and _is_asked(node) for want, (node, _) in pairs)
+            return None, *ctx.run.back(gradients, asked)
         # A derivative of a derivative: by operations that torch differentiates itself.
         # On other names, since one of the tensors may have been computed from another.
         names = [t.view_as(t) for t in tensors]
@@ -174,6 +178,14 @@ class _Evolve(torch.autograd.Function):
         return None, *[next(made) if want else None for want in wanted]
 
 
+def _is_asked(node: Any) -> bool:
+    """Return whether this walk back goes on to a node: `torch.autograd.grad` may leave it out."""
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # of a leaf that is asked for by name
+        return True
+
+
 class _Run:
     """One call of the kernels, and what walking back needs of it."""
 
@@ -183,6 +195,8 @@ class _Run:
         step = 1 if self.batch == 1 else REGISTER // np.dtype(self.kind).itemsize
         self.lowering, self.circuit = plan.lowered(step), plan.lowered(step).circuit
         self.chunks = -(-self.batch // step)
+        share = -(-self.chunks // torch.get_num_threads())
+        self.block = max(1, min(share, BLOCK // step))  # chunks whose states are made together
         # The last circuit fills what is left of its register.
         self.samples = np.minimum(np.arange(self.chunks * step), self.batch - 1)
         self.like = self.kind(0) if step == 1 else np.zeros(1, self.kind)
@@ -216,15 +230,16 @@ class _Run:
         values, many = self.values, len(self.values.bases)
         prepared = values.amplitudes is not None and wanted[many]
         stop = 0 if prepared else values.binding.stop(self.lowering, wanted[:many])
+        alone = sum(wanted) == prepared
         call, rows, seeds = self._call(back=True), *self._seeds(gradients)
         m = np.zeros((2, call.m_re.shape[0] * bool(self.given), len(self.samples)), self.kind)
         slopes = Slopes(np.zeros_like(self.cosine), m[0], m[1])
 
         def block(kernels: Any, first: int, last: int) -> np.ndarray | None:
             states = self.states[first // self.block]
-            adjoints = np.zeros_like(states) if seeds is None else seeds[first:last]
+            adjoints = _zeros(states.shape, self.kind) if seeds is None else seeds[first:last]
             kernels.backward(
-                first, stop, self.circuit, call, rows, states, adjoints, slopes, self.like
+                first, stop, alone, self.circuit, call, rows, states, adjoints, slopes, self.like
             )
             return adjoints if prepared else None
 
@@ -242,10 +257,9 @@ class _Run:
         """Do work for every block of chunks, in as many threads as torch takes."""
         from . import kernels  # Numba is imported with the first circuit
 
-        threads = min(torch.get_num_threads(), self.chunks)
-        self.block = min(-(-self.chunks // threads), max(1, BLOCK // self.circuit.step))
-        each = map if threads < 2 else _pool(os.getpid(), threads).map
         starts = range(0, self.chunks, self.block)
+        threads = min(torch.get_num_threads(), len(starts))
+        each = map if threads < 2 else _pool(os.getpid(), threads).map
         return list(each(lambda at: work(kernels, at, min(at + self.block, self.chunks)), starts))
 
     # -- what goes in ---------------------------------------------------------------------------
@@ -263,7 +277,10 @@ class _Run:
         return made[0], made[1]
 
     def _call(self, back: bool) -> Call:
-        """Return what the kernels take, with matrices or, for the way ``back``, their adjoints."""
+        """Return what the kernels take: angles and matrices, or what undoes them."""
+        sine = -self.sine if back else self.sine
+        if not self.lowering.matrices:
+            return Call(self.cosine, sine, *np.zeros((2, 0, 1), self.kind))
         batched = any(matrix.ndim == 3 for matrix in self.given)
         samples = self.samples if batched else self.samples[: self.circuit.step] * 0
         columns = [np.zeros((0, len(samples)), complex)]
@@ -277,17 +294,19 @@ class _Run:
             columns.append(entries[samples * (len(entries) > 1)].T)
         table = np.concatenate(columns)
         m_re, m_im = (np.ascontiguousarray(part, self.kind) for part in (table.real, table.imag))
-        return Call(self.cosine, self.sine, m_re, m_im)
+        return Call(self.cosine, sine, m_re, m_im)
 
     def _initial(self, first: int, last: int) -> np.ndarray:
         """Return the states (chunks, 2, size) of a block before the first operation."""
         step, amplitudes = self.circuit.step, self.values.amplitudes
-        states = np.zeros((last - first, 2, self.circuit.size // step, step), self.kind)
+        states = _zeros((last - first, 2, self.circuit.size // step, step), self.kind)
         if amplitudes is None:
             states[:, 0, self.lowering.initial] = 1
         else:
             given = np.atleast_2d(_array(amplitudes))
-            mine = given[self.samples[first * step : last * step] * (len(given) > 1)]
+            mine = given[first * step : last * step]
+            if len(mine) < (last - first) * step:
+                mine = given[self.samples[first * step : last * step] * (len(given) > 1)]
             mine = mine.reshape(last - first, step, -1).swapaxes(1, 2)
             states[:, 0, self.lowering.initial] = mine.real
             if np.iscomplexobj(mine):
@@ -305,15 +324,21 @@ class _Run:
         given[: self.batch] = _array(gradients[1]).reshape(self.batch, -1)
         chunked = given.reshape(self.chunks, self.circuit.step, -1).swapaxes(1, 2)
         seeds = np.stack([chunked.real, chunked.imag], 1).reshape(self.chunks, 2, -1)
-        return rows, np.ascontiguousarray(seeds, dtype=self.kind)
+        return rows, seeds.astype(self.kind)
 
     # -- what comes out -------------------------------------------------------------------------
 
     def _joined(self, states: Sequence[np.ndarray]) -> np.ndarray:
         """Return states (chunks, 2, size) of all blocks as (B, 2^n) complex numbers."""
-        parts = np.concatenate(states).reshape(self.chunks, 2, -1, self.circuit.step)
-        joined = parts[:, 0].swapaxes(1, 2) + 1j * parts[:, 1].swapaxes(1, 2)
-        return joined.reshape(len(self.samples), -1)[: self.batch]
+        re, im = self._parts(states)
+        return re + 1j * im
+
+    def _parts(self, states: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield real and imaginary parts (B, 2^n) of the states (chunks, 2, size) of all blocks."""
+        whole = states[0] if len(states) == 1 else np.concatenate(states)
+        parts = whole.reshape(self.chunks, 2, -1, self.circuit.step).swapaxes(2, 3)
+        for part in range(2):
+            yield parts[:, part].reshape(len(self.samples), -1)[: self.batch]
 
     def _for_bases(self, slopes: np.ndarray) -> list[np.ndarray | None]:
         edges = self.values.binding.edges
@@ -323,8 +348,10 @@ class _Run:
         return [flat[a:b] for a, b in pairwise(edges)]
 
     def _for_amplitudes(self, adjoints: Sequence[np.ndarray]) -> np.ndarray:
-        gradient = self._joined(adjoints)[:, self.lowering.initial]
-        return gradient if self.values.amplitudes.ndim == 2 else gradient.sum(0)  # type: ignore[union-attr]  # there are some
+        amplitudes: Tensor = self.values.amplitudes  # type: ignore[assignment]  # there are some
+        parts = (part[:, self.lowering.initial] for part in self._parts(adjoints))
+        gradient = next(parts) if not amplitudes.is_complex() else next(parts) + 1j * next(parts)
+        return gradient if amplitudes.ndim == 2 else gradient.sum(0)
 
     def _for_matrices(self, slopes: np.ndarray) -> list[np.ndarray | None]:
         made: list[np.ndarray | None] = [None] * len(self.given)  # of those that nothing feels
@@ -343,6 +370,13 @@ def _like(gradient: np.ndarray | None, tensor: Tensor) -> Tensor:
         gradient = gradient.real
     made = torch.from_numpy(np.ascontiguousarray(gradient, dtype=NUMPY.get(tensor.dtype)))
     return made.view(tensor.shape).to(tensor.dtype)
+
+
+def _zeros(shape: tuple[int, ...], kind: Any) -> np.ndarray:
+    """Return zeros that begin with a cache line: a register that straddles two costs more."""
+    raw = np.zeros(prod(shape) + LINE, kind)
+    start = -raw.ctypes.data % LINE // raw.itemsize
+    return raw[start : start + prod(shape)].reshape(shape)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

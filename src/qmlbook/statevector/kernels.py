@@ -104,12 +104,26 @@ _imaginaries, _reals, _swaps = _pairs(_imaginary), _pairs(_real), _pairs(_swappe
 
 
 @_compiled
-def _phase(state: Pair, places: Array, c: Any, s: Any) -> None:
+def _phases(state: Pair, places: Array, c: Any, s: Any) -> None:
     re, im = state[0], state[1]
     for i in places:
         a, b = load(re, i, c), load(im, i, c)
         store(re, i, c * a + s * b)
         store(im, i, c * b - s * a)
+
+
+@_compiled
+def _two(state: Pair, places: Array, flip: int, call: Call, at: int, like: Any) -> None:
+    n = call.m_re.shape[1]
+    r, s = load(call.m_re, at, like), load(call.m_re, at + n, like)
+    t, u = load(call.m_re, at + 2 * n, like), load(call.m_re, at + 3 * n, like)
+    v, w = load(call.m_im, at, like), load(call.m_im, at + n, like)
+    x, y = load(call.m_im, at + 2 * n, like), load(call.m_im, at + 3 * n, like)
+    for i in places:
+        a, b, p, q = _at(state, i, i ^ flip, like)
+        c, d = (r * a - v * b) + (s * p - w * q), (r * b + v * a) + (s * q + w * p)
+        e, f = (t * a - x * b) + (u * p - y * q), (t * b + x * a) + (u * q + y * p)
+        _put(state, i, i ^ flip, (c, d, e, f))
 
 
 @_compiled
@@ -119,6 +133,9 @@ def _dense(state: Pair, op: Array, circuit: Circuit, call: Call, sample: int, li
     shifts, at = circuit.shifts[op[SHIFTS] : op[SHIFTS] + size], op[AT] * columns
     if columns > step:
         at += sample
+    if size == 2:  # by far the most frequent
+        _two(state, circuit.places[op[START] : op[STOP]], shifts[1], call, at, like)
+        return
     for base in circuit.places[op[START] : op[STOP]]:
         for a in range(size):
             store(held, 2 * a * step, load(re, base + shifts[a], like))
@@ -151,8 +168,8 @@ def _apply(state: Pair, op: Array, circuit: Circuit, call: Call, sample: int, li
             _imaginaries(state, even, op[FLIP], c, s)
             _imaginaries(state, odd, op[FLIP], c, -s)
         else:
-            _phase(state, even, c, s)
-            _phase(state, odd, c, -s)
+            _phases(state, even, c, s)
+            _phases(state, odd, c, -s)
 
 
 # -- one operation back -------------------------------------------------------------------------
@@ -234,15 +251,14 @@ def _back(
     at = op[AT] * call.cosine.shape[1] + sample
     c, s, t = load(call.cosine, at, like), load(call.sine, at, like), load(slopes.angle, at, like)
     if op[KIND] == REAL:
-        t = _reals_back(state, adjoint, even, op[FLIP], c, -s, t)
+        t = _reals_back(state, adjoint, even, op[FLIP], c, s, t)
     elif op[KIND] == IMAGINARY:
-        t = -_imaginaries_back(state, adjoint, even, op[FLIP], c, -s, t)
-        t = -_imaginaries_back(state, adjoint, odd, op[FLIP], c, s, t)
+        t = -_imaginaries_back(state, adjoint, even, op[FLIP], c, s, t)
+        t = -_imaginaries_back(state, adjoint, odd, op[FLIP], c, -s, t)
     else:
         t = -_phase_slope(state, adjoint, odd, -_phase_slope(state, adjoint, even, t))
-        for one in (state, adjoint):
-            _phase(one, even, c, -s)
-            _phase(one, odd, c, s)
+        _apply(state, op, circuit, call, sample, like)
+        _apply(adjoint, op, circuit, call, sample, like)
     store(slopes.angle, at, t)
 
 
@@ -343,7 +359,7 @@ def forward(first: int, circuit: Circuit, call: Call, out: Array, states: Array,
 
 @_cached
 def backward(
-    first: int, stop: int, circuit: Circuit, call: Call, rows: Array, states: Array,
+    first: int, stop: int, alone: bool, circuit: Circuit, call: Call, rows: Array, states: Array,
     adjoints: Array, slopes: Slopes, like: Any,
 ) -> None:  # fmt: skip
     """Walk back through the chunks of a block.
@@ -351,7 +367,8 @@ def backward(
     Args:
         first, circuit, like: as for `forward`.
         stop: the first operation that has to be undone.
-        call: as for `forward`, but with the adjoints of matrices.
+        alone: whether only ``adjoints`` are wanted, which need no state on the way.
+        call: what undoes the operations: opposite angles and adjoint matrices.
         rows: (rows, samples) gradients of what was measured.
         states: (chunks, 2, size) as `forward` left them.
         adjoints: (chunks, 2, size) gradients of the final states; those of the first ones after it.
@@ -365,4 +382,7 @@ def backward(
         sample = (first + chunk) * circuit.step
         _seed(state, adjoint, circuit, rows, sample, like)
         for number in range(len(circuit.ops) - 1, stop - 1, -1):
-            _back(state, adjoint, circuit.ops[number], circuit, call, slopes, sample, like)
+            if alone:
+                _apply(adjoint, circuit.ops[number], circuit, call, sample, like)
+            else:
+                _back(state, adjoint, circuit.ops[number], circuit, call, slopes, sample, like)

@@ -60,8 +60,7 @@ class Call(NamedTuple):
 
     Attributes:
         cosine, sine: (angles, samples) of half angles.
-        m_re, m_im: (entries, samples or circuits of a chunk) of all matrices; adjoints, on the way
-            back.
+        m_re, m_im: (entries, samples or circuits of a chunk) of all matrices.
     """
 
     cosine: np.ndarray
@@ -114,7 +113,7 @@ class Lowering:
         owners: (angles,) number of the parameter that each is made of, -1 for a constant.
         scale, shift: (angles, 1) of these parameters.
         matrices: first entry and operation of every matrix.
-        initial: basis states of the prepared amplitudes.
+        initial: basis states of the prepared amplitudes; a slice, where they are neighbours.
         unitary: whether all constant matrices are, so that walking back can undo them.
     """
 
@@ -143,7 +142,9 @@ class Lowering:
         self.owners = np.array([key[0] for key in self._angles], dtype=np.int64)
         affine = np.array([key[1:] for key in self._angles], dtype=float).reshape(-1, 2)
         self.scale, self.shift = affine[:, :1], affine[:, 1:]
-        self.initial = (self._start + self._spread(structure.prepared)) // step
+        initial = (self._start + self._spread(structure.prepared)) // step
+        inner = bool((np.diff(initial) == 1).all())
+        self.initial = slice(initial[0], initial[-1] + 1) if inner else initial
         self.circuit = self._finished(structure, rows)
 
     def _finished(self, structure: Structure, rows: Rows) -> Circuit:
