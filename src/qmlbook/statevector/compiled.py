@@ -98,7 +98,8 @@ class Compiled:
                 return results
         results = self.qnode(*args, **kwargs)
         if len(records) < BRANCHES and None not in records:
-            records.append(_recorded(self.qnode, arguments, results))
+            record, results = _recorded(self.qnode, arguments, results)
+            records.append(record)
         elif not self._warned and None not in records:
             self._warned = True
             warnings.warn(
@@ -167,15 +168,19 @@ class _Arguments:
         return tree_unflatten(leaves, self._spec)
 
 
-def _recorded(qnode: qml.QNode, arguments: _Arguments, results: Any) -> _Record | None:
-    """Return a record, ``None`` if there cannot be one that computes the results of the QNode."""
+def _recorded(qnode: qml.QNode, arguments: _Arguments, results: Any) -> tuple[_Record | None, Any]:
+    """Return a record and its results; ``None`` and the given ones, if there cannot be one.
+
+    The record's own are the same to the last bit as those of the calls that follow.
+    """
     try:
         record = _Record(qnode, arguments, results)
         again = record(arguments.numbers())
     except Unrecordable:
-        return None
+        return None, results
     pairs = list(zip_longest(tree_leaves(results), tree_leaves(again)))
-    return record if again is not None and all(_agree(*pair) for pair in pairs) else None
+    agree = again is not None and all(_agree(*pair) for pair in pairs)
+    return (record, again) if agree else (None, results)
 
 
 def _agree(one: Any, other: Any) -> bool:
