@@ -94,7 +94,7 @@ def _plain(operation: Operation) -> dict[str, Any]:
     entry = {
         f.name: getattr(operation, f.name)
         for f in fields(operation)
-        if f.name == "wires" or getattr(operation, f.name) is not f.default
+        if not np.array_equal(getattr(operation, f.name), f.default)
     }
     if operation.matrix is not None:
         entry["matrix"] = np.stack([operation.matrix.real, operation.matrix.imag], -1).tolist()
