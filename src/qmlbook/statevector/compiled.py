@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from . import torch_path
 from .device import StatevectorDevice, ready
 from .errors import NAME, CircuitError
-from .execution import Binding, Values
+from .plan import Binding, Values
 from .reading import read
 from .recording import Recorder, Unrecordable, Watch
 from .simulation import checked, precision

@@ -36,8 +36,8 @@ from torch import Tensor
 from . import simulation
 from .autograd import differentiable
 from .errors import NAME, CircuitError
-from .execution import Values
 from .measure import signature, whole
+from .plan import Values
 from .reading import Reading, read, structure, supports, wrong_wire
 from .simulation import Simulation
 

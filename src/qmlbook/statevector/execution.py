@@ -1,8 +1,6 @@
 """Run a circuit: by the kernels on the processor, by plain torch operations everywhere else.
 
-Everything that is differentiated enters as tensors: *bases*, whose elements are the parameters of
-the circuit, then the amplitudes of a prepared state, then matrices. `run` returns the measured
-rows and, where a plan asks for it, the final state.
+`run` returns the measured rows and, where a plan asks for it, the final state.
 """
 
 from __future__ import annotations
@@ -10,8 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -21,114 +18,13 @@ import torch
 from torch import Tensor
 
 from . import torch_path
-from .lowering import AT, GIVEN, KIND, SWAP, Call, Lowering, Rows, Slopes, is_unitary
-from .structure import Structure
+from .lowering import Call, Slopes, is_unitary
+from .plan import Plan, Values
 
 BLOCK = 256  # circuits that are together in memory, at most
 REGISTER = 32  # bytes
 LINE = 64  # bytes
 NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
-
-
-class Plan:
-    """A structure with what is measured.
-
-    Args:
-        structure: the circuit.
-        rows: what the kernels measure.
-        state: whether the final state is returned, too.
-        measured: wires that are looked at.
-    """
-
-    def __init__(self, structure: Structure, rows: Rows, state: bool, measured: set[int]) -> None:
-        self.structure, self.rows, self.state = structure, rows, state
-        self.operations = structure.felt_by(measured)
-        self._lowered: dict[int, Lowering] = {}
-
-    def lowered(self, step: int) -> Lowering:
-        """Return the arrays for the kernels, for chunks of ``step`` circuits."""
-        if step not in self._lowered:
-            self._lowered[step] = Lowering(self.structure, self.operations, self.rows, step)
-        return self._lowered[step]
-
-
-class Binding:
-    """Where a call finds the parameters: element ``offset + stride * sample`` of a base.
-
-    Args:
-        base: (parameters,) number of the base.
-        offset: (parameters,) element of that base.
-        stride: (parameters,) 0 for a parameter that the batch shares.
-        sizes: numbers of elements of the bases.
-    """
-
-    def __init__(
-        self, base: np.ndarray, offset: np.ndarray, stride: np.ndarray, sizes: Sequence[int]
-    ) -> None:
-        starts = np.cumsum([0, *sizes])
-        self.base, self.stride = base.astype(np.int64), stride.astype(np.int64)
-        self.offset = starts[self.base] + offset.astype(np.int64)
-        self.edges = starts.tolist()
-        self._known: dict[tuple, Any] = {}
-
-    def index(self, lowering: Lowering, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the angles (angles, samples) are made, and which of them the batch shares.
-
-        Constants are made of the zero that comes after all bases.
-        """
-        key = lowering, len(samples), int(samples[-1])
-        if key not in self._known:
-            stride = np.append(self.stride, 0)[lowering.owners]
-            offset = np.append(self.offset, self.edges[-1])[lowering.owners]
-            self._known[key] = offset[:, None] + stride[:, None] * samples, stride == 0
-        return self._known[key]
-
-    def stop(self, lowering: Lowering, wanted: tuple[bool, ...]) -> int:
-        """Return the first operation that somebody wants the gradient of."""
-        key = lowering, wanted
-        if key not in self._known:
-            ops, felt = lowering.circuit.ops, np.array(wanted, dtype=bool)[self.base]
-            felt = np.append(felt, False)[lowering.owners]
-            feels, turns = ops[:, GIVEN] > 0, ops[:, KIND] < SWAP
-            feels[turns] = felt[ops[turns, AT]]
-            self._known[key] = int(np.append(np.flatnonzero(feels), len(ops))[0])
-        return self._known[key]
-
-
-@dataclass(frozen=True, eq=False)
-class Values:
-    """The numbers of a call.
-
-    Attributes:
-        binding: where the parameters are among the bases.
-        bases: real tensors.
-        amplitudes: (2^k,) or (B, 2^k), or ``None``.
-        matrices: (d, d) or (B, d, d).
-        batch: circuits, ``None`` for one without a batch axis.
-        dtype: float32 or float64.
-        features: amplitudes after these are always zero, and none that anybody differentiates.
-    """
-
-    binding: Binding
-    bases: Sequence[Tensor]
-    amplitudes: Tensor | None
-    matrices: Sequence[Tensor]
-    batch: int | None
-    dtype: torch.dtype
-    features: int | None = None
-
-    @cached_property
-    def tensors(self) -> list[Tensor]:
-        """Return all tensors: bases, amplitudes, matrices."""
-        amplitudes = [] if self.amplitudes is None else [self.amplitudes]
-        return [*self.bases, *amplitudes, *self.matrices]
-
-    def of(self, tensors: Sequence[Tensor]) -> Values:
-        """Return the same with other tensors."""
-        some = iter(tensors)
-        bases = [next(some) for _ in self.bases]
-        amplitudes = None if self.amplitudes is None else next(some)
-        return replace(self, bases=bases, amplitudes=amplitudes, matrices=list(some))
 
 
 def run(plan: Plan, values: Values) -> tuple[Tensor, ...]:

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .execution import REGISTER, Plan, Values, run
+from .execution import REGISTER, run
 from .lowering import START, STOP, Rows
+from .plan import Plan, Values
 from .torch_path import States
 
 PRODUCT = 25e3  # multiplications a microsecond in a large real product, for estimates

@@ -12,8 +12,9 @@ from pennylane.measurements import MeasurementProcess
 from torch import Tensor
 
 from .errors import CircuitError
-from .execution import Binding, Plan, Values, run
+from .execution import run
 from .measure import Readout
+from .plan import Binding, Plan, Values
 from .quadratic import Forms, quadratic_form
 from .reading import Reading
 from .structure import Structure

@@ -7,17 +7,14 @@ everything that torch can do with its own operations works here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .lowering import Rows
+from .plan import Plan, Values
 from .structure import Operation, Structure
-
-if TYPE_CHECKING:
-    from .execution import Plan, Values
 
 
 def is_needed(tensors: Sequence[Tensor]) -> bool:
