@@ -34,3 +34,12 @@ _.__getattr__  # Python asks a module for names it has not
 _.build_runtime_param  # typer calls it, here put in the place of its own
 _.param  # typer passes it
 _.descriptor  # typer passes it
+_._Model  # Numba finds how registers are kept by the decorator
+_._Template  # Numba finds the types of an operator by the decorator
+_._Negative  # Numba finds the types of an operator by the decorator
+_.generic  # Numba asks a template for the types of an operator
+_.kws  # Numba passes it to every template
+_._lower  # Numba finds the code of an operator by the decorator
+_._negative  # Numba finds the code of an operator by the decorator
+_.typing  # Numba passes it to every intrinsic
+_._others  # a record keeps arguments alive with it

@@ -122,7 +122,7 @@ def test_a_function_without_types_is_red_in_every_room(copy, plant):
     options = ["--follow-imports", "skip", "--cache-dir", os.devnull]
     status, said = tool("mypy", *options, *files, cwd=copy)
     assert status == 1
-    for room in set(ROOMS) - {"statevector"}:  # see mypy in pyproject.toml
+    for room in ROOMS:
         assert re.search(rf"{room}.planted\.py:4: error: Function is missing a type", said), room
 
 
@@ -138,7 +138,6 @@ def test_every_exception_has_a_reason_in_words():
     lines = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in sorted([*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
-        if path.parent.name != "statevector"  # see mypy in pyproject.toml
         for line in path.read_text("utf-8").splitlines()
     ]
     unexplained = r"# type: ignore(?!\[[\w, -]+\]  # \w+ \w+)"

@@ -104,6 +104,6 @@ def _plain(operation: Operation) -> dict[str, Any]:
 def _typed(entry: dict[str, Any]) -> dict[str, Any]:
     made = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
     if "matrix" in made:
-        pairs = np.array(entry["matrix"])
-        made["matrix"] = pairs[..., 0] + 1j * pairs[..., 1]
+        pairs = np.array(entry["matrix"], dtype=float)
+        made["matrix"] = pairs.view(complex)[..., 0]  # zeros keep their sign
     return made
