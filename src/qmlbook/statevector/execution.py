@@ -195,6 +195,9 @@ class _Run:
         step = 1 if self.batch == 1 else REGISTER // np.dtype(self.kind).itemsize
         self.lowering, self.circuit = plan.lowered(step), plan.lowered(step).circuit
         self.chunks = -(-self.batch // step)
+        # Kept for the way back, where another thread may have another number.
+        self.threads = min(torch.get_num_threads(), self.chunks)
+        self.block = min(-(-self.chunks // self.threads), max(1, BLOCK // step))
         # The last circuit fills what is left of its register.
         self.samples = np.minimum(np.arange(self.chunks * step), self.batch - 1)
         self.like = self.kind(0) if step == 1 else np.zeros(1, self.kind)
@@ -255,9 +258,7 @@ class _Run:
         """Do work for every block of chunks, in as many threads as torch takes."""
         from . import kernels  # Numba is imported with the first circuit
 
-        threads = min(torch.get_num_threads(), self.chunks)
-        self.block = min(-(-self.chunks // threads), max(1, BLOCK // self.circuit.step))
-        each = map if threads < 2 else _pool(os.getpid(), threads).map
+        each = map if self.threads < 2 else _pool(os.getpid(), self.threads).map
         starts = range(0, self.chunks, self.block)
         return list(each(lambda at: work(kernels, at, min(at + self.block, self.chunks)), starts))
 
