@@ -202,11 +202,11 @@ def test_a_package_without_any_folder_for_caches_works(tmp_path):
     library = tmp_path / "library"
     skip = shutil.ignore_patterns("__pycache__")
     shutil.copytree(paths.PACKAGE, library / "qmlbook", ignore=skip)
-    closed = [library / "qmlbook" / "statevector" / "__pycache__", tmp_path / "home"]
+    closed = [library / "qmlbook" / "statevector" / "__pycache__", tmp_path / "cache"]
     for path in closed:
         path.touch()
-    homes = dict.fromkeys(("HOME", "USERPROFILE", "XDG_CACHE_HOME"), str(closed[1] / "below"))
-    found = said(UNWRITABLE, library, PYTHONPATH=str(library), **homes)
+    cache = str(closed[1] / "below")
+    found = said(UNWRITABLE, library, PYTHONPATH=str(library), XDG_CACHE_HOME=cache)
     x = 0.4  # cos^2(x/2) + sin^2(x/2) cos(2x)
     value = (1 + np.cos(x)) / 2 + (1 - np.cos(x)) / 2 * np.cos(2 * x)
     slope = (np.cos(2 * x) - 1) * np.sin(x) / 2 - (1 - np.cos(x)) * np.sin(2 * x)
