@@ -222,7 +222,10 @@ class StatevectorDevice(Device):
                 numbers belong to another library than torch or numpy.
             WrongWires: for a wire that the device does not have.
         """
-        return tuple(self._run(tape) for tape in circuits)
+        run: Any = self._run
+        if torch.compiler.is_compiling():  # torch.compile would trace numpy as if it were torch
+            run = torch._dynamo.disable(run)
+        return tuple(run(tape) for tape in circuits)
 
     # -- running ----------------------------------------------------------------------------------
 

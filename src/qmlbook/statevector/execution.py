@@ -56,8 +56,8 @@ class _Evolve(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
         if not torch.is_grad_enabled():
-            pairs = zip(wanted, ctx.next_functions, strict=True)
-            asked = tuple(want and _is_asked(node) for want, (node, _) in pairs)
+            edges = zip(wanted, ctx.next_functions, strict=True)
+            asked = tuple(want and _is_asked(node) for want, (node, _) in edges)
             return None, *ctx.run.back(gradients, asked)
         # A derivative of a derivative: by operations that torch differentiates itself.
         # On other names, since one of the tensors may have been computed from another.
@@ -167,9 +167,10 @@ class _Run:
         index, alike = self.values.binding.index(self.lowering, self.samples)
         scale, shift = self.lowering.scale / 2, self.lowering.shift / 2
         made = np.empty((2, *index.shape), self.kind)
-        for which, columns in ((alike, slice(1)), (~alike, slice(None))):
-            half = flat[index[which, columns]] * scale[which] + shift[which]
-            made[0, which], made[1, which] = np.cos(half), np.sin(half)
+        with np.errstate(invalid="ignore"):  # an angle that is no number is no number afterwards
+            for which, columns in ((alike, slice(1)), (~alike, slice(None))):
+                half = flat[index[which, columns]] * scale[which] + shift[which]
+                made[0, which], made[1, which] = np.cos(half), np.sin(half)
         return made[0], made[1]
 
     def _call(self, back: bool) -> Call:

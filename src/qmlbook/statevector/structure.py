@@ -90,11 +90,14 @@ class Structure:
         return cls(operations=operations, **_typed(content))
 
 
+_DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Operation)}
+
+
 def _plain(operation: Operation) -> dict[str, Any]:
     entry = {
         f.name: getattr(operation, f.name)
         for f in fields(operation)
-        if not np.array_equal(getattr(operation, f.name), f.default)
+        if not np.array_equal(getattr(operation, f.name), _DEFAULTS[f.name])
     }
     if operation.matrix is not None:
         entry["matrix"] = np.stack([operation.matrix.real, operation.matrix.imag], -1).tolist()
