@@ -118,7 +118,7 @@ def complete(tab):
     broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
     assert tab.evaluate(broken) == []
     written = tab.locator("article .math").count()
-    assert tab.locator("article .math mjx-container svg").count() == written
+    assert tab.locator("article .math mjx-container > svg").count() == written
     assert tab.locator("article mjx-merror, article [data-mml-node=merror]").count() == 0
 
 

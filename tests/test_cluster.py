@@ -214,7 +214,7 @@ def test_the_command_can_be_interrupted_and_resumed(tmp_path, how):
     (tmp_path / "data" / "images").symlink_to(SOURCE.parent / "data" / "images")
     store = Store(tmp_path / "data" / "results")
     first = command(tmp_path)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len(store.records("klssl")) < 5 and time.monotonic() < deadline:
         time.sleep(0.05)
     first.send_signal(how)
