@@ -16,7 +16,7 @@ from .. import papers
 from ..base import files
 from ..base.errors import QmlbookError
 from ..data.readers import cache_dir
-from .store import code_version, config_key
+from .store import config_key
 
 
 @pydantic.dataclasses.dataclass(frozen=True)
@@ -76,9 +76,10 @@ def _of(experiments: Mapping[str, papers.Experiment]) -> dict[str, Planned]:
 
 
 def _digest(room: Path) -> str:
-    """Return a digest of the library's sources and of what else is in a paper's room."""
-    digest = hashlib.sha256(code_version().encode())
-    for path in sorted(room.iterdir()):
-        if path.is_file() and path.suffix != ".py":
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    """Return a digest of what experiments are made of: a paper's room, and what papers share."""
+    digest = hashlib.sha256()
+    for folder in (room, room.parent, room.parent / "shared"):
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and path.suffix in (".py", ".yml"):
+                digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
