@@ -37,17 +37,13 @@ def test_what_is_kept_is_what_the_experiments_say(imported):
             assert again[name].variants[profile] == keys
 
 
-@pytest.mark.parametrize("change", ["code", "settings"])
-def test_it_is_made_anew_when_what_it_is_made_from_changes(imported, monkeypatch, change):
+@pytest.mark.parametrize("changed", ["config.py", "grids.py", "published.yml"])
+def test_it_is_made_anew_when_what_it_is_made_from_changes(imported, monkeypatch, changed):
     planned("klssl")
-    if change == "code":
-        monkeypatch.setattr(module, "code_version", lambda: "another")
-    else:
-        real = module.Path.read_bytes
-        monkeypatch.setattr(
-            "pathlib.Path.read_bytes",
-            lambda path: real(path) + b" " * (path.name == "published.yml"),
-        )
+    real = module.Path.read_bytes
+    monkeypatch.setattr(
+        "pathlib.Path.read_bytes", lambda path: real(path) + b" " * (path.name == changed)
+    )
     planned("klssl")
     assert imported == ["klssl"] * 2
     assert len(list((cache_dir() / ".planned").glob("klssl-*.json"))) == 1
