@@ -37,7 +37,9 @@ def test_what_is_kept_is_what_the_experiments_say(imported):
             assert again[name].variants[profile] == keys
 
 
-@pytest.mark.parametrize("changed", ["config.py", "grids.py", "published.yml"])
+@pytest.mark.parametrize(
+    "changed", ["config.py", "grids.py", "published.yml", "sets.toml", "store.py"]
+)
 def test_it_is_made_anew_when_what_it_is_made_from_changes(imported, monkeypatch, changed):
     planned("klssl")
     real = module.Path.read_bytes

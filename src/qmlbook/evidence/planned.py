@@ -76,10 +76,14 @@ def _of(experiments: Mapping[str, papers.Experiment]) -> dict[str, Planned]:
 
 
 def _digest(room: Path) -> str:
-    """Return a digest of what experiments are made of: a paper's room, and what papers share."""
+    """Return a digest of what plans are made of: a paper's room, what it stands on, and this one.
+
+    Other papers and what shows results are no part of it: whoever reads a plan looks at this.
+    """
+    package = room.parent.parent
+    folders = (room, room.parent, room.parent / "shared", package / "data", package / "base")
+    files_in = [path for folder in folders for path in folder.iterdir() if path.is_file()]
     digest = hashlib.sha256()
-    for folder in (room, room.parent, room.parent / "shared"):
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and path.suffix in (".py", ".yml"):
-                digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted([*files_in, Path(__file__), Path(__file__).with_name("store.py")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
