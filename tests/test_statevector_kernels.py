@@ -1,5 +1,6 @@
 """The kernels among threads, processes and read-only folders; structures; numbers that are none."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -17,8 +18,9 @@ import torch
 from qmlbook.base import paths
 from qmlbook.statevector import StatevectorDevice, compile_qnode
 from qmlbook.statevector.device import ready
-from qmlbook.statevector.execution import Plan, run
-from qmlbook.statevector.lowering import Rows
+from qmlbook.statevector.execution import run
+from qmlbook.statevector.lowering import Lowering, Rows
+from qmlbook.statevector.plan import Plan
 from qmlbook.statevector.reading import read, structure
 from qmlbook.statevector.structure import Structure
 
@@ -393,3 +395,17 @@ def test_torch_compiles_around_a_circuit(way):
     for _ in range(2):
         for one, other in zip(results(compiled, 5), results(function, 5), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_plans_go_with_their_device():
+    def plans():
+        gc.collect()
+        return sum(isinstance(thing, Lowering) for thing in gc.get_objects())
+
+    before = plans()
+    for wire in range(5):  # circuits that find their numbers at the same places
+        device = qml.device("qmlbook.statevector", wires=6)
+        node = qml.QNode(lambda x, wire=wire: (qml.RX(x, wire), qml.expval(qml.Z(wire)))[1], device)
+        node(torch.tensor(0.3, requires_grad=True)).backward()
+        del device, node
+    assert plans() == before

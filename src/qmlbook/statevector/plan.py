@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -58,30 +59,33 @@ class Binding:
         self.base, self.stride = base.astype(np.int64), stride.astype(np.int64)
         self.offset = starts[self.base] + offset.astype(np.int64)
         self.edges = starts.tolist()
-        self._known: dict[tuple, Any] = {}
+        # Plans come and go; what was found for one goes with it.
+        self._known: WeakKeyDictionary[Lowering, dict[tuple, Any]] = WeakKeyDictionary()
 
     def index(self, lowering: Lowering, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where the angles (angles, samples) are made, and which of them the batch shares.
 
         Constants are made of the zero that comes after all bases.
         """
-        key = lowering, len(samples), int(samples[-1])
-        if key not in self._known:
+        known = self._known.setdefault(lowering, {})
+        key = "index", len(samples), int(samples[-1])
+        if key not in known:
             stride = np.append(self.stride, 0)[lowering.owners]
             offset = np.append(self.offset, self.edges[-1])[lowering.owners]
-            self._known[key] = offset[:, None] + stride[:, None] * samples, stride == 0
-        return self._known[key]
+            known[key] = offset[:, None] + stride[:, None] * samples, stride == 0
+        return known[key]
 
     def stop(self, lowering: Lowering, wanted: tuple[bool, ...]) -> int:
         """Return the first operation that somebody wants the gradient of."""
-        key = lowering, wanted
-        if key not in self._known:
+        known = self._known.setdefault(lowering, {})
+        key = "stop", *wanted
+        if key not in known:
             ops, felt = lowering.circuit.ops, np.array(wanted, dtype=bool)[self.base]
             felt = np.append(felt, False)[lowering.owners]
             feels, turns = ops[:, GIVEN] > 0, ops[:, KIND] < SWAP
             feels[turns] = felt[ops[turns, AT]]
-            self._known[key] = int(np.append(np.flatnonzero(feels), len(ops))[0])
-        return self._known[key]
+            known[key] = int(np.append(np.flatnonzero(feels), len(ops))[0])
+        return known[key]
 
 
 @dataclass(frozen=True, eq=False)
