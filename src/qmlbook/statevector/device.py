@@ -41,10 +41,7 @@ from .plan import Values
 from .reading import Reading, read, structure, supports, wrong_wire
 from .simulation import Simulation
 
-DTYPES = {
-    **dict.fromkeys(("complex64", "float32"), torch.float32),
-    **dict.fromkeys(("complex128", "float64"), torch.float64),
-}
+DTYPES = {"complex64": torch.float32, "complex128": torch.float64}
 PLANS = 256  # circuits whose plan is remembered
 EXACT = ("best", "backprop", "adjoint", "device")  # all are the same gradient here
 
@@ -149,7 +146,7 @@ class StatevectorDevice(Device):
     ) -> None:
         super().__init__(wires=wires, shots=shots)
         name = str(dtype).removeprefix("torch.")
-        if dtype is not None and name not in ("complex64", "complex128"):
+        if dtype is not None and name not in DTYPES:
             raise CircuitError(f"dtype {dtype!r} is not known; choose complex64 or complex128.")
         self.dtype = None if dtype is None else DTYPES[name]
         self.torch_device = None if device is None else torch.device(device)

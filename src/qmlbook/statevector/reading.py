@@ -229,9 +229,7 @@ def structure(key: tuple, wires: int) -> Structure:
         else:
             rotations = kind if isinstance(kind, tuple) else ROTATIONS[kind]
             operations += [_placed(turn, on, parameters) for turn in rotations]
-            parameters += 1 + max(
-                -1, *(-1 if t.parameter is None else t.parameter for t in rotations)
-            )
+            parameters += len({turn.parameter for turn in rotations} - {None})
     return Structure(len(basis), operations, prepared, tuple(basis), parameters)
 
 
