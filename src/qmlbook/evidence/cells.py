@@ -44,6 +44,24 @@ class Run(NamedTuple):
         return f"{self.cell}, seed {self.seed}"
 
 
+class OfRun:
+    """What belongs to one run, by the names of its experiment and variant and its seed."""
+
+    experiment: str
+    variant: str
+    seed: int
+
+    @property
+    def cell(self) -> Cell:
+        """The experiment and the variant."""
+        return Cell(self.experiment, self.variant)
+
+    @property
+    def run(self) -> Run:
+        """The cell and the seed."""
+        return Run(self.cell, self.seed)
+
+
 def is_plain(name: str) -> bool:
     """Say whether a name may be one of an experiment or a variant.
 

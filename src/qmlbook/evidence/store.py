@@ -23,7 +23,7 @@ from pydantic_core import from_json
 
 from ..base import files, paths
 from ..base.errors import counted, shown
-from .cells import Cell, Run
+from .cells import OfRun
 
 MAX_LIST = 256  # longer lists are data, not metrics
 MAX_LINE = 2**20  # bytes of a line; longer ones are no records
@@ -99,7 +99,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
-class Record:
+class Record(OfRun):
     """One run: what ran, what came out, where and when; checked when it is made.
 
     Attributes:
@@ -148,16 +148,6 @@ class Record:
     def __post_init__(self) -> None:
         if (self.status == "failed") != bool(self.error):
             raise ValueError(f"status is {self.status!r} with error {shown(self.error)}")
-
-    @property
-    def cell(self) -> Cell:
-        """The experiment and the variant."""
-        return Cell(self.experiment, self.variant)
-
-    @property
-    def run(self) -> Run:
-        """The cell and the seed."""
-        return Run(self.cell, self.seed)
 
     @property
     def key(self) -> Key:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import papers
 from ..base.errors import UsageError, choose, counted
-from .cells import Cell, Run
+from .cells import Cell, OfRun
 from .planned import planned
 from .store import Key, Record, Store, clean_metrics, code_version, versions
 
@@ -21,7 +21,7 @@ THREADS_NAMED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(OfRun):
     """One run to make: names and a seed, nothing heavy, so that it can be sent anywhere.
 
     Attributes:
@@ -45,16 +45,6 @@ class Job:
     seed: int
     device: str = "cpu"
     status: str = "missing"
-
-    @property
-    def cell(self) -> Cell:
-        """The experiment and the variant."""
-        return Cell(self.experiment, self.variant)
-
-    @property
-    def run(self) -> Run:
-        """The cell and the seed."""
-        return Run(self.cell, self.seed)
 
     @property
     def key(self) -> Key:
