@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .structure import Operation, Structure
+from .structure import Operation, Structure, basis_states
 
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
 # Columns of an operation's row: its kind; start, middle and stop of its places (the sign of the
@@ -168,10 +168,7 @@ class Lowering:
 
     def _spread(self, wires: Sequence[int]) -> np.ndarray:
         """Return the elements of the basis states of some wires."""
-        elements = np.zeros(1, dtype=np.int64)
-        for wire in wires:
-            elements = (elements[:, None] + np.array([0, self._bit[wire]])).ravel()
-        return elements
+        return basis_states(wires, len(self._bit)) * self._step
 
     # -- operations -----------------------------------------------------------------------------
 

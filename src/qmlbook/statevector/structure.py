@@ -110,3 +110,11 @@ def _typed(entry: dict[str, Any]) -> dict[str, Any]:
         pairs = np.array(entry["matrix"], dtype=float)
         made["matrix"] = pairs.view(complex)[..., 0]  # zeros keep their sign
     return made
+
+
+def basis_states(wires: Sequence[int], n: int) -> np.ndarray:
+    """Return the numbers, among those of n wires, of the basis states of some; all others are 0."""
+    states = np.zeros(1, dtype=np.int64)
+    for wire in wires:
+        states = (states[:, None] + np.array([0, 1 << (n - 1 - wire)])).ravel()
+    return states

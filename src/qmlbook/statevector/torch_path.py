@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .lowering import Rows
 from .plan import Plan, Values
-from .structure import Operation, Structure
+from .structure import Operation, Structure, basis_states
 
 
 def is_needed(tensors: Sequence[Tensor]) -> bool:
@@ -73,20 +73,13 @@ class States:
         made = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
         return made.to(self.kind) if made.is_complex() else made
 
-    def spread(self, wires: Sequence[int]) -> np.ndarray:
-        """Return the indices of the basis states of some wires."""
-        values = np.zeros(1, dtype=np.int64)
-        for wire in wires:
-            values = np.concatenate([values[:, None], values[:, None] + self.bit(wire)], 1).ravel()
-        return values
-
     def first(self, structure: Structure, amplitudes: Tensor | None) -> Tensor:
         """Return the first state."""
         start = sum(self.bit(w) for w, value in enumerate(structure.basis) if value)
         if amplitudes is None:
             index, given = np.array([start]), torch.ones(1, 1, device=self.device)
         else:
-            index = start + self.spread(structure.prepared)
+            index = start + basis_states(structure.prepared, self.n)
             given = amplitudes.reshape(-1, amplitudes.shape[-1])
         return self.placed(given.to(self.kind), index)
 
@@ -116,7 +109,9 @@ class States:
         pairs = zip(op.controls, op.values, strict=True)
         base = sum(self.bit(wire) for wire, value in pairs if value)
         idle = [w for w in range(self.n) if w not in op.touched]
-        places = base + self.spread(op.wires)[:, None] + self.spread(idle)  # (d, R)
+        places = (
+            base + basis_states(op.wires, self.n)[:, None] + basis_states(idle, self.n)
+        )  # (d, R)
         rest = np.setdiff1d(self.states, places)
         old = state.index_select(1, self.tensor(places.ravel()))
         new = torch.matmul(matrix, old.reshape(len(state), *places.shape)).flatten(1)
@@ -156,4 +151,4 @@ class States:
     def outcomes(self, wires: Sequence[int]) -> np.ndarray:
         """Return the basis states (outcomes, rest) of every outcome on some wires."""
         idle = [wire for wire in range(self.n) if wire not in wires]
-        return self.spread(wires)[:, None] + self.spread(idle)
+        return basis_states(wires, self.n)[:, None] + basis_states(idle, self.n)
