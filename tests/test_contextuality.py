@@ -189,9 +189,9 @@ def test_a_long_sequence_can_be_followed():
 
 def test_parts_of_questions():
     questions = asked("uniform", 3, 2, 6)
-    assert questions.until(5).length == 5
-    assert len(questions.some(slice(2))) == 2
-    assert questions.until(5).some(slice(1, 2)).tokens(0) == questions.tokens(1)[:5]
+    assert questions[:, :5].length == 5
+    assert len(questions[:2]) == 2
+    assert questions[1:2, :5].tokens(0) == questions.tokens(1)[:5]
 
 
 # --- the k-HRNN ---
@@ -285,7 +285,7 @@ def test_no_model_looks_ahead(name):
     y = torch.from_numpy(stream(5, "y").integers(2, size=(12, 12)) == 1)
     odds = training.log_odds(model, questions, y)
     for step in range(12):
-        prefix = training.log_odds(model, questions.until(step + 1), y[:, : step + 1])
+        prefix = training.log_odds(model, questions[:, : step + 1], y[:, : step + 1])
         torch.testing.assert_close(prefix, odds[:, : step + 1], rtol=0, atol=1e-9)
         # Neither the answer to this question nor anything later counts.
         changed = torch.cat([y[:, :step], ~y[:, step:]], dim=1)

@@ -432,7 +432,7 @@ def test_a_probe_separates_what_can_be_separated(kind):
     features, labels = toy()
     config = replace(TINY, probe=kind, probe_epochs=300)
     fit = {"adam": probes.fit_adam, "logistic": probes.fit_logistic}[kind]
-    found = fit(config, 0, [lambda: features], labels, lambda: features, labels)
+    found = fit(config, 0, [lambda: features], lambda: features, (labels, labels))
     assert found.accuracy > 95
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
 
@@ -447,7 +447,7 @@ def test_the_released_probe_keeps_its_best_epoch_and_takes_passes_in_turn():
 
     readers = [lambda k=k: asked.append(k) or features for k in range(2)]
     config = replace(TINY, probe="adam", probe_epochs=5)
-    found = probes.fit_adam(config, 0, readers, labels, test, labels)
+    found = probes.fit_adam(config, 0, readers, test, (labels, labels))
     assert asked == [0, 1, 0, 1, 0]
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
 

@@ -57,6 +57,16 @@ def choose(argument: str, given: object, allowed: Iterable[object]) -> UsageErro
     return UsageError(f"{argument} {shown(given)} is not known; choose from: {choices}.")
 
 
+def require_among(argument: str, given: object, allowed: Iterable[object]) -> None:
+    """Refuse a value that is not among the allowed ones.
+
+    Raises:
+        UsageError: names the argument, the value and the choices.
+    """
+    if given not in tuple(allowed):
+        raise choose(argument, given, allowed)
+
+
 def require_known(settings: object, **allowed: Iterable[object]) -> None:
     """Refuse settings (attributes, by name) that are not among the allowed values.
 
@@ -64,8 +74,7 @@ def require_known(settings: object, **allowed: Iterable[object]) -> None:
         UsageError: names the first such setting, its value and the choices.
     """
     for name, choices in allowed.items():
-        if (value := getattr(settings, name)) not in tuple(choices):
-            raise choose(name, value, choices)
+        require_among(name, getattr(settings, name), choices)
 
 
 def require_least(settings: object, **least: float) -> None:

@@ -8,6 +8,7 @@ leaves the case unchecked, which counts as a failure.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,6 @@ class CaseResult:
     tolerance: float = TOLERANCE
     passed: bool = False
     note: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return asdict(self)
 
 
 def check_files(files: list[Path]) -> list[CaseResult]:
@@ -92,11 +89,10 @@ def _check_case(
         return CaseResult(**common, checked=False, note=str(error))
     except Exception as error:
         return CaseResult(**common, note=f"{type(error).__name__}: {error}")
-    tolerances = {"": TOLERANCE, **kind.tolerances}
     loosest, worst, notes = 0.0, 0.0, []
     unknown = False
     for path, want, got in _leaves(expected, ours, (), kind.exact):
-        limit = tolerances[next((part for part in reversed(path) if part in tolerances), "")]
+        limit = _limit(path, kind)
         loosest = max(loosest, limit)
         if got is _MISSING:
             unknown = True
@@ -114,6 +110,15 @@ def _check_case(
         passed=not notes,
         note="; ".join(notes[:3]),
     )
+
+
+def _limit(path: tuple[str, ...], kind: Kind) -> float:
+    """Return the largest error allowed of a field, or of what is below it."""
+    for part in reversed(path):
+        for pattern, tolerance in kind.tolerances.items():
+            if fnmatchcase(part, pattern):
+                return tolerance
+    return TOLERANCE
 
 
 _MISSING = object()
@@ -168,7 +173,7 @@ def _array(values: Any) -> np.ndarray:
 def render(results: list[CaseResult], format: str) -> str:
     """Write results as a ``table`` for people or as ``json``."""
     if format == "json":
-        return json.dumps([result.as_dict() for result in results], indent=1)
+        return json.dumps([asdict(result) for result in results], indent=1)
     width = max((len(result.case) for result in results), default=4)
     lines = [
         f"{_word(r):11} {r.case:{width}}  {r.kind:24} "

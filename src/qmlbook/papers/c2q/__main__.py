@@ -13,9 +13,8 @@ import torch
 from ... import data
 from ...base.command import exit_status
 from ...base.errors import require_least
-from ...base.rng import stream
 from ..shared import weights
-from . import models, training
+from . import training
 from .config import WIDTHS, Recipe
 
 
@@ -46,7 +45,7 @@ def make(width: int, seed: int, again: bool) -> None:
     recipe, word = Recipe(width), "stored"
     folder, name = weights.stored("c2q"), training.source_name(width)
     if again or weights.load(folder, name, seed) is None:
-        network = models.Source(stream(seed, "source", width, "init"), width, recipe.averaging)
+        network = training.untrained_source(recipe, seed)
         weights.save(training.train_source(network, recipe, seed), folder, name, seed)
         word = "trained"
     (held,) = data.status(["fashion_mnist"])

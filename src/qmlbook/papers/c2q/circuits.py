@@ -14,7 +14,7 @@ from pennylane.measurements import ProbabilityMP
 from pennylane.operation import Operation
 from torch import Tensor
 
-from ...base.errors import choose
+from ...base.errors import require_among
 
 WIRES = 8
 MEASURED = 4
@@ -96,10 +96,8 @@ def block_sizes(ansatz_index: int, pooling: str) -> tuple[int, int]:
     Raises:
         UsageError: if the ansatz or the pooling is not known.
     """
-    if ansatz_index not in CONVOLUTIONS:
-        raise choose("ansatz_index", ansatz_index, CONVOLUTIONS)
-    if pooling not in POOLINGS:
-        raise choose("pooling", pooling, POOLINGS)
+    require_among("ansatz_index", ansatz_index, CONVOLUTIONS)
+    require_among("pooling", pooling, POOLINGS)
     return CONVOLUTIONS[ansatz_index][1], POOLINGS[pooling][0]
 
 
@@ -114,8 +112,7 @@ def encode(features: Tensor, encoding: str) -> None:
     Raises:
         UsageError: if the encoding is not known.
     """
-    if encoding not in ENCODINGS:
-        raise choose("encoding", encoding, ENCODINGS)
+    require_among("encoding", encoding, ENCODINGS)
     if encoding == "amplitude":
         qml.AmplitudeEmbedding(features, wires=range(WIRES), normalize=True)
         return

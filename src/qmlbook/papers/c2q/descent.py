@@ -1,7 +1,8 @@
 """The two optimisers of the released runs, as PennyLane defines them.
 
 Torch's own differ: its Nesterov momentum returns the look-ahead point, and its Adam adds eps after
-the bias correction.
+the bias correction. PennyLane's compute with numpy, which rounds a last bit otherwise now and then:
+the recorded runs were made with torch.
 """
 
 from collections.abc import Callable

@@ -30,9 +30,9 @@ def load_digits(pair: tuple[int, int], split: str, n: int | None = None) -> Spli
     Raises:
         QmlbookError: if they are neither here nor can be fetched.
     """
-    larger, smaller = max(pair), min(pair)
+    classes = max(pair), min(pair)
     return load_split(
-        "mnist", (larger, smaller), split, n, lambda images: torch.from_numpy(images).double() / 255
+        "mnist", classes, split, n, lambda images: torch.from_numpy(images).double() / 255
     )
 
 
@@ -62,6 +62,12 @@ def rounded(network: nn.Module, dtype: str = "float32") -> dict[str, Tensor]:
     }
 
 
+def untrained_source(recipe: Recipe, seed: int) -> models.Source:
+    """Return a source network with its initial weights, float64."""
+    rng = stream(seed, "source", recipe.width, "init")
+    return models.Source(rng, recipe.width, recipe.averaging)
+
+
 @lru_cache(maxsize=4)
 def source(recipe: Recipe, seed: int) -> models.Source:
     """Return a source network, stored or trained now, ready to extract features.
@@ -69,9 +75,7 @@ def source(recipe: Recipe, seed: int) -> models.Source:
     Raises:
         QmlbookError: if stored weights are damaged, or images are missing.
     """
-    network = models.Source(
-        stream(seed, "source", recipe.width, "init"), recipe.width, recipe.averaging
-    )
+    network = untrained_source(recipe, seed)
     if recipe.epochs:
         state = None
         if recipe == Recipe(recipe.width):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..shared.cases import Inputs, Kind, tensor
+from ..shared.cases import Inputs, Kind, plain, tensor
 from ..shared.qnodes import qnode
 from . import losses
 from .circuits import WIRES, block_sizes, count_params, qcnn
@@ -54,16 +54,7 @@ def training(inputs: Inputs) -> dict[str, Any]:
     return result
 
 
-_ITERATED = (
-    "grad_cross_entropy",
-    "grad_mse",
-    "nesterov_3_steps_params",
-    "nesterov_cost_before_each_step",
-    "adam_3_steps_params",
-    "adam_cost_before_each_step",
-)
-
 KINDS = {
-    "circuit": Kind(circuit),
-    "training": Kind(training, dict.fromkeys(_ITERATED, 1e-7)),
+    **plain(circuit),
+    "training": Kind(training, dict.fromkeys(("grad_*", "nesterov_*", "adam_*"), 1e-7)),
 }

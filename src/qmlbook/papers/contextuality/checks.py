@@ -1,15 +1,16 @@
 """What a computation decides: properties of task, cell and counting, and how gradients shrink."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations, product
-from math import comb
+from math import comb, perm
 
 import numpy as np
 import pennylane as qml
 import torch
 
 from ...base.rng import stream
+from ..shared.grids import Check, by_function
 from ..shared.qnodes import qnode
 from . import circuits, counting, models, sequences, sharing, square, tableau, task, training
 from .config import Gradients
@@ -116,7 +117,7 @@ def sharing_sample(seed: int, n: int = 5) -> Cases:
     return cases
 
 
-def bound(seed: int) -> Cases:
+def bound_k2(seed: int) -> Cases:
     """Count: if a state serves two graphs at most, half as many states as graphs are needed.
 
     n = 3 and 4: two graphs can share a state and no three can.
@@ -146,9 +147,9 @@ def exact_memory(seed: int) -> Cases:
         pairs = overlaps[np.triu_indices(len(known), 1)] < 1 - CLOSE
         rng = stream(seed, "pairs", n, k)
         for a, b in rng.integers(len(known), size=(20, 2)):
-            (edges, bits), (other_edges, other_bits) = known[b], known[a]
-            law = task.transition(n, edges, bits, other_edges)
-            probability = law.get("".join(map(str, other_bits)), 0.0)
+            (edges, bits), (before, signs) = known[a], known[b]
+            law = task.transition(n, before, signs, edges)
+            probability = law.get("".join(map(str, bits)), 0.0)
             counted &= abs(probability - overlaps[a, b]) < CLOSE
         cases.append(np.append(pairs, counted))
     return np.concatenate(cases)
@@ -161,12 +162,10 @@ def block_table(seed: int) -> Cases:
     checked; at n = 4 the linear equations that a table must obey contradict each other.
     """
     cases = []
-    for before in [None, *_graphs(3)]:
-        for after in _graphs(3):
-            s, t = ([int(len(token.link) == 2) for token in task.block(3, e or [])]
-                    for e in (before, after))  # fmt: skip
-            law = task.transition(3, before or [], [0] * 3 if before is None else s, after)
-            cases.append("".join(map(str, t)) in law)
+    for before, after in product([[], *_graphs(3)], list(_graphs(3))):  # the start is a graph, too
+        blocks = task.block(3, before), task.block(3, after)
+        s, t = ([int(len(token.link) == 2) for token in block] for block in blocks)
+        cases.append("".join(map(str, t)) in task.transition(3, before, s, after))
     equations = _table_equations(4)
     return [*cases, counting.rank(equations) > counting.rank(equations[:, :-1])]
 
@@ -285,7 +284,7 @@ def _products(left: Operator, right: Operator) -> Operator:
         for js in product(*choices):
             factor = f * g
             for q, r, j in zip(b, c, js, strict=True):
-                factor *= comb(q, j) * int(np.prod(range(r - j + 1, r + 1)))
+                factor *= comb(q, j) * perm(r, j)
             x = tuple(p + r - j for p, r, j in zip(a, c, js, strict=True))
             y = tuple(q - j + s for q, j, s in zip(b, js, d, strict=True))
             terms[x, y] = terms.get((x, y), 0) + factor
@@ -308,20 +307,15 @@ def closure(n: int, k: int) -> int:
     basis += [{(unit(), unit(i)): 1} for i in range(n)]
     for number, element in enumerate(basis):  # grows while it is read
         for other in basis[:number]:
-            if _independent(new := _commutator(element, other), basis):
+            if _independent([*basis, new := _commutator(element, other)]):
                 basis.append(new)
     return len(basis)
 
 
-def _independent(new: Operator, basis: Sequence[Operator]) -> bool:
-    if not new:
-        return False
-    column = {term: j for j, term in enumerate({t for e in (new, *basis) for t in e})}
-    matrix = np.zeros((len(basis) + 1, len(column)))
-    for i, element in enumerate((*basis, new)):
-        for term, factor in element.items():
-            matrix[i, column[term]] = factor
-    return bool(np.linalg.matrix_rank(matrix) == len(matrix))
+def _independent(operators: Sequence[Operator]) -> bool:
+    terms = {term for operator in operators for term in operator}
+    matrix = [[operator.get(term, 0) for term in terms] for operator in operators]
+    return bool(np.linalg.matrix_rank(matrix) == len(operators))
 
 
 def lie_dimension(seed: int) -> Cases:
@@ -395,23 +389,12 @@ def _search(n: int, rng: np.random.Generator) -> np.ndarray:
     return lasts
 
 
-PROPERTIES: dict[str, Callable[[int], Cases]] = {
+PROPERTIES: dict[str, Check] = {
     "square": square_unfillable,
-    "triangle": triangle,
-    "local-plus": local_plus,
+    **by_function(triangle, local_plus),
     "sharing-n3": lambda seed: sharing_all(3),
     "sharing-n4": lambda seed: sharing_all(4),
     "sharing-n5": sharing_sample,
-    "bound-k2": bound,
-    "exact-memory": exact_memory,
-    "block-table": block_table,
-    "cell": cell,
-    "cell-size": cell_size,
-    "central-binomial": central_binomial,
-    "lie-dimension": lie_dimension,
-    "operations": operations,
-    "set-cover": set_cover,
-    "plus-k2": plus_k2,
-    "plus-k3": plus_k3,
-    "floors": floors,
+    **by_function(bound_k2, exact_memory, block_table, cell, cell_size, central_binomial),
+    **by_function(lie_dimension, operations, set_cover, plus_k2, plus_k3, floors),
 }

@@ -18,7 +18,6 @@ from ...base.rng import stream
 from .config import ATTENTION_HEADS, STARTS, Config
 from .sequences import Questions, all_ones, outside
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 LEAST, LEAST_TRAINING = 1e-12, 1e-6  # probabilities are not let below
 HIDDEN = 64  # units of the classical networks' heads
 
@@ -27,7 +26,7 @@ def build(config: Config, seed: int) -> nn.Module:
     """Return the model of a configuration; its weights come from the stream "init" of the run."""
     if config.model == "hrnn":
         angles = start_angles(config.n, config.k, config.start, stream(seed, "init"))
-        return HRNN(config.n, config.k, angles).to(DTYPES[config.dtype])
+        return HRNN(config.n, config.k, angles).to(getattr(torch, config.dtype))
     inputs = config.n + math.comb(config.n, config.k - 1)
     with torch.random.fork_rng():  # torch draws initial weights from its global generator
         torch.manual_seed(int(stream(seed, "init").integers(2**31)))
@@ -40,7 +39,7 @@ def build(config: Config, seed: int) -> nn.Module:
             made = Binary(inputs, config.width)
         else:
             made = Memoryless(config.model)
-    return made.to(DTYPES[config.dtype])
+    return made.to(getattr(torch, config.dtype))
 
 
 # --- the quantum model ---
@@ -88,7 +87,7 @@ class HRNN(nn.Module):
         least = LEAST_TRAINING if self.training else LEAST
         odds = []
         for step in range(questions.length):
-            turned = gates[:, step] * _Permute.apply(psi, sources[:, step])
+            turned = gates[:, step] * psi.gather(1, sources[:, step])
             p1 = (1 - _real_dot(psi, turned)) / 2
             odds.append(p1.clamp(min=least).log() - (1 - p1).clamp(min=least).log())
             signs = (1 - 2 * y[:, step, None].to(p1)) * turned
@@ -100,19 +99,6 @@ class HRNN(nn.Module):
 def start_angles(n: int, k: int, start: str, rng: np.random.Generator) -> Tensor:
     """Return (k binom(n, k),) float64 angles, uniform over the circle or near the solution."""
     return torch.from_numpy(rng.uniform(*STARTS[start], int(outside(n, k).sum())))
-
-
-class _Permute(torch.autograd.Function):
-    """Exchange amplitudes in pairs: the exchange is its own adjoint."""
-
-    @staticmethod
-    def forward(ctx: Any, psi: Tensor, sources: Tensor) -> Tensor:
-        ctx.save_for_backward(sources)
-        return psi.gather(1, sources)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient.gather(1, *ctx.saved_tensors), None
 
 
 def _real_dot(a: Tensor, b: Tensor) -> Tensor:

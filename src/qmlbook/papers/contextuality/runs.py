@@ -75,7 +75,7 @@ def run_noise(config: Noise, seed: int) -> dict[str, float]:
     tokens = [asked.tokens(number) for number in range(len(asked))]
     start = int(stream(seed, "simulator").integers(2**31))
     y = noise.noisy_answers(config.n, tokens, config.strength, config.shots, start)
-    questions = asked.some(torch.arange(len(asked)).repeat_interleave(config.shots))
+    questions = asked[torch.arange(len(asked)).repeat_interleave(config.shots)]
     judged = sequences.judge(questions, y)
     before = torch.cat([torch.ones(len(y), 1, dtype=torch.bool), judged.possible[:, :-1]], dim=1)
     forced = before & ((judged.p1 - 0.5).abs() > 0.5 - training.FORCED)

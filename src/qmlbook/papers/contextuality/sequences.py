@@ -7,15 +7,17 @@ The m sets of k - 1 vertices that a link can hold are numbered as in `sets`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
+from math import comb
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.errors import UsageError, choose
+from ...base.errors import UsageError, require_among
 from .task import IMPOSSIBLE, Token, signs
 
 SEQUENCES = ("uniform", "toggle", "local", "free")
@@ -73,13 +75,9 @@ class Questions:
         """Tokens in a sequence."""
         return self.flip.shape[1]
 
-    def until(self, stop: int) -> Questions:
-        """Return the sequences without the tokens from number ``stop`` on."""
-        return Questions(self.n, self.k, self.flip[:, :stop], self.link[:, :stop])
-
-    def some(self, index: slice | Tensor) -> Questions:
-        """Return some of the sequences, by their numbers."""
-        return Questions(self.n, self.k, self.flip[index], self.link[index])
+    def __getitem__(self, index: slice | Tensor | tuple[slice, slice]) -> Questions:
+        """Return some of the sequences, by their numbers, or some tokens of some of them."""
+        return replace(self, flip=self.flip[index], link=self.link[index])
 
     def sources(self) -> Tensor:
         """Return (B, T, 2^n) int64: the label whose amplitude each label has after the flip."""
@@ -138,31 +136,30 @@ def draw(
     check(kind, n, k, blocks, flips)
     if kind == "free":
         vertices = rng.integers(n, size=(batch, blocks * n))
+    else:
+        vertices = rng.random((batch, blocks, n)).argsort(-1).reshape(batch, -1)
+    flip = vertices[..., None] == np.arange(n)
+    if kind == "free":
         link = (rng.random((*vertices.shape, len(sets(n, k)))) < density) & outside(n, k)[vertices]
-        return _questions(n, k, vertices, link)
-    vertices = rng.random((batch, blocks, n)).argsort(-1).reshape(batch, -1)
-    if kind == "local":
-        x = rng.random(vertices.shape) < HALF
-        here = vertices[..., None] == np.arange(n)
-        return Questions(
-            n, k, torch.from_numpy(here & x[..., None]), torch.from_numpy(here & ~x[..., None])
-        )
-    edges = hypergraphs(kind, n, k, (batch, blocks), rng, flips, density)
-    edges = np.pad(edges, ((0, 0), (0, 0), (0, 1)))  # number -1 is the edge that never is
-    block = np.arange(blocks).repeat(n)[None, :, None]
-    rows = np.arange(batch)[:, None, None]
-    return _questions(n, k, vertices, edges[rows, block, _edges(n, k)[vertices]])
+    elif kind == "local":
+        x = rng.random((*vertices.shape, 1)) < HALF
+        flip, link = flip & x, flip & ~x
+    else:
+        edges = hypergraphs(kind, n, k, (batch, blocks), rng, flips, density)
+        edges = np.pad(edges, ((0, 0), (0, 0), (0, 1)))  # number -1 is the edge that never is
+        edges = edges.repeat(n, axis=1)  # one graph a token
+        link = np.take_along_axis(edges, _edges(n, k)[vertices], axis=2)
+    return Questions(n, k, torch.from_numpy(flip), torch.from_numpy(link))
 
 
 def check(kind: str, n: int, k: int, blocks: int = 4, flips: int = 1) -> None:
     """Refuse sequences that cannot be drawn; arguments and errors as for `draw`."""
-    if kind not in SEQUENCES:
-        raise choose("kind", kind, SEQUENCES)
+    require_among("kind", kind, SEQUENCES)
     if not 2 <= k <= n:
         raise UsageError(f"k must lie between 2 and n = {n}, not {k}.")
     if kind == "local" and k != 2:
         raise UsageError(f"kind 'local' is for k = 2, not {k}.")
-    most = len(list(combinations(range(n), k)))
+    most = comb(n, k)
     if not 1 <= flips <= most:
         raise UsageError(f"flips must lie between 1 and the {most} hyperedges, not {flips}.")
     if blocks < 1:
@@ -184,7 +181,7 @@ def hypergraphs(
         kind, n, k, rng, flips, density: as for `draw`.
         shape: sequences and blocks.
     """
-    numbers = rng.random((*shape, len(list(combinations(range(n), k)))))
+    numbers = rng.random((*shape, comb(n, k)))
     if kind == "uniform":
         return numbers < density
     changed = numbers.argsort(-1).argsort(-1) < flips
@@ -192,16 +189,10 @@ def hypergraphs(
     return np.logical_xor.accumulate(changed, axis=1)
 
 
-def _questions(n: int, k: int, vertices: np.ndarray, link: np.ndarray) -> Questions:
-    flip = vertices[..., None] == np.arange(n)
-    return Questions(n, k, torch.from_numpy(flip), torch.from_numpy(link))
-
-
 # --- exact answers ---
 
 
-@dataclass(frozen=True)
-class Judged:
+class Judged(NamedTuple):
     """What was answered, and what the exact process says of it.
 
     Attributes:

@@ -55,11 +55,10 @@ class Game:
 
     def reachable(self) -> int:
         """Return how many states the tokens reach from |+>^n."""
-        met, new = {0}, np.array([0])
-        while len(new):
-            after = np.unique(self.moves(new))
-            new = np.array([number for number in after[after >= 0] if number not in met], int)
-            met.update(new.tolist())
+        met, new = {0}, {0}
+        while new:
+            new = set(self.moves(new).ravel().tolist()) - met - {-1}
+            met |= new
         return len(met)
 
     def moves(self, states: Iterable[int]) -> np.ndarray:

@@ -126,10 +126,8 @@ def transition(n: int, A: Edges, s: Sequence[int], B: Edges) -> dict[str, float]
     P(s') = |2^-n sum_x (-1)^(f_A(x) + f_B(x) + (s + s').x)|^2, one Walsh-Hadamard transform.
     """
     cube = (signs(n, A, s) * signs(n, B)).reshape((2,) * n)
-    for axis in range(n):
-        low, high = np.moveaxis(cube, axis, 0)
-        cube = np.stack([low + high, low - high], axis)
-    probabilities = np.square(cube / 2**n).transpose()  # vertex 0 is the last axis of the labels
+    sums = np.fft.fftn(cube).real  # along axes of length 2, sums and differences
+    probabilities = np.square(sums / 2**n).transpose()  # vertex 0 is the last axis of the labels
     return {
         "".join(map(str, bits)): float(probabilities[bits])
         for bits in product((0, 1), repeat=n)

@@ -70,8 +70,7 @@ def train_watched(config: Config, seed: int) -> tuple[nn.Module, list[float]]:
     At 20 steps, evenly spaced, on 500 test sequences at most.
     """
     questions, exact = test_set(config, seed)
-    questions = questions.some(slice(CURVE))
-    exact = Judged(exact.y[:CURVE], exact.p1[:CURVE], exact.possible[:CURVE])
+    questions, exact = questions[:CURVE], Judged(*(part[:CURVE] for part in exact))
     stops = {config.steps * point // POINTS for point in range(POINTS)}
     lost: list[float] = []
 
@@ -105,7 +104,7 @@ def own_answers(model: nn.Module, questions: Questions, rng: np.random.Generator
     """
     y = torch.zeros(len(questions), questions.length, dtype=torch.bool)
     for step in range(questions.length):
-        odds = model(questions.until(step + 1), y[:, : step + 1])[:, step].double()
+        odds = model(questions[:, : step + 1], y[:, : step + 1])[:, step].double()
         goal = 0.5 if rng is None else torch.from_numpy(rng.random(len(y)))
         y[:, step] = odds.sigmoid() > goal
     return y

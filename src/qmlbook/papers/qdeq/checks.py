@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...base.rng import stream
+from ..shared.grids import by_function
 from ..shared.qnodes import qnode
 from . import circuits
 from .config import EQUILIBRIUM, FOUR, TEN, Memory
@@ -184,12 +185,7 @@ def angle10(seed: int, images: int = 20) -> list[bool]:
     return (alike & silent & heard).tolist()
 
 
-PROPERTIES: dict[str, Callable[[int], list[bool]]] = {
-    "memory-fraction": memory_fraction,
-    "memory-flat": memory_flat,
-    "memory-linear": memory_linear,
-    "overlap-bound": overlap_bound,
-    "implicit-gradient": implicit_gradient,
-    "contraction-bound": contraction_bound,
-    "angle10": angle10,
+PROPERTIES = {
+    **by_function(memory_fraction, memory_flat, memory_linear),
+    **by_function(overlap_bound, implicit_gradient, contraction_bound, angle10),
 }

@@ -9,6 +9,7 @@ forms in m alone. As |R m| = sqrt(n) |m|, relative residuals are the same in bot
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import product
@@ -17,13 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...base.errors import UsageError, choose
+from ...base.errors import UsageError, require_among
 from ..shared.qnodes import compiled, qnode
 from . import circuits
 from .solvers import jacobian
 
 SIZES = (4, 10)
-COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,9 @@ class Layer:
         Raises:
             UsageError: if size or encoder is not known.
         """
-        if n_wires not in SIZES:
-            raise choose("n_wires", n_wires, SIZES)
-        if encoder not in circuits.ENCODERS:
-            raise choose("encoder", encoder, circuits.ENCODERS)
-        basis = _basis(n_wires, encoder, COMPLEX[theta.dtype])
+        require_among("n_wires", n_wires, SIZES)
+        require_among("encoder", encoder, circuits.ENCODERS)
+        basis = _basis(n_wires, encoder, theta.dtype.to_complex())
         if device == "qmlbook.statevector":
             precision = str(theta.dtype).removeprefix("torch.")
             evolved = compiled(circuits.evolved, n_wires, precision)
@@ -84,9 +82,11 @@ class Layer:
     def expectations(self, v: Tensor) -> Tensor:
         """Return m = <Z> (B, n) of encoded v = z + u (B, D)."""
         states = encoded(v, self.n_wires, self.encoder)
-        images = states @ self.matrices.flatten(0, 1).T  # (B, n K): one product, not n
-        images = images.unflatten(1, self.matrices.shape[:2])
-        return (states.conj()[:, None] * images).sum(-1).real
+        return (states.conj()[:, None] * self.images(states)).sum(-1).real
+
+    def images(self, states: Tensor) -> Tensor:
+        """Return A_q s (B, n, K) of states s (B, K), by one product for all q."""
+        return (states @ self.matrices.flatten(0, 1).T).unflatten(1, self.matrices.shape[:2])
 
     def __call__(self, z: Tensor, u: Tensor) -> Tensor:
         """Return f(z; u) (B, D): every expectation repeated n times."""
@@ -133,15 +133,12 @@ class Quotient(Reduced):
     def __init__(self, layer: Layer, u: Tensor) -> None:
         """Make the coefficients now: later, inside a solver, they would get no gradient."""
         super().__init__(layer, u)
-        matrices, n = layer.matrices, layer.n_wires
-        images = (u @ matrices.flatten(0, 1).T).unflatten(1, matrices.shape[:2])
-        mixed = matrices.unflatten(2, (n, n)).sum(3)
-        self.images = images  # A_q u, (B, n, D)
-        self.mixed = mixed  # A_q R, (n, D, n)
-        self.square = mixed.unflatten(1, (n, n)).sum(2).movedim(1, 0).flatten(1)  # R^T A_q R
-        self.linear = images.unflatten(2, (n, n)).sum(3)  # R^T A_q u, (B, n, n)
-        self.constant = (images @ u[:, :, None])[:, :, 0]  # u^T A_q u, (B, n)
-        self.sums = u.unflatten(1, (n, n)).sum(2)  # R^T u, (B, n)
+        self.images = layer.images(u)  # A_q u, (B, n, D)
+        self.mixed = _summed(layer.matrices, 2)  # A_q R, (n, D, n)
+        self.square = _summed(self.mixed, 1).movedim(1, 0).flatten(1)  # R^T A_q R
+        self.linear = _summed(self.images, 2)  # R^T A_q u, (B, n, n)
+        self.constant = (self.images @ u[:, :, None])[:, :, 0]  # u^T A_q u, (B, n)
+        self.sums = _summed(u, 1)  # R^T u, (B, n)
         self.length_sq = u.square().sum(1, keepdim=True)  # |u|^2, (B, 1)
 
     def _lengths_sq(self, m: Tensor) -> Tensor:
@@ -212,6 +209,11 @@ def expand(m: Tensor) -> Tensor:
     return m.repeat_interleave(m.shape[-1], dim=-1)
 
 
+def _summed(v: Tensor, axis: int) -> Tensor:
+    """Return R^T v: an axis of n^2 entries becomes one of n sums."""
+    return v.unflatten(axis, (math.isqrt(v.shape[axis]), -1)).sum(axis + 1)
+
+
 def encoded(v: Tensor, n_wires: int, encoder: str) -> Tensor:
     """Return the encoder's state (B, K) of v (B, D), without basis states it never reaches.
 
@@ -224,7 +226,7 @@ def encoded(v: Tensor, n_wires: int, encoder: str) -> Tensor:
         )
     if encoder == "amplitude":
         return v / v.norm(dim=-1, keepdim=True)
-    state = v.new_ones(len(v), 1, dtype=COMPLEX[v.dtype])
+    state = v.new_ones(len(v), 1, dtype=v.dtype.to_complex())
     for qubit in _qubits(v, n_wires):
         state = (state[:, :, None] * qubit[:, None, :]).flatten(1)
     return state
@@ -237,9 +239,8 @@ def spectra(slopes: Tensor) -> dict[str, Tensor]:
     stretches every vector by the square root of n.
     """
     n = slopes.shape[1]
-    small = slopes.unflatten(2, (n, n)).sum(3)
     return {
-        "radius": torch.linalg.eigvals(small).abs().amax(1),
+        "radius": torch.linalg.eigvals(_summed(slopes, 2)).abs().amax(1),
         "norm": n**0.5 * torch.linalg.matrix_norm(slopes, 2),
         "frobenius_sq": n * slopes.square().sum((1, 2)),
     }
@@ -285,14 +286,14 @@ def _complex_forms(columns: Tensor, n_wires: int) -> Tensor:
 def _qubits(v: Tensor, n_wires: int) -> list[Tensor]:
     """Return the single-qubit states (B, 2) of the angle encoder that are not always |0>."""
     if n_wires == 4:
-        y1, z, x, y2 = v.to(COMPLEX[v.dtype]).unflatten(1, (4, 4)).unbind(1)  # (B, wire) each
+        y1, z, x, y2 = v.to(v.dtype.to_complex()).unflatten(1, (4, 4)).unbind(1)  # (B, wire) each
         up, down = (y1 / 2).cos() * (-0.5j * z).exp(), (y1 / 2).sin() * (0.5j * z).exp()
         c, s = (x / 2).cos(), -1j * (x / 2).sin()
         up, down = c * up + s * down, s * up + c * down
         c, s = (y2 / 2).cos(), (y2 / 2).sin()
         up, down = c * up - s * down, s * up + c * down
         return list(torch.stack([up, down], -1).unbind(1))
-    half = v.to(COMPLEX[v.dtype]).unflatten(1, (n_wires, n_wires)).sum(2) / 2
+    half = v.to(v.dtype.to_complex()).unflatten(1, (n_wires, n_wires)).sum(2) / 2
     phases = {"RY": 1, "RX": -1j}
     return [
         torch.stack([half[:, wire].cos(), phases[axis] * half[:, wire].sin()], -1)

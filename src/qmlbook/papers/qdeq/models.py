@@ -50,28 +50,19 @@ class Tally:
 
 
 class Classifier(nn.Module):
-    """From features u (B, D) to logits (B, classes) and the penalty of a training step."""
+    """A linear map from features u (B, D) to logits (B, classes).
 
-    def __init__(self) -> None:
-        """Start a tally."""
-        super().__init__()
-        self.tally = Tally()
-
-    def forward(self, u: Tensor, depth: int, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
-        """Return logits and penalty; ``draws`` are those of a training step."""
-        raise NotImplementedError
-
-
-class Logistic(Classifier):
-    """The control that knows no quantum computer: logistic regression on the features."""
+    By itself it is the control that knows no quantum computer: logistic regression.
+    """
 
     def __init__(self, config: Config, seed: int) -> None:
         """Draw the weights as torch's linear layer would, from the stream of the run."""
         super().__init__()
-        self.linear = draw_linear(config.n_wires, seed)
+        self.config, self.tally = config, Tally()
+        self.linear: nn.Module = draw_linear(config.n_wires, seed)
 
     def forward(self, u: Tensor, depth: int, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
-        """Return logits and a penalty of 0."""
+        """Return logits and the penalty of a training step, whose draws are given: 0 here."""
         return self.linear(u), u.new_zeros(())
 
 
@@ -84,13 +75,11 @@ class QDEQ(Classifier):
 
     def __init__(self, config: Config, seed: int) -> None:
         """Draw the angles uniformly in (-pi, pi) and the classifier as torch would."""
-        super().__init__()
-        self.config = config
+        super().__init__(config, seed)
         layer = circuits.random_layer(config.n_wires, config.random_layer)
         self.theta = draw_angles(seed, "theta", layer, trained=config.train_angles)
         tail, train_tail = circuits.tail(config.n_wires), config.train_angles and config.train_tail
         self.phi = draw_angles(seed, "phi", tail, trained=train_tail)
-        self.linear: nn.Module = draw_linear(config.n_wires, seed)
 
     def layer(self) -> Layer:
         """Simulate the circuit at the present angles."""
@@ -192,9 +181,8 @@ class Baseline(QDEQ):
 
 def build(config: Config, seed: int) -> Classifier:
     """Return the untrained model of a configuration; equal seeds give equal angles and weights."""
-    if config.model == "linear":
-        return Logistic(config, seed)
-    return Baseline(config, seed) if config.model == "baseline" else QDEQ(config, seed)
+    kinds = {"linear": Classifier, "baseline": Baseline}
+    return kinds.get(config.model, QDEQ)(config, seed)
 
 
 def draw_angles(

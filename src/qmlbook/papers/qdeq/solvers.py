@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.errors import QmlbookError, UsageError, choose
+from ...base.errors import QmlbookError, UsageError, require_among
 
 Map = Callable[[Tensor], Tensor]
 STOPS = ("rel", "abs")
@@ -56,8 +56,7 @@ class _Search:
     """What both solvers keep: the traces and the best iterate."""
 
     def __init__(self, start: Tensor, eps: float, stop: str, guard: float) -> None:
-        if stop not in STOPS:
-            raise choose("stop", stop, STOPS)
+        require_among("stop", stop, STOPS)
         self.best, self.step, self.lowest = start, 0, START
         self.eps, self.stop, self.guard = eps, stop, guard
         self.trace: dict[str, list[float]] = {"abs": [], "rel": []}
@@ -298,13 +297,16 @@ def implicit(
         with torch.no_grad():
             return _rows(first, at) if slopes is None else slopes(at.detach())
 
+    def pulled(y: Tensor) -> Tensor:
+        return torch.autograd.grad(first, at, y, retain_graph=True)[0]
+
     def through_the_root(gradient: Tensor) -> Tensor:
         if order == 1 and torch.is_grad_enabled():
             raise QmlbookError("the implicit gradient has order 1: it has no second derivative.")
         if adjoint is None:
             y = _solved(jacobian_at_root(), gradient)
         else:
-            y = adjoint(lambda y: _pulled(first, at, y) + gradient, torch.zeros_like(gradient)).z
+            y = adjoint(lambda y: pulled(y) + gradient, torch.zeros_like(gradient)).z
         if not y.isfinite().all():
             raise QmlbookError("the implicit gradient is not finite: 1 - J cannot be inverted.")
         return y
@@ -333,10 +335,6 @@ class _ChordStep(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         y = ctx.inverse(gradients[0])
         return gradients[0] - y, y, None, None
-
-
-def _pulled(value: Tensor, z: Tensor, y: Tensor) -> Tensor:
-    return torch.autograd.grad(value, z, y, retain_graph=True)[0]
 
 
 def _solved(slopes: Tensor, right: Tensor) -> Tensor:

@@ -12,16 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..shared.cases import Inputs, Kind, formula, plain, tensor
+from ..shared.cases import Inputs, Kind, formula, gradients, plain, tensor, variables
 from ..shared.qnodes import qnode
 from . import circuits
 from .features import pooled
 from .layer import Layer, expand, spectra
 from .solvers import Solution, anderson, broyden, find_root, implicit
-
-
-def _angles(inputs: Inputs) -> tuple[Tensor, Tensor]:
-    return tensor(inputs["theta"]).requires_grad_(), tensor(inputs["phi"]).requires_grad_()
 
 
 def _layer(inputs: Inputs, theta: Tensor, phi: Tensor) -> Layer:
@@ -45,7 +41,7 @@ def gate_list(inputs: Inputs) -> dict[str, Any]:
 def forward(inputs: Inputs) -> dict[str, Any]:
     """Simulate the circuit gate by gate; the quadratic form must agree with it to 1e-10."""
     n_wires, encoder = inputs["n_wires"], inputs["encoder"]
-    theta, phi = (angles.detach() for angles in _angles(inputs))
+    theta, phi = tensor(inputs["theta"]), tensor(inputs["phi"])
     v = tensor(inputs["z"]) + tensor(inputs["u"])
     simulated = qnode(circuits.layer, wires=n_wires)(v, theta, phi, n_wires, encoder)
     simulated = torch.stack(simulated, dim=-1)
@@ -57,20 +53,17 @@ def forward(inputs: Inputs) -> dict[str, Any]:
 
 def equilibrium(inputs: Inputs) -> dict[str, Any]:
     """Find the root, differentiate it, and look at the layer's slopes and iterates there."""
-    theta, phi = _angles(inputs)
-    u, weights = tensor(inputs["u"]).requires_grad_(), tensor(inputs["W"])
-    layer = _layer(inputs, theta, phi)
+    theta, phi, u = variables(inputs, "theta", "phi", "u")
+    layer, weights = _layer(inputs, theta, phi), tensor(inputs["W"])
     root = _root(layer, u)
     loss = (expand(root) @ weights).sum()
-    gradients = torch.autograd.grad(loss, [theta, phi, u], retain_graph=True)
     one_step = (expand(layer.reduced(u)(root.detach())) @ weights).sum()
-    (one_step_gradient,) = torch.autograd.grad(one_step, theta, retain_graph=True)
     spectrum = spectra(layer.slopes(expand(root.detach()), u.detach()))
     return {
         "z_star_expectations": root,
         "loss": loss,
-        **dict(zip(("grad_theta", "grad_phi", "grad_u"), gradients, strict=True)),
-        "one_step_grad_theta": one_step_gradient,
+        **gradients(loss, grad_theta=theta, grad_phi=phi, grad_u=u),
+        **gradients(one_step, one_step_grad_theta=theta),
         "spectral_radius": spectrum["radius"],
         "spectral_norm": spectrum["norm"],
         "frobenius_sq": spectrum["frobenius_sq"],
@@ -93,7 +86,7 @@ def _plain_iteration(layer: Layer, u: Tensor, root: Tensor, steps: int = 2000) -
 
 def unrolled(inputs: Inputs) -> dict[str, Any]:
     """Stack the layer and differentiate through all copies."""
-    theta, phi = _angles(inputs)
+    theta, phi = variables(inputs, "theta", "phi")
     f = _layer(inputs, theta, phi).reduced(tensor(inputs["u"]))
     m = torch.zeros(len(inputs["u"]), inputs["n_wires"], dtype=torch.float64)
     stages = []
@@ -101,19 +94,17 @@ def unrolled(inputs: Inputs) -> dict[str, Any]:
         m = f(m)
         stages.append(m)
     loss = (expand(m) @ tensor(inputs["W"])).sum()
-    grad_theta, grad_phi = torch.autograd.grad(loss, [theta, phi])
     return {
         "expectations_after_each_layer": torch.stack(stages),
         "loss": loss,
-        "grad_theta": grad_theta,
-        "grad_phi": grad_phi,
+        **gradients(loss, grad_theta=theta, grad_phi=phi),
     }
 
 
 def solver_trace(inputs: Inputs) -> dict[str, Any]:
     """Follow a solver step by step, in all D dimensions as released."""
-    with torch.no_grad():
-        layer, u = _layer(inputs, *_angles(inputs)), tensor(inputs["u"])
+    theta, phi, u = (tensor(inputs[name]) for name in ("theta", "phi", "u"))
+    layer = _layer(inputs, theta, phi)
     solver, surplus = {"broyden": (broyden, 1), "anderson": (anderson, -2)}[inputs["solver"]]
     threshold = inputs["threshold"]
     solution: Solution = solver(
@@ -143,23 +134,21 @@ def _classify(layer: Layer, inputs: Inputs, W: Tensor, b: Tensor) -> tuple[Tenso
 
 def classifier(inputs: Inputs) -> dict[str, Any]:
     """Classify by the root and differentiate through it."""
-    theta, phi = _angles(inputs)
-    W, b = (tensor(inputs[name]).requires_grad_() for name in ("W", "b"))
+    theta, phi, W, b = variables(inputs, "theta", "phi", "W", "b")
     root, logits, loss = _classify(_layer(inputs, theta, phi), inputs, W, b)
-    gradients = torch.autograd.grad(loss, [W, b, theta, phi])
     hits = logits.argmax(1) == torch.tensor(inputs["y"])
     return {
         "z_star_expectations": root,
         "logits": logits,
         "cross_entropy": loss,
         "accuracy": hits.double().mean(),
-        **dict(zip(("grad_W", "grad_b", "grad_theta", "grad_phi"), gradients, strict=True)),
+        **gradients(loss, grad_W=W, grad_b=b, grad_theta=theta, grad_phi=phi),
     }
 
 
 def jacobian_regulariser(inputs: Inputs) -> dict[str, Any]:
     """Penalise the slopes at the root: one random direction, and their exact mean square."""
-    theta, phi = _angles(inputs)
+    theta, phi = variables(inputs, "theta", "phi")
     u, direction = tensor(inputs["u"]), tensor(inputs["v"])
     layer = _layer(inputs, theta, phi)
     root = _root(layer, u).detach()
@@ -168,30 +157,25 @@ def jacobian_regulariser(inputs: Inputs) -> dict[str, Any]:
     pulled = direction.unflatten(1, (layer.n_wires, -1)).sum(2)[:, None] @ slopes
     sampled = pulled.square().sum() / u.numel()
     exact = layer.n_wires * slopes.square().sum() / u.numel()
-    (sampled_gradient,) = torch.autograd.grad(sampled, theta, retain_graph=True)
-    (exact_gradient,) = torch.autograd.grad(exact, theta)
     return {
         "z_star_expectations": root,
         "hutchinson_value_for_v": sampled,
         "exact_expectation": exact,
-        "hutchinson_grad_theta": sampled_gradient,
-        "exact_grad_theta": exact_gradient,
+        **gradients(sampled, hutchinson_grad_theta=theta),
+        **gradients(exact, exact_grad_theta=theta),
     }
 
 
 def training(inputs: Inputs) -> dict[str, Any]:
     """Train theta, W and b with Adam for ``steps`` full batches, gradients through exact roots."""
     settings = _optimiser(inputs["optimiser"])
-    theta, phi = _angles(inputs)
-    phi.requires_grad_(False)
-    W, b = (tensor(inputs[name]).requires_grad_() for name in ("W", "b"))
-    moving = [theta, W, b]
+    moving = theta, W, b = variables(inputs, "theta", "W", "b")
     clip = settings.pop("clip")
     optimiser = torch.optim.Adam(moving, **settings)
     losses, norms = [], []
     for _ in range(inputs["steps"]):
         optimiser.zero_grad()
-        *_, loss = _classify(_layer(inputs, theta, phi), inputs, W, b)
+        *_, loss = _classify(_layer(inputs, theta, tensor(inputs["phi"])), inputs, W, b)
         loss.backward()
         norms.append(torch.nn.utils.clip_grad_norm_(moving, clip).item())
         losses.append(loss.item())
@@ -238,26 +222,14 @@ def preprocess(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-_GRADIENTS = dict.fromkeys(("grad_theta", "grad_phi", "grad_u", "grad_W", "grad_b"), 1e-7)
-_AT_THE_ROOT = (
-    "one_step_grad_theta",
-    "spectral_radius",
-    "spectral_norm",
-    "frobenius_sq",
-    "jac_loss_expectation",
-)
-_ITERATED = ("plain_iteration_residual_after_2000", "plain_iteration_distance_to_root")
+_GRADIENTS = {"grad_*": 1e-7, "*_grad_theta": 1e-7}
+_SLOPES = dict.fromkeys(("spectral_*", "frobenius_sq", "jac_loss_*"), 1e-7)
 
 KINDS = {
     **plain(gate_list, forward, solver_trace, preprocess),
-    "equilibrium": Kind(
-        equilibrium,
-        {**_GRADIENTS, **dict.fromkeys(_AT_THE_ROOT, 1e-7), **dict.fromkeys(_ITERATED, 1e-6)},
-    ),
+    "equilibrium": Kind(equilibrium, {**_GRADIENTS, **_SLOPES, "plain_iteration_*": 1e-6}),
     "unrolled": Kind(unrolled, _GRADIENTS),
     "classifier": Kind(classifier, _GRADIENTS),
-    "jacobian_regulariser": Kind(
-        jacobian_regulariser, {"hutchinson_grad_theta": 1e-7, "exact_grad_theta": 1e-7}
-    ),
-    "training": Kind(training, {"": 1e-7}, steps="losses"),
+    "jacobian_regulariser": Kind(jacobian_regulariser, _GRADIENTS),
+    "training": Kind(training, {"*": 1e-7}, steps="losses"),
 }

@@ -21,6 +21,7 @@ CHUNK = 500  # images encoded at once
 BATCH = 256  # features a step of the probe learns from
 
 Reader = Callable[[], Tensor]  # returns the features (n, W) of the images
+Labels = tuple[Tensor, Tensor]  # of the training and of the test images
 
 
 class Angles(NamedTuple):
@@ -112,27 +113,20 @@ def probe(trained: Pretrained, number: int, angles: Angles) -> Probe:
     train = [reader(network, part, shots) for part in angles.train]
     test = reader(network, angles.test, shots)
     fit = {"adam": fit_adam, "logistic": fit_logistic}[config.probe]
-    return fit(config, trained.seed, train, split.train.labels, test, split.test.labels)
+    return fit(config, trained.seed, train, test, (split.train.labels, split.test.labels))
 
 
-def fit_adam(
-    config: Config,
-    seed: int,
-    train: list[Reader],
-    labels: Tensor,
-    test: Reader,
-    test_labels: Tensor,
-) -> Probe:
+def fit_adam(config: Config, seed: int, train: list[Reader], test: Reader, labels: Labels) -> Probe:
     """Train as released and keep the epoch of best test accuracy (collect_data.py 38).
 
     Args:
         config: settings of the run.
         seed: root of its random streams.
         train: readers of the training images, one an epoch in turn.
-        labels: of the training images.
         test: reader of the test images.
-        test_labels: of the test images.
+        labels: of the training and of the test images.
     """
+    known, test_labels = labels
     layer = nn.Linear(config.width, len(config.classes), dtype=getattr(torch, config.dtype))
     models.initialise(layer, stream(seed, "probe", "init"))
     optimiser = torch.optim.Adam(layer.parameters(), 1e-3, weight_decay=1e-6, fused=True)
@@ -143,8 +137,8 @@ def fit_adam(
             drops = sum(epoch >= config.probe_epochs * share for share in (0.6, 0.8))
             optimiser.param_groups[0]["lr"] = 1e-3 * 0.1**drops  # at epochs 60 and 80 of 100
             features = train[epoch % len(train)]()
-            for batch in shuffled(shuffle, len(labels), BATCH):
-                descend(optimiser, F.cross_entropy(layer(features[batch]), labels[batch]))
+            for batch in shuffled(shuffle, len(known), BATCH):
+                descend(optimiser, F.cross_entropy(layer(features[batch]), known[batch]))
             with torch.no_grad():
                 yield -accuracy(layer.weight, layer.bias, test(), test_labels)
 
@@ -153,12 +147,7 @@ def fit_adam(
 
 
 def fit_logistic(
-    config: Config,
-    seed: int,
-    train: list[Reader],
-    labels: Tensor,
-    test: Reader,
-    test_labels: Tensor,
+    config: Config, seed: int, train: list[Reader], test: Reader, labels: Labels
 ) -> Probe:
     """Fit scikit-learn's logistic regression to standardised features, for small sets of images.
 
@@ -166,9 +155,9 @@ def fit_logistic(
     """
     from sklearn.linear_model import LogisticRegression
 
-    features = train[0]().double()
+    (known, test_labels), features = labels, train[0]().double()
     mean, std = features.mean(0), features.std(0).clamp(min=1e-9)
-    fitted = LogisticRegression(max_iter=1000).fit(((features - mean) / std).numpy(), labels)
+    fitted = LogisticRegression(max_iter=1000).fit(((features - mean) / std).numpy(), known)
     weight = torch.from_numpy(fitted.coef_) / std
     bias = torch.from_numpy(fitted.intercept_) - weight @ mean
     dtype = getattr(torch, config.dtype)

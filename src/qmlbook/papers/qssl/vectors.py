@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..shared.cases import Inputs, Kind, plain, tensor
+from ..shared.cases import Inputs, Kind, gradients, plain, tensor, variables
 from ..shared.qnodes import qnode
 from . import circuits, losses
 
@@ -118,17 +118,15 @@ def classical_network(inputs: Inputs) -> dict[str, Any]:
 def contrastive(inputs: Inputs) -> dict[str, Any]:
     """Evaluate the loss, its gradients, and the loss it must not be confused with."""
     temperature = inputs["temperature"]
-    z1, z2 = (tensor(inputs[name]).requires_grad_() for name in ("z1", "z2"))
+    z1, z2 = variables(inputs, "z1", "z2")
     loss = losses.contrastive(z1, z2, temperature)
-    gradients = torch.autograd.grad(loss, [z1, z2])
     other = losses.contrastive(z1, z2, temperature, positive_below=False)
     return {
         "z1_normalised": F.normalize(z1, dim=-1),
         "z2_normalised": F.normalize(z2, dim=-1),
         "loss": loss,
         "not_the_paper_loss_positive_left_out_of_denominator": other,
-        "dloss_dz1": gradients[0],
-        "dloss_dz2": gradients[1],
+        **gradients(loss, dloss_dz1=z1, dloss_dz2=z2),
     }
 
 
@@ -189,5 +187,5 @@ def shot_noise(inputs: Inputs) -> dict[str, Any]:
 KINDS = {
     **plain(circuit, circuit_dephasing, encoding, classical_network, projection_head),
     **plain(hilbert_schmidt, shot_noise),
-    "contrastive": Kind(contrastive, {"dloss_dz1": 1e-7, "dloss_dz2": 1e-7}),
+    "contrastive": Kind(contrastive, {"dloss_*": 1e-7}),
 }

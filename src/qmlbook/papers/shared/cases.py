@@ -21,8 +21,8 @@ class Kind:
 
     Attributes:
         compute: takes the inputs of a case and returns what the file calls ``expected``.
-        tolerances: largest absolute error allowed, by the last part of a field's name, ``""`` for
-            all other fields; 1e-8 where nothing is said.
+        tolerances: largest absolute error allowed, by a pattern for the last part of a field's name
+            (``grad_*``), the first that fits; 1e-8 where nothing is said.
         refused: a case passes when the computation refuses its inputs.
         exact: where the file lists everything possible, nothing more may be possible for us.
         steps: name of the result with one entry a step; their number becomes the input ``steps``.
@@ -43,6 +43,20 @@ def plain(*functions: Callable[[Inputs], dict[str, Any]]) -> dict[str, Kind]:
 def tensor(values: Any) -> Tensor:
     """Return numbers of a case as float64."""
     return torch.tensor(values, dtype=torch.float64)
+
+
+def variables(inputs: Inputs, *names: str) -> list[Tensor]:
+    """Return inputs of a case as float64, to be differentiated by."""
+    return [tensor(inputs[name]).requires_grad_() for name in names]
+
+
+def gradients(value: Tensor, **variables: Tensor) -> dict[str, Tensor]:
+    """Return the gradients of a number, each by the name that the file gives it.
+
+    The graph is kept: a case may ask for more derivatives of what lies below the number.
+    """
+    found = torch.autograd.grad(value, list(variables.values()), retain_graph=True)
+    return dict(zip(variables, found, strict=True))
 
 
 _OPERATORS: dict[type, Callable] = {

@@ -102,13 +102,21 @@ def by_name(*experiments: Experiment) -> dict[str, Experiment]:
     return {experiment.name: experiment for experiment in experiments}
 
 
-def properties(checks: Mapping[str, Callable[[int], Collection[bool]]], default: str) -> Experiment:
+Check = Callable[[int], Collection[bool]]  # says for a seed of every case if a statement holds
+
+
+def by_function(*checks: Check) -> dict[str, Check]:
+    """Return checks by names for people: those of the functions, with hyphens."""
+    return {check.__name__.replace("_", "-"): check for check in checks}
+
+
+def properties(checks: Mapping[str, Check], default: str) -> Experiment:
     """Return the experiment ``properties``: statements, each decided by one computation.
 
     A run gives ``holds``, 1 or 0, and ``checked``, the number of cases.
 
     Args:
-        checks: by name of the statement, ``check(seed)``, which says of every case if it holds.
+        checks: by name of the statement, what decides it.
         default: one of the names; its run is stored under the key of a configuration without
             changes, so that another default would ask for two runs anew.
     """
