@@ -57,6 +57,25 @@ def choose(argument: str, given: object, allowed: Iterable[object]) -> UsageErro
     return UsageError(f"{argument} {shown(given)} is not known; choose from: {choices}.")
 
 
+def require_choice(
+    argument: str, given: object, allowed: Iterable[object], *, none: str = ""
+) -> None:
+    """Refuse a value outside a list.
+
+    Args:
+        argument: what the value is for.
+        given: the value.
+        allowed: the list.
+        none: what is said in place of the choices where there are none.
+
+    Raises:
+        UsageError: names argument, value and choices.
+    """
+    choices = tuple(allowed)
+    if given not in choices:
+        raise choose(argument, given, choices or [none])
+
+
 def require_known(settings: object, **allowed: Iterable[object]) -> None:
     """Refuse settings (attributes, by name) that are not among the allowed values.
 
@@ -64,8 +83,7 @@ def require_known(settings: object, **allowed: Iterable[object]) -> None:
         UsageError: names the first such setting, its value and the choices.
     """
     for name, choices in allowed.items():
-        if (value := getattr(settings, name)) not in tuple(choices):
-            raise choose(name, value, choices)
+        require_choice(name, getattr(settings, name), choices)
 
 
 def require_least(settings: object, **least: float) -> None:
