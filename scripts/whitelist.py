@@ -1,20 +1,14 @@
 """What nothing in the library calls although it is used, each line with its reason (vulture)."""
 
-_.allow_stdin  # nbval passes it to every kernel
-_.await_idle  # nbval asks its kernel for it
-_.await_reply  # nbval asks its kernel for it
 _.base_label  # PennyLane passes it to every operation's label
 _.cost_s  # a column of the exported verdicts, read by name
 _.decimals  # PennyLane passes it to every operation's label
 _.default_priority  # Sphinx sorts transforms by it
 _.doctree  # Sphinx passes it to every listener of its event
 _.exclude  # IPython passes it to every picture of a value
-_.execute_cell_input  # nbval asks its kernel for it
-_.get_message  # nbval asks its kernel for it
 _.global_phase  # Qiskit's circuits keep it
 _.images_sha256  # of a data set, for whoever compares two of them
 _.include  # IPython passes it to every picture of a value
-_.is_alive  # nbval asks its kernel for it
 _.job_tags  # an option that Qiskit's runtime reads
 _.labels_sha256  # of a data set, for whoever compares two of them
 _.maxlevel  # a limit that reprlib reads
@@ -25,7 +19,6 @@ _.preprocess_transforms  # PennyLane asks its devices for it
 _.setup  # Sphinx calls it when it loads an extension
 _.setup_execution_config  # PennyLane asks its devices for it
 _.supports_derivatives  # PennyLane asks its devices for it
-_.timeout  # nbval passes it to every kernel
 _.why  # a field of every claim, for people
 _.with_papers_table  # `make readme` writes the README's table with it
 _._debugger  # PennyLane's debugger is kept here by the device's parent

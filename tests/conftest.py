@@ -48,9 +48,9 @@ def pytest_configure(config):
     """Give the session, and all that it starts, a home and a cache of its own, both empty."""
     if READER in os.environ:  # one of several processes: they share what the first one made
         return
-    from qmlbook import data
+    from qmlbook.base import paths
 
-    cache = data.cache_dir()
+    cache = paths.cache_dir()
     scratch = Path(tempfile.mkdtemp(prefix="qmlbook tests "))
     ours = {name: str(scratch / "home") for name in ("HOME", "USERPROFILE")}
     ours |= {"QMLBOOK_CACHE": str(scratch / "cache"), "MPLCONFIGDIR": str(scratch / "matplotlib")}

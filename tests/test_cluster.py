@@ -270,11 +270,11 @@ def listening():
 def test_no_dashboard_is_served_unless_it_is_asked_for(recwarn):
     usual = 8787
     before = listening()
-    with Cluster(workers=1)._client(1) as client:
+    with Cluster(workers=1)._local(1) as client:
         assert usual not in listening() - before
         assert client.cluster.scheduler.http_application.applications == []
         # A second sweep beside it has nothing to warn about.
-        with Cluster(workers=1)._client(1):
+        with Cluster(workers=1)._local(1):
             assert usual not in listening() - before
     assert not [warning for warning in recwarn if str(usual) in str(warning.message)]
 
@@ -298,6 +298,6 @@ def test_without_processes_the_runs_are_made_one_after_the_other(tmp_path, monke
 
 def test_local_workers_keep_freed_memory(monkeypatch):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
-    with Cluster(workers=1)._client(1) as client:
+    with Cluster(workers=1)._local(1) as client:
         told = client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result()
     assert int(told) >= 2**30

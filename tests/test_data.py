@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -712,7 +713,7 @@ def test_status_names_the_place_that_would_answer(small, folder):
     put(folder, {"mnist.npz": npz(small_world()["mnist"][1])})
     (held,) = data.status(["mnist"])
     assert (held.source, held.whole, held.train) == ("folder", False, 40)
-    put(data.cache_dir(), {"mnist.npz": npz(small["mnist"])})
+    put(paths.cache_dir(), {"mnist.npz": npz(small["mnist"])})
     (held,) = data.status(["mnist"])  # the whole set is worth more than the first sample
     assert (held.source, held.whole, held.train) == ("cache", True, 79)
 
@@ -762,7 +763,7 @@ def serve(monkeypatch, tmp_path):
 
 
 def left_in_cache():
-    cache = data.cache_dir()
+    cache = paths.cache_dir()
     return sorted(p.name for p in cache.rglob("*")) if cache.exists() else []
 
 
@@ -776,7 +777,7 @@ def test_fetch(small, serve, tmp_path, name):
         with tarfile.open(tmp_path / "www/cifar10/cifar-10-binary.tar.gz", "w:gz") as archive:
             archive.add(tmp_path / "cifar-10-batches-bin", "cifar-10-batches-bin")
     path = data.fetch(name)
-    assert path == data.cache_dir() / f"{name}.npz"
+    assert path == paths.cache_dir() / f"{name}.npz"
     assert left_in_cache() == [f"{name}.npz", f"{name}.npz.sha256"]
     assert [c.ok for c in data.verify([name])] == [True, True]
     got = data.load(name)
@@ -849,9 +850,10 @@ def test_a_keyboard_interrupt_leaves_nothing(monkeypatch, small, serve, tmp_path
     put(tmp_path / "www/kmnist", idx_files(small["kmnist"], packed=True))
 
     def interrupt(self, size):
+        yield b"the first bytes"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(download.Bar, "update", interrupt)
+    monkeypatch.setattr(requests.Response, "iter_content", interrupt)
     with pytest.raises(KeyboardInterrupt):
         data.fetch("kmnist")
     assert left_in_cache() == []
@@ -912,7 +914,7 @@ def test_a_cache_that_cannot_be_written(monkeypatch, small, serve, tmp_path):
 
 def test_remains_of_a_killed_process_are_swept_after_a_day(small, serve, tmp_path):
     put(tmp_path / "www/kmnist", idx_files(small["kmnist"], packed=True))
-    old, new = data.cache_dir() / ".part-old", data.cache_dir() / ".part-new"
+    old, new = paths.cache_dir() / ".part-old", paths.cache_dir() / ".part-new"
     for left in (old, new):
         left.mkdir(parents=True)
     os.utime(old, (0, 0))

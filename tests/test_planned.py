@@ -7,7 +7,7 @@ import pytest
 
 from qmlbook import papers
 from qmlbook.base.errors import UsageError
-from qmlbook.data.readers import cache_dir
+from qmlbook.base.paths import cache_dir
 from qmlbook.evidence import planned as module
 from qmlbook.evidence.planned import planned
 from qmlbook.evidence.store import config_key

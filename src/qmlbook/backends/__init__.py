@@ -20,34 +20,14 @@ Bit order: Qiskit writes qubit 0 last, PennyLane writes wire 0 first. Wire k of 
 therefore read into classical bit n - 1 - k, and nothing is reversed afterwards.
 """
 
-from .device import CALIBRATION_SHOTS, DENSE, DEVICE, QiskitDevice
-from .jobs import REP_DELAY, Group, Job
+from .device import QiskitDevice
+from .jobs import Group, Job
 from .machines import require
-from .qnodes import (
-    BACKENDS,
-    PENNYLANE,
-    QISKIT,
-    SHOTS,
-    Description,
-    compare,
-    describe,
-    on,
-    resume,
-    submit,
-)
-from .translate import AER, GATES, NOTHING, Size, to_qiskit
+from .qnodes import SHOTS, Description, compare, describe, on, resume, submit
+from .translate import GATES, Size, to_qiskit
 
 __all__ = [
-    "AER",
-    "BACKENDS",
-    "CALIBRATION_SHOTS",
-    "DENSE",
-    "DEVICE",
     "GATES",
-    "NOTHING",
-    "PENNYLANE",
-    "QISKIT",
-    "REP_DELAY",
     "SHOTS",
     "Description",
     "Group",

@@ -1,7 +1,5 @@
 """The Qiskit backends as one PennyLane device."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +20,6 @@ from .jobs import (
     grouped,
     mitigated,
     read,
-    take,
 )
 from .translate import AER, open_circuit, preparation, signature, with_readout
 
@@ -103,14 +100,11 @@ class QiskitDevice(Device):
     def _compile(self, tape: QuantumScript) -> Any:
         from qiskit.transpiler import generate_preset_pass_manager
 
-        options: dict[str, Any] = {
-            "optimization_level": 3,
-            "seed_transpiler": self._transpiler_seed,
-        }
-        circuit = open_circuit(tape)
+        circuit, seed = open_circuit(tape), self._transpiler_seed
         if self._machine is None:
-            options = options | {"optimization_level": 0, "basis_gates": AER}
-            return with_readout(generate_preset_pass_manager(**options).run(circuit), tape)
+            manager = generate_preset_pass_manager(0, basis_gates=AER, seed_transpiler=seed)
+            return with_readout(manager.run(circuit), tape)
+        options: dict[str, Any] = {"optimization_level": 3, "seed_transpiler": seed}
         circuit = with_readout(circuit, tape)
         if circuit.num_qubits > self._machine.num_qubits:
             raise UsageError(
@@ -143,23 +137,20 @@ class QiskitDevice(Device):
         return job
 
     def _run(self, pubs: list[tuple], fingerprint: str) -> Job:
+        from qiskit_aer.primitives import SamplerV2
+        from qiskit_ibm_runtime.executor_sampler import Sampler
+
         seed = int(self._seeds.integers(1, 2**31))
         if self.hardware:
-            from qiskit_ibm_runtime.executor_sampler import Sampler
-
             sampler = Sampler(mode=self._machine)
             sampler.options.environment.job_tags = [fingerprint]
             sent = machines.discreet("Sending the job", sampler.run, pubs)
         else:
             simulator = self._simulator(max(_active(circuit) for circuit, _, _ in pubs))
             if self.backend == "ibm":
-                from qiskit_ibm_runtime.executor_sampler import Sampler
-
                 options = {"seed_simulator": seed, "angle_decimals": 12}
                 sent = Sampler(mode=simulator, options={"simulator": options}).run(pubs)
             else:
-                from qiskit_aer.primitives import SamplerV2
-
                 sent = SamplerV2.from_backend(simulator, seed=seed).run(pubs)
         return Job(sent.job_id(), lambda: frequencies(sent, self.hardware), fingerprint)
 
@@ -171,14 +162,17 @@ class QiskitDevice(Device):
         return simulator
 
     def _exact(self, groups: dict, tapes: Sequence[QuantumScript]) -> list[np.ndarray]:
-        """Return probabilities, (1, outcomes), of every circuit of every group in turn."""
+        """Return probabilities, (circuits, outcomes), of every group."""
         circuits = [self.compiled(tapes[group.tapes[0]]) for group in groups.values()]
         binds = [
             {p: group.table()[:, p.index].tolist() for p in circuit.parameters}
             for circuit, group in zip(circuits, groups.values(), strict=True)
         ]
-        job = self._simulator(0).run(circuits, parameter_binds=binds)
-        return [np.asarray(r.data.probabilities)[None] for r in job.result().results]
+        done = iter(self._simulator(0).run(circuits, parameter_binds=binds).result().results)
+        return [
+            np.stack([next(done).data.probabilities for _ in group.table()])
+            for group in groups.values()
+        ]
 
     # -- reading
 
@@ -205,7 +199,7 @@ class QiskitDevice(Device):
         tables = iter(job.result())
         results: list[Any] = [None] * len(tapes)
         for group in grouped(tapes).values():
-            outcomes = take(tables, len(group.table()))
+            outcomes = next(tables)
             if self.mitigate:
                 outcomes = mitigated(outcomes, next(tables).mean(0), next(tables).mean(0))
             start = 0

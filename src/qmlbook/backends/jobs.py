@@ -1,9 +1,7 @@
 """What is sent in one job, and how its answer is read."""
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +34,7 @@ class Job:
     """Something sent: its name, how to wait for the answer, and what it was sent for."""
 
     name: str
-    result: Callable[[], list[np.ndarray]]  # one (circuits, outcomes) table a circuit sent
+    result: Callable[[], list[np.ndarray]]  # one (circuits, outcomes) table a group
     circuits: str  # fingerprint
 
 
@@ -117,14 +115,6 @@ def single_shots(
     drawn = np.stack([order.permutation(np.repeat(numbers, entry)) for entry in counts])
     bits = drawn[..., None] >> np.arange(len(wires))[::-1] & 1
     return bits if tape.batch_size is not None else bits[0]
-
-
-def take(tables: Iterator[np.ndarray], circuits: int) -> np.ndarray:
-    """Return the next tables, as many as hold this number of circuits, as one."""
-    parts: list[np.ndarray] = []
-    while sum(map(len, parts)) < circuits:
-        parts.append(next(tables))
-    return np.concatenate(parts)
 
 
 def mitigated(outcomes: np.ndarray, zeros: np.ndarray, ones: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """The machines that Qiskit runs on: Aer, fake devices, and real ones through an account."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What readers call: QNodes on other backends, their jobs and sizes, the table of agreement."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 
-from ..base.errors import UsageError, choose
+from ..base.errors import UsageError, require_choice
 from ..base.rng import stream
 from .device import QiskitDevice
 from .translate import Size, open_circuit, shift_one_by_one, size_of
@@ -79,8 +77,7 @@ def on(
         >>> on(circuit, "aer")(np.array([0.0, np.pi])).round(6).tolist()
         [1.0, -1.0]
     """
-    if backend not in BACKENDS:
-        raise choose("backend", backend, BACKENDS)
+    require_choice("backend", backend, BACKENDS)
     if shots is not None and (not isinstance(shots, int | np.integer) or shots < 1):
         raise UsageError(f"shots must be a whole number of 1 or more, not {shots!r}.")
     if seed < 0:
@@ -158,8 +155,7 @@ def describe(
         backend: "aer", "aer-noise" or "ibm".
         options: further options of `on`, for instance ``{"device": "FakeSherbrooke"}``.
     """
-    if backend not in QISKIT:
-        raise choose("backend", backend, QISKIT)
+    require_choice("backend", backend, QISKIT)
     moved = on(qnode, backend, **(options or {}))
     tapes, _ = _prepared(moved, args, kwargs)
     pairs = [(open_circuit(tape), moved.device.compiled(tape)) for tape in tapes]

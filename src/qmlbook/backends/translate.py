@@ -1,7 +1,5 @@
 """From PennyLane to Qiskit: which circuits are taken, and how they are written."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,37 +13,25 @@ from pennylane.transforms.core import CompilePipeline, transform
 
 from ..base.errors import UsageError
 
+# Gates that Qiskit calls like PennyLane, but for capitals.
+_SAME = ("RX", "RY", "RZ", "S", "T", "SX", "CY", "CZ", "CH", "SWAP", "CRX", "CRY", "CRZ", "CSWAP")
 # PennyLane's gate -> the method of QuantumCircuit that takes the same parameters and wires.
-GATES = {
-    "RX": "rx",
-    "RY": "ry",
-    "RZ": "rz",
+GATES = {name: name.lower() for name in _SAME} | {
     "PhaseShift": "p",
     "U3": "u",
     "Hadamard": "h",
     "PauliX": "x",
     "PauliY": "y",
     "PauliZ": "z",
-    "S": "s",
-    "T": "t",
-    "SX": "sx",
     "Adjoint(S)": "sdg",
     "Adjoint(T)": "tdg",
     "Adjoint(SX)": "sxdg",
     "CNOT": "cx",
-    "CY": "cy",
-    "CZ": "cz",
-    "CH": "ch",
-    "SWAP": "swap",
-    "CRX": "crx",
-    "CRY": "cry",
-    "CRZ": "crz",
     "ControlledPhaseShift": "cp",
     "IsingXX": "rxx",
     "IsingYY": "ryy",
     "IsingZZ": "rzz",
     "Toffoli": "ccx",
-    "CSWAP": "cswap",
 }
 # What Aer runs rightly when it is given a circuit with open angles. It leaves controlled rotations
 # at angle 0 for some entries of a batch (Qiskit/qiskit-aer, issues 2391 and 2403); `ch` it lacks.

@@ -57,14 +57,23 @@ def choose(argument: str, given: object, allowed: Iterable[object]) -> UsageErro
     return UsageError(f"{argument} {shown(given)} is not known; choose from: {choices}.")
 
 
-def require_among(argument: str, given: object, allowed: Iterable[object]) -> None:
-    """Refuse a value that is not among the allowed ones.
+def require_choice(
+    argument: str, given: object, allowed: Iterable[object], *, none: str = ""
+) -> None:
+    """Refuse a value outside a list.
+
+    Args:
+        argument: what the value is for.
+        given: the value.
+        allowed: the list.
+        none: what is said in place of the choices where there are none.
 
     Raises:
-        UsageError: names the argument, the value and the choices.
+        UsageError: names argument, value and choices.
     """
-    if given not in tuple(allowed):
-        raise choose(argument, given, allowed)
+    choices = tuple(allowed)
+    if given not in choices:
+        raise choose(argument, given, choices or [none])
 
 
 def require_known(settings: object, **allowed: Iterable[object]) -> None:
@@ -74,7 +83,7 @@ def require_known(settings: object, **allowed: Iterable[object]) -> None:
         UsageError: names the first such setting, its value and the choices.
     """
     for name, choices in allowed.items():
-        require_among(name, getattr(settings, name), choices)
+        require_choice(name, getattr(settings, name), choices)
 
 
 def require_least(settings: object, **least: float) -> None:

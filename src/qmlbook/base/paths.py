@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import platformdirs
+
 from .errors import UsageError, shown
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -18,8 +20,8 @@ def project_root() -> Path:
         UsageError: if there is no checkout (the package alone was installed).
     """
     here = Path.cwd().resolve()
-    candidates = [named] if (named := _named_root()) else [PACKAGE.parents[1], here, *here.parents]
-    for folder in candidates:
+    named = named_by("QMLBOOK_ROOT")
+    for folder in [named.resolve()] if named else [PACKAGE.parents[1], here, *here.parents]:
         if _is_checkout(folder):
             return folder
     raise _no_checkout()
@@ -31,17 +33,18 @@ def data_root() -> Path:
     Raises:
         UsageError: if ``QMLBOOK_ROOT`` names neither a checkout nor a folder that holds ``data/``.
     """
-    if named := _named_root():
+    if named := named_by("QMLBOOK_ROOT"):
         if not ((named / "data").is_dir() or _is_checkout(named)):
             raise _no_checkout()
-        return named / "data"
+        return named.resolve() / "data"
     checkout = PACKAGE.parents[1] / "data"
     return checkout if (checkout / "images").is_dir() else PACKAGE / "_data"
 
 
-def _named_root() -> Path | None:
-    named = os.environ.get("QMLBOOK_ROOT")
-    return Path(named).expanduser().resolve() if named else None
+def named_by(variable: str) -> Path | None:
+    """Return the path that an environment variable names; ``None`` if it names none."""
+    named = os.environ.get(variable)
+    return Path(named).expanduser() if named else None
 
 
 def _is_checkout(folder: Path) -> bool:
@@ -65,3 +68,11 @@ def images_dir() -> Path:
 def results_dir() -> Path:
     """Return the folder of the stored run records, one sub-folder a paper."""
     return data_root() / "results"
+
+
+def cache_dir() -> Path:
+    """Return the folder for what can be made again: ``QMLBOOK_CACHE``, else the platform's own.
+
+    Whole image sets that were fetched, trained networks and plans of runs are kept there.
+    """
+    return named_by("QMLBOOK_CACHE") or platformdirs.user_cache_path("qmlbook")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import paths
-from ..base.errors import QmlbookError, choose, shown
+from ..base.errors import QmlbookError, require_choice, shown
 from .parameters import Parameter, declared
 
 if TYPE_CHECKING:
@@ -169,15 +169,10 @@ def select(
     Raises:
         UsageError: names the first unknown chapter and lists the known ones.
     """
-    known = {
-        name: file
-        for name, file in sources(root).items()
-        if not holding or holding in read_text(file)
-    }
+    known = {name: file for name, file in sources(root).items() if holding in read_text(file)}
     wanted = list(dict.fromkeys(selected or known))
     for name in wanted:
-        if name not in known:
-            raise choose(kind, name, known or ["(_toc.yml lists no chapter)"])
+        require_choice(kind, name, known, none="(_toc.yml lists no chapter)")
     return {name: known[name] for name in wanted}
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import files, paths, threads
-from ..base.errors import QmlbookError, UsageError, choose
+from ..base.errors import QmlbookError, UsageError, require_choice
 from ..papers import PROFILES
 from . import chapters, kernel, notebooks, stamps
 from .parameters import accept, declared
@@ -203,8 +203,7 @@ def run(
         QmlbookError: for a chapter that does not declare its parameters properly.
     """
     root = root or paths.project_root()
-    if profile not in PROFILES:
-        raise choose("profile", profile, PROFILES)
+    require_choice("profile", profile, PROFILES)
     require_jobs(jobs)
     orders = _orders(selected, profile, parameters or {}, root)
     with ThreadPoolExecutor(jobs) as pool, Programs() as programs:
@@ -353,12 +352,11 @@ def _papermill(
 
     (papermill changes the working directory of its process, which threads would share.)
     """
-    import nbformat
     import yaml
 
     raw, done, values = (scratch / name for name in ("raw.ipynb", "done.ipynb", "values.yml"))
     with files.writing(scratch):
-        nbformat.write(order.notebook, raw)
+        raw.write_bytes(notebooks.content(order.notebook))
         values.write_text(yaml.safe_dump(dict(order.changed)), "utf-8")
     options = ["--parameters_file", values, "--cwd", order.source.parent, "--kernel", "python3"]
     options += ["--execution-timeout", f"{cell_timeout:.0f}", "--no-progress-bar"]
@@ -366,7 +364,7 @@ def _papermill(
         [sys.executable, "-m", "papermill", raw, done, *options, "--log-level", "ERROR"], env=env
     )
     try:
-        notebook = nbformat.read(done, as_version=4)
+        notebook = notebooks.read(done)
     except (OSError, ValueError):  # papermill stopped before it wrote, or in the midst of it
         return order.notebook, process
     notebook.cells = [cell for cell in notebook.cells if _MARKER not in notebooks.tags(cell)]
@@ -411,12 +409,8 @@ def kernel_environment(
         own[kernel.WATCHED] = json.dumps({name: str(path) for name, path in watched.items()})
     spec = scratch / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "argv": [sys.executable, *program, "-f", "{connection_file}"],
-        "display_name": "Python 3",
-        "language": "python",
-        "env": own,
-    }
+    command = [sys.executable, *program, "-f", "{connection_file}"]
+    content = {"argv": command, "display_name": "Python 3", "language": "python", "env": own}
     spec.write_text(json.dumps(content), "utf-8")
     return env
 

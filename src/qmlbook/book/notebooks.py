@@ -131,9 +131,20 @@ def _joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
     return joined
 
 
-def write(notebook: NotebookNode, target: Path) -> None:
-    """Write a notebook at once: readers see the old file or the new one, nothing between."""
+def read(file: Path) -> NotebookNode:
+    """Return the notebook in a file; raises what ``nbformat`` raises."""
     import nbformat
 
-    text = nbformat.writes(notebook)
-    files.write(target, f"{text.rstrip()}\n".encode())
+    return nbformat.read(file, as_version=4)
+
+
+def content(notebook: NotebookNode) -> bytes:
+    """Return what a file of a notebook holds."""
+    import nbformat
+
+    return f"{nbformat.writes(notebook).rstrip()}\n".encode()
+
+
+def write(notebook: NotebookNode, target: Path) -> None:
+    """Write a notebook at once: readers see the old file or the new one, nothing between."""
+    files.write(target, content(notebook))

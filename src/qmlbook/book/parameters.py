@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..base.errors import ListFormat, QmlbookError, UsageError, choose, shown
+from ..base.errors import ListFormat, QmlbookError, UsageError, require_choice, shown
 from . import notebooks
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def render(declarations: Mapping[str, list[Parameter]], format: str) -> str:
     Raises:
         UsageError: ``format`` is not known.
     """
-    if format not in get_args(ListFormat):
-        raise choose("format", format, get_args(ListFormat))
+    require_choice("format", format, get_args(ListFormat))
     if format == "json":
         content = {name: [vars(each) for each in known] for name, known in declarations.items()}
         return json.dumps(content, indent=1, ensure_ascii=False, default=list)
@@ -189,8 +188,7 @@ def accept(name: str, given: Mapping[str, Any], known: Sequence[Parameter]) -> d
     by_name = {each.name: each for each in known if each.name != "profile"}
     values = {}
     for parameter, value in given.items():
-        if parameter not in by_name:
-            raise choose(f"parameter of {name}", parameter, by_name or ["(it has none)"])
+        require_choice(f"parameter of {name}", parameter, by_name, none="(it has none)")
         each = by_name[parameter]
         try:
             values[parameter] = _read(value, each)

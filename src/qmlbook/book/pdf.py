@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
     from playwright.sync_api import Browser, Page, Route
 
+_HERE = Path(__file__).parent
 _SITE = "http://book.invalid/"  # never asked: every request is answered from the folder
 _PAGE = "print.html"
 # A browser that shows local pages has nothing to tell or to fetch.
@@ -133,7 +134,7 @@ def document(html: Path, root: Path) -> str:
         sheets.append(_SHEET.format(name=f"c{number}", title=title))
         articles.append(article)
     return files.fill(
-        Path(__file__).with_name("print.html"),
+        _HERE / "print.html",
         title=escape(config["title"]),
         subtitle=escape(about["Summary"].removeprefix(f"{config['title']}: ")),
         author=escape(config["author"]),
@@ -230,11 +231,7 @@ def _print(program: Browser, html: Path, text: str) -> bytes:
         unquote(name.lstrip("/")): draft.get_destination_page_number(goal) + 1
         for name, goal in draft.named_destinations.items()
     }
-    page.evaluate(
-        """places => document.querySelectorAll("[data-page]").forEach(
-             (tag) => { tag.textContent = places[tag.dataset.page]; })""",
-        places,
-    )
+    page.evaluate((_HERE / "print.js").read_text("utf-8"), places)
     return page.pdf(**options, outline=True, tagged=True)
 
 

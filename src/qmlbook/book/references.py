@@ -1,11 +1,11 @@
 """References: executed notebooks under version control, with which later runs are compared.
 
 ``tests/reference/<name>.ipynb`` is a quick run of a chapter on the data in the repository, without
-its images. What nbval compares, and how, is nbval's own business: its procedure runs over the cells
-of a reference, and the outputs come from the very notebook that the book shows or, where that is
-asked for, from a kernel of nbval's. All that is printed counts, standard error and HTML included,
-character by character. nbval compares nothing for a cell that the reference never ran and knows
-nothing of the chapter's source, hence the guards.
+its images. What is compared, and how, is nbval's own business: it holds the cells of a reference
+against the very notebook that the book shows or, where that is asked for, runs them in a kernel of
+its own. All that is printed counts, standard error and HTML included, character by character. nbval
+compares nothing for a cell that the reference never ran and knows nothing of the chapter's source,
+hence the guards.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def guard(name: str, root: Path) -> list[str]:
     if not reference.is_file():
         return [f"no reference; `qmlbook check {name} --update` writes it"]
     try:
-        return guard_reference(nbformat.read(reference, as_version=4), source)
+        return guard_reference(notebooks.read(reference), source)
     except (ValueError, LookupError, AttributeError, nbformat.ValidationError):
         return [f"the reference is damaged; `qmlbook check {name} --update` writes it anew"]
 
@@ -177,9 +177,7 @@ def _compared(cell: NotebookNode) -> bool:
 
 def write(executed: Path, target: Path, root: Path) -> None:
     """Store an executed notebook without images and without the stamp of its run."""
-    import nbformat
-
-    notebook = nbformat.read(executed, as_version=4)
+    notebook = notebooks.read(executed)
     notebook.metadata.pop("qmlbook", None)
     for _, cell in notebooks.code_cells(notebook):
         for output in cell.outputs:
@@ -216,49 +214,8 @@ def _said(text: str) -> str:
     return re.sub(r"\bCell (\d+)", lambda match: f"code cell {int(match[1]) + 1}", text.strip())
 
 
-class RecordedKernel:
-    """Stands in for nbval's kernel: it answers with the outputs of an executed notebook.
-
-    Args:
-        notebook: a notebook that was executed from the same source as the reference.
-    """
-
-    def __init__(self, notebook: NotebookNode):
-        self._cells = iter([cell for cell in notebook.cells if cell.cell_type == "code"])
-        self._messages: Iterator[tuple[str, Any]] = iter(())
-
-    def is_alive(self) -> bool:
-        """Return that it can answer."""
-        return True
-
-    def skip(self) -> None:
-        """Leave the next cell out."""
-        next(self._cells)
-
-    def execute_cell_input(self, source: str, allow_stdin: bool | None = None) -> str:
-        """Prepare the messages of the next cell; return their number, which is always the same."""
-        cell = next(self._cells)
-        if cell.source.strip() != source.strip():
-            raise RuntimeError(f"the reference runs {source!r}, the chapter {cell.source!r}")
-        outputs = [(output.output_type, output) for output in cell.outputs]
-        self._messages = iter([*outputs, ("status", {"execution_state": "idle"})])
-        return "1"
-
-    def await_reply(self, number: str, timeout: float | None = None) -> None:
-        """Do nothing: the cell was executed."""
-
-    def await_idle(self, number: str, timeout: float | None = None) -> None:
-        """Do nothing: the kernel is idle."""
-
-    def get_message(self, stream: str, timeout: float | None = None) -> dict[str, Any]:
-        """Return the next message, as Jupyter writes it."""
-        kind, content = next(self._messages)
-        return {"msg_type": kind, "content": content, "parent_header": {"msg_id": "1"}}
-
-
 def _compare(results: list[execute.Result], root: Path, echo: Callable[[str], object]) -> bool:
-    """Follow nbval's procedure on what executed chapters printed; return whether all agree."""
-    import nbformat
+    """Let nbval compare what executed chapters printed; return whether all agree."""
     import pytest
     from nbval.plugin import IPyNbFile
 
@@ -271,8 +228,7 @@ def _compare(results: list[execute.Result], root: Path, echo: Callable[[str], ob
                 continue
             reference = IPyNbFile.from_parent(session, path=folder(root) / f"{result.name}.ipynb")
             reference.setup_sanitize_files()
-            reference.kernel = RecordedKernel(nbformat.read(result.path, as_version=4))
-            said = "\n".join(_differences(reference))
+            said = "\n".join(differences(reference, notebooks.read(result.path)))
             echo(f"{result.name}: FAILED\n{said}" if said else _agrees(result.name))
             good = good and not said
     return good
@@ -282,22 +238,32 @@ def _agrees(name: str) -> str:
     return f"{name}: agrees with its reference"
 
 
-def _differences(reference: Any) -> Iterator[str]:
+def differences(reference: Any, executed: NotebookNode) -> Iterator[str]:
     """Yield what nbval says of every cell that differs from its reference.
 
     Args:
         reference: nbval's collector of the cells of a notebook.
+        executed: a notebook that was executed from the same source.
+
+    Raises:
+        RuntimeError: if it was not: then its outputs answer another question.
     """
     import pytest
-    from nbval.plugin import NbCellError
+    from nbval.plugin import NbCellError, coalesce_streams
 
-    for cell in reference.collect():
-        try:
-            cell.runtest()
-        except pytest.skip.Exception:
-            reference.kernel.skip()
-        except NbCellError:
-            yield _said(cell.repr_failure(pytest.ExceptionInfo.from_current()))
+    ran = [cell for cell in executed.cells if cell.cell_type == "code"]
+    for test, cell in zip(reference.collect(), ran, strict=True):
+        if cell.source.strip() != test.cell.source.strip():
+            theirs = test.cell.source
+            raise RuntimeError(f"the reference runs {theirs!r}, the chapter {cell.source!r}")
+        if test.options["skip"] or not test.options["check"]:
+            continue
+        ours, theirs = coalesce_streams(cell.outputs), coalesce_streams(test.cell.outputs)
+        if not test.compare_outputs(ours, theirs):
+            try:
+                test.raise_cell_error("Cell outputs differ", "\n".join(test.comparison_traceback))
+            except NbCellError:
+                yield _said(test.repr_failure(pytest.ExceptionInfo.from_current()))
 
 
 def _compare_again(

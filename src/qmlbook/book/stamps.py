@@ -7,7 +7,6 @@ lock of the chapter, the modules and the data that it read, no other file.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,7 @@ def library(root: Path) -> Path:
 
 def has_own_data() -> bool:
     """Return whether the reader has data that could answer in place of the repository's."""
-    from ..data import cache_dir
-
-    return bool(os.environ.get("QMLBOOK_DATA")) or any(cache_dir().glob("[!.]*"))
+    return bool(paths.named_by("QMLBOOK_DATA")) or any(paths.cache_dir().glob("[!.]*"))
 
 
 class View:
@@ -46,13 +43,11 @@ class View:
     """
 
     def __init__(self, root: Path, *, embedded: bool):
-        from ..data import cache_dir
-
         self.folders = {"project": root.absolute(), "package": library(root).absolute()}
         if not embedded:
-            self.folders[CACHE] = cache_dir().absolute()
-            if named := os.environ.get("QMLBOOK_DATA"):
-                self.folders[OWN] = Path(named).expanduser().absolute()
+            self.folders[CACHE] = paths.cache_dir().absolute()
+            if own := paths.named_by("QMLBOOK_DATA"):
+                self.folders[OWN] = own.absolute()
         self._found: dict[tuple[str, str], str] = {}
 
     def finds(self, name: str, way: str) -> str:

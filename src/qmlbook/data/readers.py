@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from warnings import catch_warnings
 
 import numpy as np
-import platformdirs
 
 from ..base import paths
 from ..base.errors import QmlbookError, UsageError, shown
-from ..base.files import checksum_file, reading, write
-from .sets import SETS, SPLITS
+from ..base.files import checksum_file, reading, stored_checksum, write
+from .sets import SETS, SPLITS, Edition
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images, labels
 # Takes files, a split, and the number of bytes that no file may unpack to more of.
@@ -59,26 +59,19 @@ class Copy:
         return self.per_class is None or max(quota.values()) <= self.per_class[self.layout.split]
 
 
-def cache_dir() -> Path:
-    """Return the folder fetched sets are kept in: ``QMLBOOK_CACHE``, else the platform's cache."""
-    if named := os.environ.get("QMLBOOK_CACHE"):
-        return Path(named).expanduser()
-    return Path(platformdirs.user_cache_dir("qmlbook"))  # pooch's own choice, without its imports
-
-
 def roots() -> Iterator[tuple[str, Path]]:
     """Yield the sources of images and their folders, in the order in which they are asked.
 
     Raises:
         UsageError: if ``QMLBOOK_DATA`` names no folder.
     """
-    if named := os.environ.get("QMLBOOK_DATA"):
-        folder = Path(named).expanduser()
+    if folder := paths.named_by("QMLBOOK_DATA"):
         with reading(folder):
             if not folder.is_dir():
-                raise UsageError(f"QMLBOOK_DATA names {shown(named)}, which is not a folder.")
+                named = shown(os.environ["QMLBOOK_DATA"])
+                raise UsageError(f"QMLBOOK_DATA names {named}, which is not a folder.")
         yield "folder", folder
-    yield "cache", cache_dir()
+    yield "cache", paths.cache_dir()
     yield "embedded", paths.images_dir()
 
 
@@ -155,13 +148,12 @@ def read(layout: Layout) -> Copy | None:
         stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     most = max(map(sum, known.counts.values())) * math.prod(known.shape) + SLACK
     images, labels, digests = _read(files, layout.reader, split, known.shape, most, stamps)
-    for edition in known.editions:
-        if digests == getattr(edition, split):
+    for name, other, edition in _known_as(digests):
+        if (name, other) == (layout.name, split):
             return Copy(layout, images, labels, edition.per_class)
-    if other := _whose(digests):
         if layout.loose:
             return None
-        raise QmlbookError(f"{files[0]} holds {other}, not {this}.")
+        raise QmlbookError(f"{files[0]} holds {SETS[name].title} {other}, not {this}.")
     images_good = digests[0] in {getattr(edition, split)[0] for edition in known.editions}
     bad, what = (files[-1], "labels") if images_good else (files[0], "images")
     remedy = "replace or remove it"
@@ -173,13 +165,12 @@ def read(layout: Layout) -> Copy | None:
     )
 
 
-def _whose(digests: tuple[str, str]) -> str | None:
-    for known in SETS.values():
-        for edition in known.editions:
-            for split in SPLITS:
-                if digests == getattr(edition, split):
-                    return f"{known.title} {split}"
-    return None
+def _known_as(digests: tuple[str, str]) -> Iterator[tuple[str, str, Edition]]:
+    """Yield the set, the split and the edition that has these checksums, if any."""
+    for name, known in SETS.items():
+        for edition, split in product(known.editions, SPLITS):
+            if digests == getattr(edition, split):
+                yield name, split, edition
 
 
 @lru_cache(maxsize=4)
@@ -242,22 +233,27 @@ def _read_npz(files: tuple[Path, ...], split: str, most: int) -> Arrays:
             return bundle[names[0]], bundle[names[1]]
 
 
-def _read_idx(files: tuple[Path, ...], split: str, most: int) -> Arrays:
-    arrays = []
+def _each(files: Iterable[Path], parse: Callable[[Path], np.ndarray]) -> list[np.ndarray]:
+    """Return what a parser makes of every file; where it fails the sentence names the file."""
+    parsed = []
     for file in files:
         with _reading(file):
-            arrays.append(parse_idx(_content(file, most)))
-    return arrays[0], arrays[1]
+            parsed.append(parse(file))
+    return parsed
+
+
+def _read_idx(files: tuple[Path, ...], split: str, most: int) -> Arrays:
+    images, labels = _each(files, lambda file: parse_idx(_content(file, most)))
+    return images, labels
 
 
 def _read_batches(files: tuple[Path, ...], split: str, most: int) -> Arrays:
     """Read the binary batches of CIFAR-10: records of a label and three colour planes."""
-    records = []
-    for file in files:
-        with _reading(file):
-            content = np.frombuffer(_content(file, most), np.uint8)
-            records.append(content.reshape(-1, 1 + 3 * 32 * 32))
-    table = np.concatenate(records)
+
+    def records(file: Path) -> np.ndarray:
+        return np.frombuffer(_content(file, most), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
+
+    table = np.concatenate(_each(files, records))
     return table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), table[:, 0]
 
 
@@ -265,18 +261,16 @@ def _read_sheets(files: tuple[Path, ...], split: str, most: int) -> Arrays:
     """Read CIFAR-10 from PNG sheets (one image a row of 1,024 pixels) and a JSON list of labels."""
     from PIL import Image
 
-    sheets = []
-    for file in files[:-1]:
-        with (
-            _reading(file),
-            catch_warnings(action="error"),
-            Image.open(file, formats=["PNG"]) as sheet,
-        ):
+    def pixels(file: Path) -> np.ndarray:
+        with catch_warnings(action="error"), Image.open(file, formats=["PNG"]) as sheet:
             _require_small(sheet.width * sheet.height * len(sheet.getbands()), most)
-            sheets.append(np.asarray(sheet).reshape(-1, 32, 32, 3))
-    with _reading(files[-1]):
-        labels = np.array(json.loads(_content(files[-1], most)), np.uint8)
-    return np.concatenate(sheets), labels
+            return np.asarray(sheet).reshape(-1, 32, 32, 3)
+
+    def numbers(file: Path) -> np.ndarray:
+        return np.array(json.loads(_content(file, most)), np.uint8)
+
+    (labels,) = _each(files[-1:], numbers)
+    return np.concatenate(_each(files[:-1], pixels)), labels
 
 
 def _content(file: Path, most: int) -> bytes:
@@ -329,10 +323,8 @@ def check_container(file: Path) -> None:
     """
     digest = checksum_file(file)
     with _reading(digest):
-        if not digest.is_file():
-            return
-        expected = digest.read_text(encoding="utf-8").split()[0]
-    if expected != file_sha256(file):
+        expected = stored_checksum(file)
+    if expected not in (None, file_sha256(file)):
         raise QmlbookError(f"{file} is not the file that {digest.name} describes; replace both.")
 
 

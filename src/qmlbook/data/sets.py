@@ -2,15 +2,17 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
 SPLITS = ("train", "test")
+AS_WRITTEN = ConfigDict(extra="forbid")  # a misspelt name is no option left out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=AS_WRITTEN)
 class Edition:
     """A known form of a set: per split the SHA-256 of its image bytes and of its label bytes."""
 
@@ -19,7 +21,7 @@ class Edition:
     per_class: Mapping[str, int] | None = None  # None: the whole set; else first n of each class
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=AS_WRITTEN)
 class Source:
     """Where a whole set can be fetched from."""
 
@@ -35,7 +37,7 @@ class Source:
         return urlsplit(self.location).netloc or f"{self.kind} {self.location}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=AS_WRITTEN)
 class ImageSet:
     """What is known about one set of images."""
 
@@ -55,19 +57,5 @@ class ImageSet:
         return tuple(filter(None, (self.whole, self.embedded, self.subset)))
 
 
-def _tuples(value: Any) -> Any:
-    """Return the same with tuples for lists."""
-    if isinstance(value, dict):
-        return {name: _tuples(each) for name, each in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _image_set(known: dict[str, Any]) -> ImageSet:
-    sources = tuple(Source(**each) for each in known.pop("sources"))
-    editions = [name for name in ("whole", "embedded", "subset") if name in known]
-    read: dict[str, Any] = {name: Edition(**known.pop(name)) for name in editions}
-    return ImageSet(**known, sources=sources, **read)
-
-
 _KNOWN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-SETS = {name: _image_set(_tuples(known)) for name, known in _KNOWN.items()}
+SETS = TypeAdapter(dict[str, ImageSet]).validate_python(_KNOWN)

@@ -4,7 +4,7 @@ The file is a mapping ``{paper, title, citation, claims: [...]}``; `Claim` docum
 written before the runs that decide it, so a mistake in it is an error and never a guess.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, fields
 from functools import partial
 from pathlib import Path
@@ -98,19 +98,19 @@ def _whole(value: Any, least: int = 1, part: str = "") -> int:
     return value
 
 
+_PARTS: dict[str, Callable[..., float]] = {
+    **dict.fromkeys(("mean", "single", "best"), _number),
+    **{"sd": partial(_number, least=0), "n": partial(_whole, least=2), "of": _whole},
+}
+
+
 def _published(value: Any) -> Mapping[str, float] | str:
     if isinstance(value, str) and value == NOT_AVAILABLE:
         return value
     if not isinstance(value, Mapping) or set(value) not in [set(form) for form in PUBLISHED]:
         forms = ", ".join("{" + ", ".join(form) + "}" for form in PUBLISHED)
         raise _must(value, f"one of: {forms}, {NOT_AVAILABLE!r}")
-    return {name: _published_number(name, number) for name, number in value.items()}
-
-
-def _published_number(name: str, value: Any) -> float:
-    if name in ("n", "of"):
-        return _whole(value, 2 if name == "n" else 1, f".{name}")
-    return _number(value, 0 if name == "sd" else -LARGEST, f".{name}")
+    return {name: _PARTS[name](number, part=f".{name}") for name, number in value.items()}
 
 
 Text = Annotated[str, PlainValidator(_text)]

@@ -68,7 +68,8 @@ class Cluster:
             return
         with ExitStack() as stack:
             try:
-                client = stack.enter_context(self._client(len(jobs)))
+                where = self._local(len(jobs)) if self.scheduler is None else self._remote()
+                client = stack.enter_context(where)
             except (OSError, RuntimeError, MemoryError, ImportError) as error:
                 reason = " ".join(str(error).split())[:100] or type(error).__name__
                 print(
@@ -79,11 +80,6 @@ class Cluster:
                 yield from in_turn(jobs)
             else:
                 yield from _collect(client, jobs)
-
-    @contextmanager
-    def _client(self, jobs: int) -> Iterator[Client]:
-        with self._local(jobs) if self.scheduler is None else self._remote() as client:
-            yield client
 
     @contextmanager
     def _local(self, jobs: int) -> Iterator[Client]:

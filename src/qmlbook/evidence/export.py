@@ -5,9 +5,7 @@ each of their fields means is written once, in the docstrings of `Record`, `Clai
 and `dictionary` reads it there.
 """
 
-import csv
 import inspect
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +14,12 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .. import papers as rooms
-from ..base.errors import RecordFormat, choose
+from ..base.errors import RecordFormat, require_choice
 from .claims import Claim
-from .report import OURS, markdown_table
+from .report import OURS, csv_text, markdown_table
 from .store import Record, Store
 from .verdicts import FOR_PEOPLE, Verdict
 
-FORMATS = get_args(RecordFormat)
 #: Columns of the CSV that stand for ``metrics``: a line is one number of one run.
 NUMBER = {
     "metric": ("text", "name of the metric; empty for a run that failed"),
@@ -57,24 +54,17 @@ def render(records: Sequence[Record], format: str = "csv") -> str:
     Raises:
         UsageError: ``format`` is not known.
     """
-    if format not in FORMATS:
-        raise choose("format", format, FORMATS)
+    require_choice("format", format, get_args(RecordFormat))
     if format == "json":
-        return "[\n" + ",\n".join(_dumps(_content(record)) for record in records) + "\n]\n"
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+        return "[\n" + ",\n".join(_dumps(vars(record)) for record in records) + "\n]\n"
     names = [item.name for item in fields(Record)]
     before, after = names[: names.index("metrics")], names[names.index("metrics") + 1 :]
-    writer.writerow([*before, *NUMBER, *after])
+    rows: list[list[Any]] = [[*before, *NUMBER, *after]]
     for record in records:
-        content = {name: _cell(value) for name, value in _content(record).items()}
+        content = {name: _cell(value) for name, value in vars(record).items()}
         left, right = [content[name] for name in before], [content[name] for name in after]
-        writer.writerows([*left, *number, *right] for number in _numbers(record))
-    return text.getvalue()
-
-
-def _content(record: Record) -> dict[str, Any]:
-    return {item.name: getattr(record, item.name) for item in fields(record)}
+        rows += ([*left, *number, *right] for number in _numbers(record))
+    return csv_text(rows)
 
 
 def _dumps(value: Any) -> str:
@@ -133,8 +123,7 @@ def dictionary_markdown(table: str) -> str:
         UsageError: there is no such table.
     """
     tables = dictionary()
-    if table not in tables:
-        raise choose("table", table, tables)
+    require_choice("table", table, tables)
     cells = [(f"`{each.name}`", each.type, _words(each.meaning)) for each in tables[table]]
     return markdown_table(("field", "type", "meaning"), cells)
 

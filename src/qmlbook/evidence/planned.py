@@ -13,9 +13,8 @@ import pydantic.dataclasses
 from pydantic import TypeAdapter, ValidationError
 
 from .. import papers
-from ..base import files
+from ..base import files, paths
 from ..base.errors import QmlbookError
-from ..data.readers import cache_dir
 from .store import config_key
 
 
@@ -49,7 +48,7 @@ def planned(paper: str) -> dict[str, Planned]:
     room = Path(papers.__file__).parent / paper
     if not room.is_dir():  # a paper that exists in this process alone
         return _of(papers.experiments(paper))
-    file = cache_dir() / ".planned" / f"{paper}-{_digest(room)}.json"
+    file = paths.cache_dir() / ".planned" / f"{paper}-{_digest(room)}.json"
     with suppress(QmlbookError, OSError, ValidationError):
         return _FILE.validate_json(file.read_bytes())
     made = _of(papers.experiments(paper))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
-from ..base.errors import ReportFormat, choose
+from ..base.errors import ReportFormat, require_choice
 from .claims import CHOICES
 from .verdicts import OUTCOMES, Verdict
 
@@ -40,13 +40,13 @@ def render(verdicts: Sequence[Verdict], format: str = "table", *, color: bool = 
     Raises:
         UsageError: ``format`` is not known.
     """
-    if format not in FORMATS:
-        raise choose("format", format, FORMATS)
+    require_choice("format", format, FORMATS)
     if format == "json":
         content = [verdict.to_json() for verdict in verdicts]
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if format == "csv":
-        return _csv(verdicts)
+        lines = [_flat(verdict) for verdict in verdicts]
+        return csv_text([*lines[:1], *(line.values() for line in lines)])
     return _markdown(verdicts) if format == "markdown" else _table(verdicts, color)
 
 
@@ -64,9 +64,8 @@ def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
 def headlines(verdicts: Sequence[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
     """Return the main claims and the rows that refine one: ``K8-n2`` refines ``K8``."""
     ids = {verdict.claim for verdict in verdicts}
-    refines = [any(v.claim.startswith(f"{other}-") for other in ids) for v in verdicts]
-    main = [verdict for verdict, below in zip(verdicts, refines, strict=True) if not below]
-    return main, [verdict for verdict, below in zip(verdicts, refines, strict=True) if below]
+    below = [v for v in verdicts if any(v.claim.startswith(f"{other}-") for other in ids)]
+    return [verdict for verdict in verdicts if verdict not in below], below
 
 
 def markdown_table(
@@ -152,13 +151,10 @@ def _escaped(cell: str) -> str:
     return " ".join(cell.split()).replace("|", r"\|")
 
 
-def _csv(verdicts: Sequence[Verdict]) -> str:
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows, the names of their columns first, as CSV."""
     text = io.StringIO()
-    lines = [_flat(verdict) for verdict in verdicts]
-    if lines:
-        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 

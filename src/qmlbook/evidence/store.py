@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
@@ -53,16 +53,12 @@ def clean_metrics(metrics: Mapping[str, Any]) -> dict[str, float | list[float]]:
     """
     if not isinstance(metrics, Mapping):
         raise ValueError(f"metrics is {shown(metrics)}")
-    return {_metric_name(name): _metric(name, value) for name, value in metrics.items()}
-
-
-def _metric_name(name: object) -> str:
-    if not isinstance(name, str):
-        raise ValueError(f"metric {shown(name)} is named by no text")
-    return name
+    return {name: _metric(name, value) for name, value in metrics.items()}
 
 
 def _metric(name: str, value: Any) -> float | list[float]:
+    if not isinstance(name, str):
+        raise ValueError(f"metric {shown(name)} is named by no text")
     if type(value) is float and -LARGEST < value < LARGEST:  # the usual case, ten times as fast
         return float(f"{value:.{DIGITS}g}")
     if getattr(value, "ndim", 0):
@@ -162,7 +158,7 @@ class Record(OfRun):
         Raises:
             ValueError: if the configuration holds a number that is not finite.
         """
-        content = {name: getattr(self, name) for name in _NAMES}
+        content = dict(vars(self))
         if self.error is None:
             del content["error"]
         return json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -186,9 +182,6 @@ class Record(OfRun):
             return cls(**content)
         except pydantic.ValidationError as error:
             raise ValueError(reason(error)) from None
-
-
-_NAMES = tuple(item.name for item in fields(Record))
 
 
 def reason(error: pydantic.ValidationError) -> str:
@@ -350,16 +343,14 @@ class Store:
         """
         files.require_writable(self._pending(paper))
 
-    @contextmanager
-    def only_sweep(self, paper: str, wait: Callable[[], None]) -> Iterator[None]:
+    def only_sweep(self, paper: str, wait: Callable[[], None]) -> AbstractContextManager[None]:
         """Let one sweep of a paper at a time into the block.
 
         Args:
             paper: name of its room.
             wait: called once if another one is under way, before waiting for its end.
         """
-        with files.locked(self._pending(paper) / ".sweep.lock", wait=wait):
-            yield
+        return files.locked(self._pending(paper) / ".sweep.lock", wait=wait)
 
     def fold(self, paper: str) -> list[str]:
         """Move pending records into the ``.jsonl`` files, each sorted by the key of its records.

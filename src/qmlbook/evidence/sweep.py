@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .. import papers
-from ..base.errors import UsageError, choose, counted
+from ..base.errors import UsageError, counted, require_choice
 from .cells import Cell, OfRun
 from .planned import planned
 from .store import Key, Record, Store, clean_metrics, code_version, versions
@@ -136,17 +136,15 @@ def plan(
             device.
     """
     papers.validate([paper])
-    if profile not in papers.PROFILES:
-        raise choose("profile", profile, papers.PROFILES)
+    require_choice("profile", profile, papers.PROFILES)
     if seeds is not None and seeds < 1:
         raise UsageError(f"seeds is {seeds} and must be 1 or more.")
     known = planned(paper)
     chosen = [experiment] if isinstance(experiment, str) else list(experiment or known)
     for name in chosen:
-        if name not in known:
-            raise choose("experiment", name, known or ["(this paper has none yet)"])
-        if device not in known[name].devices:
-            raise choose(f"experiment {name} of {paper}: device", device, known[name].devices)
+        require_choice("experiment", name, known, none="(this paper has none yet)")
+        where = f"experiment {name} of {paper}: device"
+        require_choice(where, device, known[name].devices)
     stored = {record.key: record.status for record in (store or Store()).records(paper)}
     jobs = []
     for name in chosen:
@@ -239,16 +237,13 @@ def sweep(
             was done until then is stored.
     """
     store = store or Store()
+    asked = (paper, experiment, profile, seeds, store, device)
+    todo, summary = _to_do(paper, plan(*asked), retry_failed)  # refuses what cannot be asked for
     if dry_run:
-        jobs = plan(paper, experiment, profile, seeds, store, device)
-        todo, summary = _to_do(paper, jobs, retry_failed)
-        seconds = _estimate(todo, store.records(paper))
-        return replace(summary, dry_run=True, seconds=seconds)
-    plan(paper, experiment, profile, seeds, store, device)  # refuse what is asked for, before
+        return replace(summary, dry_run=True, seconds=_estimate(todo, store.records(paper)))
     with store.only_sweep(paper, lambda: _say(f"{paper}: waiting for another sweep of it to end.")):
         rejected = store.fold(paper)  # what an earlier sweep could not fold
-        jobs = plan(paper, experiment, profile, seeds, store, device)
-        todo, summary = _to_do(paper, jobs, retry_failed)
+        todo, summary = _to_do(paper, plan(*asked), retry_failed)
         summary.rejected += rejected
         if todo:
             store.require_writable(paper)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import papers as rooms
-from ..base.errors import QmlbookError, UsageError, choose, counted, shown
+from ..base.errors import QmlbookError, UsageError, counted, require_choice, shown
 from ..base.rng import stream
 from . import stats
 from .cells import Cell
@@ -322,41 +322,39 @@ def _complete(runs: Runs, cells: Iterable[Cell], seeds: int) -> tuple[int, bool]
 
 def _values(claim: Claim, runs: Runs, cells: Sequence[Cell]) -> np.ndarray:
     """Return the claim's metric as an array of shape (variants, seeds)."""
-    values = np.empty((len(cells), claim.seeds))
-    for row, cell in enumerate(cells):
-        for seed in range(claim.seeds):
-            record = runs.usable[cell][seed]
-            value = record.metrics.get(str(claim.metric))
-            if not isinstance(value, int | float):
-                metrics = record.metrics.items()
-                numbers = [name for name, item in metrics if not isinstance(item, list)]
-                raise QmlbookError(
-                    f"claim {claim.id} of {claim.paper}: {record.run}, has no number "
-                    f"{claim.metric!r}; it has: {', '.join(numbers)}."
-                )
-            values[row, seed] = value
-    return values
+    seeds = range(claim.seeds)
+    rows = [[_value(claim, runs.usable[cell][seed]) for seed in seeds] for cell in cells]
+    return np.array(rows, dtype=float)
+
+
+def _value(claim: Claim, record: Record) -> float:
+    """Return the claim's metric of one run."""
+    value = record.metrics.get(str(claim.metric))
+    if isinstance(value, int | float):
+        return value
+    numbers = [name for name, item in record.metrics.items() if not isinstance(item, list)]
+    raise QmlbookError(
+        f"claim {claim.id} of {claim.paper}: {record.run}, has no number {claim.metric!r}; "
+        f"it has: {', '.join(numbers)}."
+    )
 
 
 def _check_cells(claim: Claim, cells: Iterable[Cell], experiments: Experiments) -> None:
     """Refuse a cell that a paper with experiments does not have; a paper may still have none."""
     where = f"claim {claim.id} of {claim.paper}"
     for cell in cells if experiments else ():
-        if cell.experiment not in experiments:
-            raise choose(f"{where}: experiment", cell.experiment, experiments)
+        require_choice(f"{where}: experiment", cell.experiment, experiments)
         variants = experiments[cell.experiment].variants.get(PROFILE, {})
-        if cell.variant not in variants:
-            raise choose(f"{where}: variant of {cell.experiment}", cell.variant, variants)
+        require_choice(f"{where}: variant of {cell.experiment}", cell.variant, variants)
 
 
 def _left_out(cells: Sequence[Cell], runs: Runs) -> list[str]:
-    left_out = [
-        f"{cell}: {_are(runs.failed[cell], 'failed run')}" for cell in cells if runs.failed[cell]
+    failed, outdated = runs.failed, runs.outdated
+    names = dict.fromkeys(cell.experiment for cell in cells)
+    return [
+        *(f"{cell}: {_are(failed[cell], 'failed run')}" for cell in cells if failed[cell]),
+        *(f"{name}: {_outdated(outdated[name])}" for name in names if outdated[name]),
     ]
-    for name in dict.fromkeys(cell.experiment for cell in cells):
-        if runs.outdated[name]:
-            left_out.append(f"{name}: {_outdated(runs.outdated[name])}")
-    return left_out
 
 
 def _are(number: int, thing: str, of: str = "") -> str:

@@ -1,9 +1,9 @@
 """Run a random sample of stored runs again and compare: can the records be trusted here?"""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 
 from .. import papers
 from ..base.errors import UsageError, counted
@@ -122,13 +122,8 @@ def _candidates(paper: str, store: Store) -> Iterator[tuple[Job, Record]]:
 
 def _one_of_each(jobs: Iterable[Job]) -> Iterator[Job]:
     """Yield the first job of every variant, then the second ones, and so on."""
-    rounds: Counter[Cell] = Counter()
-
-    def turn(job: Job) -> int:
-        rounds[job.cell] += 1
-        return rounds[job.cell]
-
-    return iter(sorted(jobs, key=turn))
+    turns: defaultdict[Cell, Iterator[int]] = defaultdict(count)
+    return iter(sorted(jobs, key=lambda job: next(turns[job.cell])))
 
 
 def _difference(stored: Record, again: Record) -> str | None:

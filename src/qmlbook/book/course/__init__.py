@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...base import files, paths
 from ...base.errors import QmlbookError, UsageError
-from .. import chapters, execute
+from .. import chapters, execute, notebooks
 from . import assignments, slides
 from .myst import Book, Chapter
 
@@ -84,18 +84,13 @@ def read(name: str, root: Path, book: Book | None = None) -> Chapter:
 
 def _chapter(chapter: Chapter, executed: Path | None) -> tuple[dict[str, bytes], str]:
     """Return the files of one chapter, and a line that says what they hold."""
-    import nbformat
-
     name, solved, shown = chapter.name, assignments.instructor(chapter), chapter
     if executed:
-        shown = Chapter(name, nbformat.read(executed, as_version=4), chapter.book)
-
-    def text(notebook: nbformat.NotebookNode) -> bytes:
-        return f"{nbformat.writes(notebook).rstrip()}\n".encode()
+        shown = Chapter(name, notebooks.read(executed), chapter.book)
 
     files = {
-        f"instructor/{name}/{name}.ipynb": text(solved),
-        f"student/{name}.ipynb": text(assignments.student(solved)),
+        f"instructor/{name}/{name}.ipynb": notebooks.content(solved),
+        f"student/{name}.ipynb": notebooks.content(assignments.student(solved)),
         f"slides/{name}.html": slides.html(shown).encode(),
     }
     checked = sum(bool(assignments.checks(exercise)) for exercise in chapter.exercises)

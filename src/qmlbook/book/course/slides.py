@@ -53,7 +53,7 @@ def deck(chapter: Chapter) -> NotebookNode:
     slides = _Deck(chapter.title)
     for item in chapter.items:
         if isinstance(item, Exercise):
-            slides.words(f"**Exercise {item.number}.** {item.question}")
+            slides.waiting.append(f"**Exercise {item.number}.** {item.question}")
             slides.close()
         elif item.cell_type == "markdown":
             slides.markdown(item.source)
@@ -89,11 +89,7 @@ class _Deck:
                 self._open()
                 self._add(block)
             else:
-                self.words(block)
-
-    def words(self, block: str) -> None:
-        """Keep a block of text for the next slide."""
-        self.waiting.append(block)
+                self.waiting.append(block)
 
     def code(self, cell: NotebookNode) -> None:
         """Put a code cell on a slide, after the words that wait."""

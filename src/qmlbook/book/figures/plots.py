@@ -5,22 +5,17 @@ Each stands out from white paper by a contrast of 3 to 1, and from every other o
 that lack one sort of cones.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 QUANTUM, CLASSICAL = "#0072B2", "#D55E00"
 UNTRAINED, PUBLISHED, NEUTRAL = "#666666", "#000000", "#6C3C18"

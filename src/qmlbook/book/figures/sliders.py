@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from ...base.errors import UsageError
 from ...base.files import fill, sha256
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LIVE = Path(__file__).parent / "live"  # HTML and JavaScript of figures that react
 
@@ -44,8 +44,6 @@ class Slider:
         Raises:
             UsageError: if there is no figure, or not one caption for each.
         """
-        import matplotlib.pyplot as plt
-
         if not figures or len(figures) != len(captions):
             raise UsageError(
                 "captions must hold one sentence for each of at least one figure; there are "

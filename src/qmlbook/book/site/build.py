@@ -39,18 +39,12 @@ from . import sphinx_pages
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+_HERE = Path(__file__).parent
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 _MARK = ".fingerprint"
 _NEW, _OLD = ".new-", ".old"  # in _build: the book that is being made, the one that makes room
 #: Branch of the repository with the twins of the chapters, and their folder on it and in _build/.
 TWINS = "notebooks"
-_INSTALL = """\
-# Only where the book's library is missing, as in Colab. It brings its images and run records along.
-import importlib.util
-
-if importlib.util.find_spec("qmlbook") is None:
-    %pip install --quiet "qmlbook[hardware] @ git+{repository}\"
-"""
 #: Environment variable with the address where the book will be, for links to it from elsewhere.
 ADDRESS = "QMLBOOK_URL"
 
@@ -156,22 +150,13 @@ def _stage(
     root: Path, site: Path, executed: Mapping[str, Path], repository: str | None, address: str
 ) -> None:
     """Write the folder the site is built from: pages, executed notebooks, a config of its own."""
-    sources = chapters.sources(root)
-
-    def unwanted(folder: str, entries: list[str]) -> list[str]:
-        return [
-            entry
-            for entry in entries
-            if entry.startswith((".", "_build"))
-            or entry.endswith(".ipynb")
-            or Path(folder, entry) in sources.values()
-        ]
-
     if site.exists():
         shutil.rmtree(site)
+    unwanted = shutil.ignore_patterns(".*", "_build*", "*.ipynb")
     shutil.copytree(root / "book", site / "book", ignore=unwanted)
-    for name, source in sources.items():
+    for name, source in chapters.sources(root).items():
         page = source.relative_to(root)
+        (site / page).unlink(missing_ok=True)
         _stage_notebook(executed[name], site / page.with_suffix(".ipynb"))
         offered = site / sphinx_pages.EXTRA / sphinx_pages.DOWNLOADS / page
         offered.parent.mkdir(parents=True, exist_ok=True)
@@ -187,9 +172,7 @@ def _stage(
 
 def _stage_notebook(executed: Path, target: Path) -> None:
     """Write an executed notebook as readers get it: without what it looked at."""
-    import nbformat
-
-    notebook = nbformat.read(executed, as_version=4)
+    notebook = notebooks.read(executed)
     notebook.metadata.pop("qmlbook", None)
     notebooks.write(notebook, target)
 
@@ -207,12 +190,8 @@ def _config(root: Path, repository: str | None, address: str) -> dict[str, Any]:
     # of the sources would keep them out here.
     config |= {"execute": {"execute_notebooks": "off"}, "exclude_patterns": []}
     if repository:
-        config["repository"] = {"url": repository, "branch": TWINS, "path_to_book": TWINS}
-        config["launch_buttons"] = {
-            "notebook_interface": "jupyterlab",
-            "binderhub_url": "https://mybinder.org",
-            "colab_url": "https://colab.research.google.com",
-        }
+        launch = files.fill(_HERE / "launch.yml", repository=repository, twins=TWINS)
+        config |= yaml.safe_load(launch)
     if address:
         settings |= dict.fromkeys(("html_baseurl", "ogp_site_url"), address)
     return config
@@ -234,7 +213,8 @@ def _twin(source: Path, root: Path, repository: str) -> NotebookNode:
     from nbformat import v4
 
     twin = chapters.read(source)
-    twin.cells.insert(0, v4.new_code_cell(_INSTALL.format(repository=repository).rstrip()))
+    first = files.fill(_HERE / "first_cell.txt", repository=repository)
+    twin.cells.insert(0, v4.new_code_cell(first))
     notebooks.scrub(twin, root, {})
     return twin
 

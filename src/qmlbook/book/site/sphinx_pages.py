@@ -6,17 +6,13 @@ which for a chapter is the executed notebook; this adds the source of the chapte
 are made from the sources, does without.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from docutils import nodes
+from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
-
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
 
 #: Folder of the staged site that is copied to the top of the book as it is.
 EXTRA = "extra"
@@ -56,10 +52,8 @@ def offer_source(
     for group in context["header_buttons"]:
         if group.get("label") == "download-buttons":
             executed, *others = group["buttons"]
-            executed |= {
-                "text": ".ipynb, as executed",
-                "tooltip": "Download the notebook as it was run",
-            }
+            said = "Download the notebook as it was run"
+            executed |= {"text": ".ipynb, as executed", "tooltip": said}
             button = {
                 "type": "link",
                 "url": context["pathto"](source, 1),

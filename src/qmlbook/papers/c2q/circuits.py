@@ -14,7 +14,7 @@ from pennylane.measurements import ProbabilityMP
 from pennylane.operation import Operation
 from torch import Tensor
 
-from ...base.errors import require_among
+from ...base.errors import require_choice
 
 WIRES = 8
 MEASURED = 4
@@ -96,8 +96,8 @@ def block_sizes(ansatz_index: int, pooling: str) -> tuple[int, int]:
     Raises:
         UsageError: if the ansatz or the pooling is not known.
     """
-    require_among("ansatz_index", ansatz_index, CONVOLUTIONS)
-    require_among("pooling", pooling, POOLINGS)
+    require_choice("ansatz_index", ansatz_index, CONVOLUTIONS)
+    require_choice("pooling", pooling, POOLINGS)
     return CONVOLUTIONS[ansatz_index][1], POOLINGS[pooling][0]
 
 
@@ -112,7 +112,7 @@ def encode(features: Tensor, encoding: str) -> None:
     Raises:
         UsageError: if the encoding is not known.
     """
-    require_among("encoding", encoding, ENCODINGS)
+    require_choice("encoding", encoding, ENCODINGS)
     if encoding == "amplitude":
         qml.AmplitudeEmbedding(features, wires=range(WIRES), normalize=True)
         return

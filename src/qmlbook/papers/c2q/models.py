@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...base.errors import UsageError, require_among
+from ...base.errors import UsageError, require_choice
 from ...statevector import observable_matrix
 from ..shared.initial import assign
 from ..shared.qnodes import compiled, ours
@@ -128,7 +128,7 @@ def classical(kind: str, rng: np.random.Generator) -> nn.Sequential:
         ],
         "dense": [nn.Linear(256, 2)],
     }
-    require_among("kind", kind, layers)
+    require_choice("kind", kind, layers)
     head = nn.Sequential(*layers[kind])
     glorot_uniform(head, rng)
     return head

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.errors import UsageError, require_among
+from ...base.errors import UsageError, require_choice
 from .task import IMPOSSIBLE, Token, signs
 
 SEQUENCES = ("uniform", "toggle", "local", "free")
@@ -154,7 +154,7 @@ def draw(
 
 def check(kind: str, n: int, k: int, blocks: int = 4, flips: int = 1) -> None:
     """Refuse sequences that cannot be drawn; arguments and errors as for `draw`."""
-    require_among("kind", kind, SEQUENCES)
+    require_choice("kind", kind, SEQUENCES)
     if not 2 <= k <= n:
         raise UsageError(f"k must lie between 2 and n = {n}, not {k}.")
     if kind == "local" and k != 2:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...base.errors import require_among
+from ...base.errors import require_choice
 from ..shared.crops import Crops
 from ..shared.initial import assign, draw_uniform
 from ..shared.qnodes import qnode
@@ -319,7 +319,7 @@ def loss(
         UsageError: the kind is not known.
         ValueError: there are too few negatives for the released loop.
     """
-    require_among("loss", kind, LOSSES)
+    require_choice("loss", kind, LOSSES)
     released_loop = kind in ("published", "sign_fixed")
     negative_term = published_negative_term if released_loop else meant_negative_term
     sign = -1 if kind in ("sign_fixed", "corrected") else 1

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...base.errors import require_among
+from ...base.errors import require_choice
 from ..shared.splits import Split, load_split
 
 MEAN, DEVIATION = 0.1307, 0.3081  # MNIST's, used for every data set
@@ -29,7 +29,7 @@ def pooled(images: Tensor, n_wires: int) -> Tensor:
     Raises:
         UsageError: if nothing is known about ``n_wires``.
     """
-    require_among("n_wires", n_wires, WINDOWS)
+    require_choice("n_wires", n_wires, WINDOWS)
     side, stride, padding = WINDOWS[n_wires]
     normalised = (images / 255 - MEAN) / DEVIATION
     return F.avg_pool2d(normalised[:, None], side, stride, padding).flatten(1)

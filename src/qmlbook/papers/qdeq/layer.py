@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...base.errors import UsageError, require_among
+from ...base.errors import UsageError, require_choice
 from ..shared.qnodes import compiled, qnode
 from . import circuits
 from .solvers import jacobian
@@ -62,8 +62,8 @@ class Layer:
         Raises:
             UsageError: if size or encoder is not known.
         """
-        require_among("n_wires", n_wires, SIZES)
-        require_among("encoder", encoder, circuits.ENCODERS)
+        require_choice("n_wires", n_wires, SIZES)
+        require_choice("encoder", encoder, circuits.ENCODERS)
         basis = _basis(n_wires, encoder, theta.dtype.to_complex())
         if device == "qmlbook.statevector":
             precision = str(theta.dtype).removeprefix("torch.")

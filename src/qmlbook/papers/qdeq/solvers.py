@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base.errors import QmlbookError, UsageError, require_among
+from ...base.errors import QmlbookError, UsageError, require_choice
 
 Map = Callable[[Tensor], Tensor]
 STOPS = ("rel", "abs")
@@ -56,7 +56,7 @@ class _Search:
     """What both solvers keep: the traces and the best iterate."""
 
     def __init__(self, start: Tensor, eps: float, stop: str, guard: float) -> None:
-        require_among("stop", stop, STOPS)
+        require_choice("stop", stop, STOPS)
         self.best, self.step, self.lowest = start, 0, START
         self.eps, self.stop, self.guard = eps, stop, guard
         self.trace: dict[str, list[float]] = {"abs": [], "rel": []}

@@ -12,7 +12,7 @@ from typing import Any
 import pennylane as qml
 from pennylane.measurements import ExpectationMP, ProbabilityMP, StateMP
 
-from ...base.errors import require_among
+from ...base.errors import require_choice
 
 Numbers = Any  # an array of numpy, or a tensor of torch
 
@@ -61,7 +61,7 @@ def count_params(ansatz: str, n_qubits: int, layers: int, sweeps: int = 1) -> in
     Raises:
         UsageError: if the ansatz is not known.
     """
-    require_among("ansatz", ansatz, ANSATZE)
+    require_choice("ansatz", ansatz, ANSATZE)
     _, before, _, per_block = ANSATZE[ansatz]
     return n_qubits * (before + per_block * layers * sweeps)
 
@@ -99,7 +99,7 @@ def network(
             f"params must hold {wanted} angles for {layers} layers of {ansatz} on {n_qubits} "
             f"qubits, not {params.shape[-1]}."
         )
-    require_among("activation", activation, ACTIVATIONS)
+    require_choice("activation", activation, ACTIVATIONS)
     first, before, block, per_block = ANSATZE[ansatz]
     between = ACTIVATIONS[activation]
     start, width = before * n_qubits, per_block * n_qubits

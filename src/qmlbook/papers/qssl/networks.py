@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...base.errors import require_among
+from ...base.errors import require_choice
 from ...base.rng import stream
 from ..shared import weights
 from . import models
@@ -101,7 +101,7 @@ def network_after_training(network: str, dataset: str, seed: int) -> Encoded:
         UsageError: if the network is not one of the experiment's.
         QmlbookError: if a stored file is damaged, or images are missing.
     """
-    require_among("network", network, STORED)
+    require_choice("network", network, STORED)
     if dataset == "cifar10":
         for folder in (weights.stored(PAPER), weights.kept(PAPER)):
             if encoded := load(folder, network, seed):

@@ -6,8 +6,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from ...base import files
-from ...base.paths import data_root
-from ...data import cache_dir
+from ...base.paths import cache_dir, data_root
 
 
 def stored(paper: str) -> Path:
