@@ -79,7 +79,7 @@ def stored_keys(store):
     return set(keys)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_hundred_runs_survive_a_killed_worker_and_a_killed_scheduler(tmp_path, port):
     store, address, seeds = Store(tmp_path), f"tcp://127.0.0.1:{port}", 30
     with ExitStack() as stack:
@@ -207,7 +207,7 @@ def command(root):
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "sigkill"])
 def test_the_command_can_be_interrupted_and_resumed(tmp_path, how):
     (tmp_path / "data").mkdir()

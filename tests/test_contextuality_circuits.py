@@ -376,6 +376,7 @@ def test_sharing_k2(tmp_path):
     assert result.passed, result.note
 
 
+@pytest.mark.nightly
 def test_counts_k2(tmp_path):
     expected = {
         "reachable_states": {"1": 1, "2": 16, "3": 184, "4": 3584},

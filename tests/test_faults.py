@@ -166,7 +166,9 @@ def copy(built, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["permissions", pytest.param("mount", marks=needs_mount)])
+@pytest.mark.parametrize(
+    "kind", ["permissions", pytest.param("mount", marks=[needs_mount, pytest.mark.nightly])]
+)
 def test_a_read_only_checkout(copy, kind):
     (copy / "book" / "intro.md").write_text("# Another first page\n", "utf-8")
     before = tree(copy)
@@ -269,7 +271,13 @@ exec "$@"
 
 @needs_mount
 @pytest.mark.slow
-@pytest.mark.parametrize(("more", "said"), [(5_000_000, 1), (0, 2)], ids=["staging", "rendering"])
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        pytest.param(5_000_000, 1, id="staging"),
+        pytest.param(0, 2, id="rendering", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_full_disk_leaves_the_last_good_book_and_the_next_build_succeeds(copy, more, said):
     (copy / "book" / "_static" / "more.bin").write_bytes(b"x" * more)
     (copy / "book" / "intro.md").write_text("# Another first page\n", "utf-8")
@@ -400,7 +408,7 @@ pathlib.Path.replace = replace
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("name", [pytest.param("SIGINT", marks=pytest.mark.nightly), "SIGKILL"])
 def test_an_interrupted_build_leaves_the_last_good_book(copy, name):
     number = signal.Signals[name]
     status = -number if name == "SIGKILL" else 128 + number

@@ -23,6 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 ADDRESS = "https://github.com/someone/book"
 # Those of the papers take minutes, and use no more of the package than these and their own room.
 NAMES = sorted(set(chapters.names(ROOT)) - set(papers.names()))
+QUICK = ("data", "verdicts")  # one reads images, one records; the others at night
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,9 @@ def test_the_package_alone_finds_what_travels_with_it_and_is_the_same_code(insta
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.nightly] * (n not in QUICK)) for n in NAMES]
+)
 def test_a_twin_runs_where_only_the_package_is(installed, tmp_path, name):
     twin = build._twin(chapters.sources(ROOT)[name], ROOT, ADDRESS)
     extra = "hardware"

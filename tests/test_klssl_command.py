@@ -31,6 +31,7 @@ def embedded(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("embedded")
+@pytest.mark.nightly
 def test_the_readme_example_runs_as_a_module():
     done = subprocess.run(
         [sys.executable, "-m", "qmlbook.papers.klssl", *EXAMPLE.split()],

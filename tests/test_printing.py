@@ -175,7 +175,7 @@ def titles(html):
     return [page.h1.get_text().removesuffix("#") for page in pages]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_bookmarks_name_every_chapter_where_it_begins(book, texts, titles, html):
     top = [mark for mark in book.outline if isinstance(mark, Destination)]
     assert [mark.title for mark in top] == ["Contents", *titles]
@@ -189,7 +189,7 @@ def test_the_bookmarks_name_every_chapter_where_it_begins(book, texts, titles, h
     assert sum(isinstance(marks, list) for marks in book.outline) >= sum(divided) > 10
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_contents_name_the_pages(book, texts):
     marks = [mark for mark in book.outline if isinstance(mark, Destination)]
     first, last = (book.get_destination_page_number(mark) for mark in marks[:2])
@@ -199,7 +199,7 @@ def test_the_contents_name_the_pages(book, texts):
         assert f"{squeezed(mark.title)}{number}" in contents
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_links_lead_into_the_book_or_out_of_it(book, html):
     places = {name.lstrip("/") for name in book.named_destinations}
     inside, outside = [], []
@@ -225,7 +225,7 @@ def test_links_lead_into_the_book_or_out_of_it(book, html):
     assert {link.rstrip("/") for link in written} <= {link.rstrip("/") for link in outside}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_it_is_a_book_on_paper(book, texts, html):
     assert book.metadata.title == "Quantum Learning, Rerun"
     assert book.trailer["/Root"]["/Lang"] == "en"

@@ -606,7 +606,7 @@ def test_quick_runs_are_small_and_need_no_other_images():
                 assert config.n_train <= 1000
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_quick_run_gives_its_metrics():
     wanted = {"accuracy", "residual", "residual_logged", "evaluations"}
     for found in EXPERIMENTS.values():

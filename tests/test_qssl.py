@@ -317,6 +317,7 @@ def cifar10(monkeypatch):
     cifar10_images.cache_clear()
 
 
+@pytest.mark.nightly
 def test_colour_images_go_all_the_way(cifar10):
     result = runs.run_pretrain(cifar10, 0)
     assert list(result) == ["accuracy_1", "accuracy_2", "loss_2", "losses"]

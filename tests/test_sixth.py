@@ -80,15 +80,21 @@ def test_the_example_is_a_folder_and_a_chapter():
     assert f"{room}experiments.py" in files
 
 
+@pytest.fixture(scope="module")
+def swept(call):
+    """Make the runs of the example; return what was said."""
+    quick = call("-m", "qmlbook.cli", "sweep", "fourier", "--profile", "quick", "--workers", "1")
+    return quick, call("-m", "qmlbook.cli", "sweep", "fourier", "--workers", "1")
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # two minutes of one core, in processes that may have to wait for it
-def test_a_sixth_paper_needs_a_folder_a_chapter_and_a_line(project, call, html):
+def test_a_sixth_paper_needs_a_folder_and_gets_verdicts(call, swept):
     listed = call("-m", "qmlbook.cli", "chapters", "fourier", "--parameters")
     assert "encodings: int = 2" in listed
-    made = call("-m", "qmlbook.cli", "sweep", "fourier", "--profile", "quick", "--workers", "1")
-    assert "21 of 21 runs made" in made
+    quick, full = swept
+    assert "21 of 21 runs made" in quick
     # The runs of the full profile that are the same need not be made again.
-    assert "24 of 24 runs made" in call("-m", "qmlbook.cli", "sweep", "fourier", "--workers", "1")
+    assert "24 of 24 runs made" in full
     found = json.loads(call("-m", "qmlbook.cli", "report", "fourier", "--format", "json"))
     claims = {claim["claim"]: claim for claim in found}
     assert claims["F1"]["outcome"] == claims["F2"]["outcome"] == "reproduced"
@@ -96,6 +102,10 @@ def test_a_sixth_paper_needs_a_folder_a_chapter_and_a_line(project, call, html):
     assert claims["F2"]["controls"] == "survives"
     assert claims["F2"]["ours"]["n"] == 8
 
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)  # two minutes of one core, in processes that may have to wait for it
+def test_a_sixth_paper_needs_a_chapter_and_a_line(project, call, swept, html):
     call("-m", "qmlbook.cli", "chapters", "fourier", "verdicts")
     executed = project / "_build" / "executed" / "quick"
     chapter = nbformat.read(executed / "fourier.ipynb", as_version=4)

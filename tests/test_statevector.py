@@ -140,6 +140,7 @@ def _values_and_gradients(device, function, numbers, way=lambda node: node):
     return found.detach(), [g if g is not None else z for g, z in zip(grads, zero, strict=True)]
 
 
+@pytest.mark.nightly
 @given(circuits())
 @settings(max_examples=60)
 def test_random_circuits_agree_in_values_and_gradients(case):

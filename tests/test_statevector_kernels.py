@@ -198,7 +198,7 @@ UNWRITABLE = """if True:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_package_without_any_folder_for_caches_works(tmp_path):
     """A file in the place of a folder stops everybody, also those whom permissions do not."""
     library = tmp_path / "library"
