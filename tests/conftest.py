@@ -36,11 +36,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def contents(folder):
-    """Return the files of a folder with their sizes and times."""
+    """Return the files of a folder with their sizes and times, hidden ones aside.
+
+    The builder, which works for the reader, and other programs keep notes of their own there.
+    """
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        for path in sorted(folder.rglob("[!.]*"))
+        if path.is_file() and not path.parent.name.startswith(".")
     }
 
 

@@ -24,6 +24,8 @@ from qmlbook.rooms.{me} import NAME
 data = Path(os.environ["QMLBOOK_ROOT"], "data")
 print(NAME, [shared.read(file) for file in sorted((data / "results" / "{me}").glob("*.jsonl"))])
 print((data / "weights" / "{me}.bin").is_file())
+compiled = Path(shared.__file__).parent / "__pycache__" / "kernels.nbi"  # as Numba keeps its code
+print(compiled.exists() and compiled.read_bytes())
 {more}"""
 IMAGES = """
 places = [os.environ[name] for name in ("QMLBOOK_DATA", "QMLBOOK_CACHE") if name in os.environ]
@@ -47,6 +49,7 @@ def executed(tmp_path_factory):
         project.write("src/qmlbook/shared.py", "def read(file):\n    return file.read_text()\n")
         project.write("src/qmlbook/unused.py", "")
         project.write("src/qmlbook/book/pdf.py", "")
+        project.write("src/qmlbook/__pycache__/kernels.nbi", "machine code")
         project.write("cache/other.npz", "not asked for")
         project.write("mine/other.npz", "not asked for")
         for me in ("one", "two"):
@@ -79,6 +82,7 @@ BOTH = ["one", "two"]
         ("src/qmlbook/unused.py", BOTH),
         ("src/qmlbook/book/pdf.py", BOTH),
         ("src/qmlbook/__pycache__/x.pyc", BOTH),
+        ("src/qmlbook/__pycache__/kernels.nbi", BOTH),
         ("data/results/one/a.jsonl", ["two"]),
         ("data/results/one/b.jsonl", ["two"]),
         ("data/results/two/b.jsonl", ["one"]),

@@ -125,9 +125,9 @@ class Notes:
                 if whole.startswith(sys.prefix + os.sep) and sys.prefix.startswith(folder):
                     return ""  # an environment inside the checkout
                 inside = whole[len(folder) + 1 :].split(os.sep)
-                # What is hidden follows from other files, or is under way.
-                hidden = any(part.startswith(".") for part in inside)
-                return "" if hidden else "/".join([name, *inside])
+                # What is hidden or compiled follows from other files, or is under way.
+                made = any(part.startswith(".") or part == "__pycache__" for part in inside)
+                return "" if made else "/".join([name, *inside])
         return ""
 
 
