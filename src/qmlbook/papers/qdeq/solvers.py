@@ -58,35 +58,32 @@ class _Search:
     def __init__(self, start: Tensor, eps: float, stop: str, guard: float) -> None:
         require_choice("stop", stop, STOPS)
         self.best, self.step, self.lowest = start, 0, START
-        self.eps, self.stop, self.guard = eps, stop, guard
-        self.trace: dict[str, list[float]] = {"abs": [], "rel": []}
+        self.eps, self.guard = eps, guard
+        self.traces: dict[str, list[float]] = {"abs": [], "rel": []}
+        self.criteria = self.traces[stop]
 
     def record(self, step: int, z: Tensor, residual: Tensor) -> bool:
         """Note iterate ``z`` with f(z) - z; return whether it is good enough."""
         absolute = residual.norm().item()
         relative = absolute / ((residual + z).norm().item() + self.guard)
-        self.trace["abs"].append(absolute)
-        self.trace["rel"].append(relative)
+        self.traces["abs"].append(absolute)
+        self.traces["rel"].append(relative)
         if self.criterion < self.lowest:
             self.best, self.step, self.lowest = z, step, self.criterion
         return self.criterion < self.eps
-
-    @property
-    def criteria(self) -> list[float]:
-        return self.trace[self.stop]
 
     @property
     def criterion(self) -> float:
         return self.criteria[-1]
 
     def solution(self, evaluations: int) -> Solution:
-        if self.step == 0 and not math.isfinite(self.criteria[-1]):
+        if self.step == 0 and not math.isfinite(self.criterion):
             raise QmlbookError(
                 "the map gave numbers that are not finite from the start: check its data and "
                 "parameters for NaN, infinity and vectors of length 0."
             )
-        traces = self.trace["abs"], self.trace["rel"]
         converged = self.lowest < self.eps
+        traces = self.traces["abs"], self.traces["rel"]
         return Solution(self.best, self.step, self.lowest, *traces, evaluations, converged)
 
 
