@@ -11,7 +11,9 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import symtable
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +65,6 @@ def instructor(chapter: Chapter) -> NotebookNode:
 
 def student(solved: NotebookNode) -> NotebookNode:
     """Return the student's copy of a teacher's notebook: a place to work for every solution."""
-    from copy import deepcopy
-
     open_ = deepcopy(solved)
     for cell in open_.cells:
         if cell.metadata.get("nbgrader", {}).get("solution"):
@@ -186,23 +186,9 @@ def _require_sound_checks(exercise: Exercise, chapter: Chapter) -> None:
 
 def _bound(cells: Iterable[NotebookNode]) -> set[str]:
     """Return the names that code assigns, defines or imports outside of functions."""
-    bound: set[str] = set()
-
-    def visit(node: ast.AST) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.ClassDef):
-                bound.add(child.name)
-                continue
-            if isinstance(child, ast.alias):
-                bound.add((child.asname or child.name).split(".")[0])
-            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-                bound.add(child.id)
-            visit(child)
-
-    for cell in cells:
-        if cell.cell_type == "code":
-            visit(ast.parse(cell.source))
-    return bound
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    symbols = symtable.symtable(code, "cells", "exec").get_symbols()
+    return {each.get_name() for each in symbols if each.is_assigned() or each.is_imported()}
 
 
 def _read(cell: NotebookNode) -> set[str]:
