@@ -1,8 +1,6 @@
 """What nothing in the library calls although it is used, each line with its reason (vulture)."""
 
-_.base_label  # PennyLane passes it to every operation's label
 _.cost_s  # a column of the exported verdicts, read by name
-_.decimals  # PennyLane passes it to every operation's label
 _.default_priority  # Sphinx sorts transforms by it
 _.doctree  # Sphinx passes it to every listener of its event
 _.exclude  # IPython passes it to every picture of a value

@@ -159,7 +159,8 @@ def _require_sound_checks(exercise: Exercise, chapter: Chapter) -> None:
     known = _bound(others) | set(dir(builtins))
     asked = set(re.findall(r"`(\w+)", exercise.question))
     for check in checks(exercise):
-        wanted = (_read(check) & ours) - known - _bound([check])
+        read = _read(symtable.symtable(check.source, "check", "exec"))
+        wanted = (read & ours) - known - _bound([check])
         if not wanted:
             raise QmlbookError(
                 f"{chapter.name}: a self-check of {exercise.label} would pass for an empty answer; "
@@ -191,7 +192,7 @@ def _bound(cells: Iterable[NotebookNode]) -> set[str]:
     return {each.get_name() for each in symbols if each.is_assigned() or each.is_imported()}
 
 
-def _read(cell: NotebookNode) -> set[str]:
-    """Return the names that a cell reads."""
-    names = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name))
-    return {name.id for name in names if isinstance(name.ctx, ast.Load)}
+def _read(table: symtable.SymbolTable) -> set[str]:
+    """Return the names outside of functions that code reads, in functions, too."""
+    symbols = [each for each in table.get_symbols() if each.is_referenced() and each.is_global()]
+    return {each.get_name() for each in symbols}.union(*map(_read, table.get_children()))
