@@ -50,10 +50,7 @@ def gallery(rows: Mapping[str, Sequence[ArrayLike]], *, columns: int = 8) -> Fig
 
 
 def strip(
-    ax: Axes,
-    groups: Mapping[str, ArrayLike],
-    *,
-    colours: Mapping[str, str] | None = None,
+    ax: Axes, groups: Mapping[str, ArrayLike], *, colours: Mapping[str, str] | None = None
 ) -> None:
     """Show every single run of each group as a dot, and the group's mean as a bar.
 

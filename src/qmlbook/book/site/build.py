@@ -157,7 +157,9 @@ def _stage(
     for name, source in chapters.sources(root).items():
         page = source.relative_to(root)
         (site / page).unlink(missing_ok=True)
-        _stage_notebook(executed[name], site / page.with_suffix(".ipynb"))
+        notebook = notebooks.read(executed[name])
+        notebook.metadata.pop("qmlbook", None)  # what it looked at is nothing for readers
+        notebooks.write(notebook, site / page.with_suffix(".ipynb"))
         offered = site / sphinx_pages.EXTRA / sphinx_pages.DOWNLOADS / page
         offered.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, offered)
@@ -168,13 +170,6 @@ def _stage(
     shutil.copyfile(root / "_toc.yml", site / "_toc.yml")
     config = _config(root, repository, address)
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
-
-
-def _stage_notebook(executed: Path, target: Path) -> None:
-    """Write an executed notebook as readers get it: without what it looked at."""
-    notebook = notebooks.read(executed)
-    notebook.metadata.pop("qmlbook", None)
-    notebooks.write(notebook, target)
 
 
 def _config(root: Path, repository: str | None, address: str) -> dict[str, Any]:
