@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+from bs4 import BeautifulSoup, Tag
+
 from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError
 from . import chapters, execute
 from .site import build
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup, Tag
     from playwright.sync_api import Browser, Page, Route
 
 _HERE = Path(__file__).parent
@@ -113,8 +114,6 @@ def document(html: Path, root: Path) -> str:
         html: the built book.
         root: the checkout that it was built from.
     """
-    from bs4 import BeautifulSoup
-
     pages = {
         name: BeautifulSoup((html / f"{name}.html").read_text("utf-8"), "html.parser")
         for name in chapters.documents(root)

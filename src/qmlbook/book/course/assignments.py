@@ -15,15 +15,14 @@ import symtable
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ...base import files
 from ...base.errors import QmlbookError
 from .. import notebooks
 from .myst import Chapter, Exercise
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 #: Tag of a cell inside a solution that checks it; it runs in the book, too.
 SELF_CHECK = "self-check"
@@ -43,8 +42,6 @@ def instructor(chapter: Chapter) -> NotebookNode:
         QmlbookError: if a self-check could not fail, asks for a name the exercise keeps secret, or
             fails without a word.
     """
-    from nbformat.v4 import new_markdown_cell, new_notebook
-
     cells = [new_markdown_cell(files.fill(_FIRST, title=chapter.title))]
     for item in chapter.items:
         if isinstance(item, Exercise):
@@ -84,8 +81,6 @@ def _answer(exercise: Exercise) -> list[NotebookNode]:
 
 def _shown(code: NotebookNode) -> list[NotebookNode]:
     """Return a code cell as students see it, its caption below."""
-    from nbformat.v4 import new_code_cell, new_markdown_cell
-
     cell = new_code_cell(code.source)
     if "parameters" in notebooks.tags(code):
         cell.metadata["tags"] = ["parameters"]
@@ -107,8 +102,6 @@ def _places(exercise: Exercise) -> list[NotebookNode]:
     Words and code stand in the order of the solution, tests right after the code that they test.
     Code without a test is graded by a person only where no words are asked for.
     """
-    from nbformat.v4 import new_code_cell, new_markdown_cell
-
     tests = checks(exercise)
     rest = _answer(exercise)
     code = "\n\n".join(cell.source for cell in rest if cell.cell_type == "code")

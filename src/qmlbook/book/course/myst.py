@@ -11,14 +11,17 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from markdown_it import MarkdownIt
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from pybtex.database import BibliographyData, parse_file
+from pybtex.plugin import find_plugin
+from pybtex.richtext import Text
 
 from ...base.errors import QmlbookError
 from .. import chapters, notebooks
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-    from pybtex.database import BibliographyData
 
 _TARGET = re.compile(r"^\([\w-]+\)=\n?", re.MULTILINE)
 #: In running text: a role, a link inside the book, or a formula or code, which stay as they are.
@@ -76,8 +79,6 @@ class Book:
     @classmethod
     def read(cls, root: Path) -> Book:
         """Read the pages and ``references.bib`` of a checkout."""
-        from pybtex.database import parse_file
-
         titles = {}
         for page in (root / f"{name}.md" for name in chapters.documents(root)):
             if not (heading := re.search(r"^# (.+)$", chapters.read_text(page), re.MULTILINE)):
@@ -87,8 +88,6 @@ class Book:
 
     def cite(self, key: str, textual: bool) -> str:
         """Return "Tran et al. (2025)", or without brackets of its own "Tran et al., 2025"."""
-        from pybtex.richtext import Text
-
         entry = self.works.entries[key]
         names = [str(Text.from_latex(" ".join(p.last_names))) for p in entry.persons["author"]]
         who = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
@@ -96,8 +95,6 @@ class Book:
 
     def works_list(self, keys: Iterable[str]) -> str:
         """Return the works as a Markdown list, in the order of their authors."""
-        from pybtex.plugin import find_plugin
-
         style = find_plugin("pybtex.style.formatting", "plain")()
         backend = find_plugin("pybtex.backends", "markdown")()
         entries = style.format_bibliography(self.works, keys)
@@ -172,8 +169,6 @@ class Chapter:
 
     def _pieces(self, cell: NotebookNode) -> Iterator[NotebookNode | Directive]:
         """Yield what a cell consists of: code, prose in plain Markdown, and marks of exercises."""
-        from nbformat.v4 import new_markdown_cell
-
         if cell.cell_type == "code":
             if "remove-cell" not in notebooks.tags(cell):
                 yield self._code(cell)
@@ -186,8 +181,6 @@ class Chapter:
 
     def _code(self, cell: NotebookNode) -> NotebookNode:
         """Return a code cell with the settings that notebooks and slides use."""
-        from nbformat.v4 import new_code_cell
-
         code = new_code_cell(cell.source, outputs=cell.outputs)
         code.execution_count = cell.execution_count
         code.metadata["tags"] = notebooks.tags(cell)
@@ -264,8 +257,6 @@ def _joined(items: Iterable[NotebookNode | Exercise]) -> list[NotebookNode | Exe
 
 def segments(text: str) -> Iterator[Directive | str]:
     """Yield Markdown in pieces: directives, and what is between them."""
-    from markdown_it import MarkdownIt
-
     lines, at = text.splitlines(keepends=True), 0
     for token in MarkdownIt().parse(text):
         if token.type == "fence" and token.level == 0 and token.map:

@@ -27,17 +27,15 @@ import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
+from nbformat import NotebookNode, v4
 
 from ...base import files, paths
 from ...base.errors import QmlbookError, UsageError
 from .. import chapters, execute, notebooks
 from . import sphinx_pages
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 _HERE = Path(__file__).parent
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
@@ -205,8 +203,6 @@ def _write_twins(root: Path, repository: str | None) -> None:
 
 def _twin(source: Path, root: Path, repository: str) -> NotebookNode:
     """Return a chapter without outputs whose first cell installs the library if it is missing."""
-    from nbformat import v4
-
     twin = chapters.read(source)
     first = files.fill(_HERE / "first_cell.txt", repository=repository)
     twin.cells.insert(0, v4.new_code_cell(first))
