@@ -21,7 +21,6 @@ _.why  # a field of every claim, for people
 _.with_papers_table  # `make readme` writes the README's table with it
 _._debugger  # PennyLane's debugger is kept here by the device's parent
 _._repr_mimebundle_  # IPython shows a value with it
-_.__getattr__  # Python asks a module for names it has not
 _.build_runtime_param  # typer calls it, here put in the place of its own
 _.param  # typer passes it
 _.descriptor  # typer passes it
