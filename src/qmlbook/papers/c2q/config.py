@@ -13,12 +13,9 @@ from .circuits import ENCODINGS, WIRES, block_sizes
 PAIRS = {"0v1": (0, 1), "2v3": (2, 3), "8v9": (8, 9)}
 # The heads of the charts: number of the convolution, and the word for the pooling in them.
 CHARTED_POOLINGS = {"zx": "zx", "general": "general", "trivial": "none"}
+_CHARTED = (*product(range(1, 11), ("zx", "general")), (10, "trivial"), (11, "trivial"))
 QUANTUM_HEADS: dict[str, tuple[int, str]] = {
-    f"{ansatz}-{word}": (ansatz, CHARTED_POOLINGS[word])
-    for ansatz, word in (
-        *product(range(1, 11), ("zx", "general")),
-        *product((10, 11), ("trivial",)),
-    )
+    f"{ansatz}-{word}": (ansatz, CHARTED_POOLINGS[word]) for ansatz, word in _CHARTED
 }
 CLASSICAL_HEADS = ("1d", "2d", "dense")
 HEADS = ("quantum", *CLASSICAL_HEADS, "linear")
