@@ -314,10 +314,8 @@ def _basis(n_wires: int, encoder: str, dtype: torch.dtype) -> Tensor:
         return every[: n_wires**2]
     if n_wires == 4:
         return every
-    index = torch.arange(2**n_wires)
-    still = set(range(n_wires)) - {wire for wire, _ in _turned(n_wires)}
-    mask = sum(1 << (n_wires - 1 - wire) for wire in still)
-    return every[(index & mask) == 0]
+    still = sorted(set(range(n_wires)) - {wire for wire, _ in _turned(n_wires)})
+    return every[(signs(n_wires, torch.int64)[:, still] == 1).all(1)]
 
 
 @cache

@@ -18,6 +18,7 @@ from ...base.errors import QmlbookError, UsageError, require_choice
 
 Map = Callable[[Tensor], Tensor]
 STOPS = ("rel", "abs")
+RIDGE = 1e-4  # added to the squared residuals before Anderson's weights are solved for
 START = 1e8  # a criterion must be below this to count as the lowest so far
 
 
@@ -151,13 +152,7 @@ def _stalled(search: _Search) -> bool:
 
 @torch.no_grad()
 def anderson(
-    f: Map,
-    start: Tensor,
-    threshold: int,
-    eps: float = 1e-3,
-    stop: str = "rel",
-    window: int = 6,
-    ridge: float = 1e-4,
+    f: Map, start: Tensor, threshold: int, eps: float = 1e-3, stop: str = "rel", window: int = 6
 ) -> Solution:
     """Solve z = f(z) by Anderson acceleration: mix the last values of f to shrink the residual.
 
@@ -168,7 +163,6 @@ def anderson(
         eps: criterion to reach.
         stop: as for `broyden`.
         window: how many iterates are mixed, 1 or more; 1 is plain iteration.
-        ridge: added to the squared residuals before solving for the weights.
 
     Raises:
         UsageError: if ``stop``, ``threshold`` or ``window`` is out of range.
@@ -185,7 +179,7 @@ def anderson(
     points[:, second], values[:, second] = values[:, 0], f(values[:, 0])
     for step in range(2, threshold):
         n, slot = min(step, window), step % window
-        weights = _mixture(values[:, :n] - points[:, :n], ridge)
+        weights = _mixture(values[:, :n] - points[:, :n])
         points[:, slot] = (weights[:, :, None] * values[:, :n]).sum(1)
         values[:, slot] = f(points[:, slot])
         z = points[:, slot].clone()
@@ -197,13 +191,13 @@ def anderson(
 SOLVERS = {"broyden": broyden, "anderson": anderson}
 
 
-def _mixture(residuals: Tensor, ridge: float) -> Tensor:
+def _mixture(residuals: Tensor) -> Tensor:
     """Return the weights (B, n), of sum 1, that mix residuals (B, n, D) to the shortest."""
     n = residuals.shape[1]
     system = residuals.new_zeros(len(residuals), n + 1, n + 1)
     system[:, 0, 1:] = system[:, 1:, 0] = 1
     identity = torch.eye(n, dtype=residuals.dtype, device=residuals.device)
-    system[:, 1:, 1:] = residuals @ residuals.mT + ridge * identity
+    system[:, 1:, 1:] = residuals @ residuals.mT + RIDGE * identity
     right = torch.zeros_like(system[:, 0])
     right[:, 0] = 1
     return torch.linalg.solve(system, right)[:, 1:]
