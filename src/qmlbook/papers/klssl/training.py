@@ -55,13 +55,8 @@ def splits(config: Config) -> tuple[Split, Split]:
 
 def build(config: Config, seed: int) -> models.Classifier:
     """Return the untrained network of a run; equal seeds give equal filters and equal angles."""
-    return models.build(
-        config.classifier,
-        config.nlayers,
-        stream(seed, "init", "encoder"),
-        stream(seed, "init", "head", config.nlayers),
-        config.frozen,
-    )
+    rngs = stream(seed, "init", "encoder"), stream(seed, "init", "head", config.nlayers)
+    return models.build(config.classifier, config.nlayers, *rngs, config.frozen)
 
 
 def learning_rate(step: int, base: float, period: int, floor: float = 1e-6) -> float:

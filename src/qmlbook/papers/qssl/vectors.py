@@ -17,16 +17,11 @@ from . import checks, circuits, losses, models
 
 
 def _run(
-    inputs: Inputs,
-    function: Callable,
-    angles: Tensor,
-    params: Tensor,
-    activation: str | None = None,
+    inputs: Inputs, function: Callable, angles: Tensor, params: Tensor, activation: str = ""
 ) -> Tensor:
     """Run the circuit of a case; several outputs become the last axis."""
     activation = activation or inputs.get("activation") or "null"
-    if activation == "partial_measurement_half":  # exact without a wire per measurement
-        activation = "partial_dephasing_half"
+    activation = models.COMPILED_AS.get(activation, activation)  # exact, no wire a measurement
     node = qnode(
         function,
         device="default.qubit" if activation == "null" else "default.mixed",
