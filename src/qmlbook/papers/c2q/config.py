@@ -81,13 +81,8 @@ class Config:
     @property
     def recipe(self) -> Recipe:
         """How the source network is made."""
-        return Recipe(
-            width=WIDTHS[self.encoding],
-            epochs=self.source_epochs if self.features == "source" else 0,
-            n_train=self.source_images,
-            averaging=self.source_averaging,
-            dtype=self.source_dtype,
-        )
+        epochs = self.source_epochs if self.features == "source" else 0
+        return source_recipe(self, WIDTHS[self.encoding], epochs)
 
 
 @dataclass(frozen=True)
@@ -100,6 +95,12 @@ class Network:
     source_averaging: float = 0.01
     source_dtype: str = "float32"
     n_test: int | None = None
+
+
+def source_recipe(settings: Config | Network, width: int, epochs: int) -> Recipe:
+    """Return how a source network is made, by the settings whose names begin with ``source``."""
+    made = settings.source_images, settings.source_averaging, settings.source_dtype
+    return Recipe(width, epochs, *made)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Circuits as QNodes: as they are, on any PennyLane device, and compiled for training."""
+"""Circuits as QNodes: as they are, on any PennyLane device, and compiled; the values of Z."""
 
 from collections.abc import Callable
 from functools import cache, partial
