@@ -1,8 +1,6 @@
 """What nothing in the library calls although it is used, each line with its reason (vulture)."""
 
-_.base_label  # PennyLane passes it to every operation's label
 _.cost_s  # a column of the exported verdicts, read by name
-_.decimals  # PennyLane passes it to every operation's label
 _.default_priority  # Sphinx sorts transforms by it
 _.doctree  # Sphinx passes it to every listener of its event
 _.exclude  # IPython passes it to every picture of a value
@@ -23,7 +21,6 @@ _.why  # a field of every claim, for people
 _.with_papers_table  # `make readme` writes the README's table with it
 _._debugger  # PennyLane's debugger is kept here by the device's parent
 _._repr_mimebundle_  # IPython shows a value with it
-_.__getattr__  # Python asks a module for names it has not
 _.build_runtime_param  # typer calls it, here put in the place of its own
 _.param  # typer passes it
 _.descriptor  # typer passes it

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from qmlbook.base.errors import UsageError
 from qmlbook.base.rng import stream
 from qmlbook.papers.klssl import checks, circuits, experiments, models, runs, training
 from qmlbook.papers.shared.crops import draw_crops
@@ -126,6 +127,17 @@ def test_too_few_negatives_are_refused():
     x = outputs(0, 3)
     with pytest.raises(ValueError, match="at least as many negatives"):
         models.loss("published", 0.5, x, x, x, outputs(1, 2).sum(0), 2)
+
+
+@pytest.mark.parametrize("loss", ["published", "sign_fixed"])
+def test_the_released_loop_takes_no_negatives_of_each_image(loss):
+    with pytest.raises(
+        UsageError, match=f"own_positives .* loss '{loss}' .* choose from: "
+    ) as said:
+        replace(TINY, loss=loss, own_positives=True)
+    for other in str(said.value).partition("choose from: ")[2].rstrip(".").split(", "):
+        config = replace(TINY, loss=other, own_positives=True, n_train=64, epochs=1)
+        assert training.train(config, 0, training.splits(config)[0]).losses
 
 
 def test_gradients_of_every_loss_match_finite_differences():

@@ -10,8 +10,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from html import escape
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
 
 from .errors import QmlbookError, WriteError
@@ -31,8 +31,12 @@ def sha256(content: bytes) -> str:
 
 
 def fill(template: Path, **values: object) -> str:
-    """Return the text of a file with values in the places of their ``$names``."""
-    return Template(template.read_text("utf-8").rstrip("\n")).substitute(values)
+    """Return a Jinja template with its values; its filter ``e`` escapes text for HTML."""
+    from jinja2 import Environment, StrictUndefined
+
+    jinja = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    jinja.filters["e"] = escape
+    return jinja.from_string(template.read_text("utf-8")).render(values)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from html import escape
 from importlib.metadata import metadata
 from importlib.util import find_spec
 from io import BytesIO
@@ -18,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+from bs4 import BeautifulSoup, Tag
+
 from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError
 from . import chapters, execute
 from .site import build
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup, Tag
     from playwright.sync_api import Browser, Page, Route
 
 _HERE = Path(__file__).parent
@@ -33,10 +33,6 @@ _PAGE = "print.html"
 # A browser that shows local pages has nothing to tell or to fetch.
 _IDLE = ("background-networking", "component-update", "gpu", "quic", "sync")
 _OPTIONS = [*(f"--disable-{name}" for name in _IDLE), "--no-first-run"]
-
-# Set in the document's own style sheet because the browser takes running heads from nowhere else.
-_SHEET = "@page {name} {{ @top-center {{ content: {title} }} }}"
-_ENTRY = '<p class="{kind}"><a href="#{target}">{title}</a><span data-page="{target}"></span></p>'
 
 
 def pdf(
@@ -118,31 +114,25 @@ def document(html: Path, root: Path) -> str:
         html: the built book.
         root: the checkout that it was built from.
     """
-    from bs4 import BeautifulSoup
-
     pages = {
         name: BeautifulSoup((html / f"{name}.html").read_text("utf-8"), "html.parser")
         for name in chapters.documents(root)
     }
     config = chapters.from_yaml(chapters.read_text(root / "_config.yml"), "_config.yml")
     about = metadata("qmlbook")
-    articles, sheets = [], []
-    for number, (name, page) in enumerate(pages.items()):
-        article = _article(name, page, pages)
+    articles = [_article(name, page, pages) for name, page in pages.items()]
+    for number, article in enumerate(articles):
         article["style"] = f"page: c{number}"
-        title = '"' + _title(article).replace("\\", "").replace('"', "\\22 ") + '"'
-        sheets.append(_SHEET.format(name=f"c{number}", title=title))
-        articles.append(article)
     return files.fill(
         _HERE / "print.html",
-        title=escape(config["title"]),
-        subtitle=escape(about["Summary"].removeprefix(f"{config['title']}: ")),
-        author=escape(config["author"]),
-        version=escape(about["Version"]),
-        entries="\n".join(_contents(next(iter(pages.values())), articles)),
-        head="\n".join(_head(pages)),
-        sheets="\n".join(sheets),
-        articles="\n".join(map(str, articles)),
+        title=config["title"],
+        subtitle=about["Summary"].removeprefix(f"{config['title']}: "),
+        author=config["author"],
+        version=about["Version"],
+        entries=_contents(next(iter(pages.values())), articles),
+        head=_head(pages),
+        titles=map(_title, articles),
+        articles=articles,
     )
 
 
@@ -185,20 +175,19 @@ def _title(section: Tag) -> str:
     return " ".join(section.find(["h1", "h2"]).get_text().split())
 
 
-def _contents(page: BeautifulSoup, articles: list[Tag]) -> Iterator[str]:
-    """Yield the lines of the table of contents, with the parts that a page's sidebar shows."""
+def _contents(page: BeautifulSoup, articles: list[Tag]) -> Iterator[tuple[str, str, str]]:
+    """Yield the table of contents, with the parts of a page's sidebar: kind, title, anchor."""
     by_name = {article["id"]: article for article in articles}
     first = next(iter(by_name))
     for tag in page.select("nav.bd-links :is(p.caption, a.reference.internal)"):
         if tag.name == "p":
-            yield f'<p class="part">{escape(tag.get_text(strip=True))}</p>'
+            yield "part", tag.get_text(strip=True), ""
             continue
         name = unquote(_inside(first, tag["href"]).partition("#")[0]).removesuffix(".html")
         article = by_name[name]
-        yield _ENTRY.format(kind="chapter", target=name, title=escape(_title(article)))
+        yield "chapter", _title(article), name
         for section in article.select("section:has(> h2)"):
-            title = escape(_title(section))
-            yield _ENTRY.format(kind="section", target=section["id"], title=title)
+            yield "section", _title(section), section["id"]
 
 
 def _head(pages: Mapping[str, BeautifulSoup]) -> Iterator[str]:

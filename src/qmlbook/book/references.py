@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,15 +73,11 @@ def check(
     root = root or paths.project_root()
     wanted = list(chapters.select(selected, root))
     execute.require_jobs(jobs)
-    executed = partial(
-        execute.run,
-        embedded=True,
-        keep_going=True,
-        jobs=jobs,
-        cell_timeout=cell_timeout,
-        root=root,
-        echo=echo,
-    )
+    how: dict[str, Any] = {"jobs": jobs, "cell_timeout": cell_timeout, "root": root, "echo": echo}
+
+    def executed(names: list[str]) -> list[execute.Result]:
+        return execute.run(names, embedded=True, keep_going=True, **how)
+
     good = True
     if update:
         files.require_writable(folder(root))
@@ -103,7 +98,7 @@ def check(
     if update or not sound:
         return good
     if nbval:
-        return _compare_again(sound, jobs, cell_timeout, root, echo) and good
+        return _compare_again(sound, **how) and good
     return _compare(executed(sound), root, echo) and good
 
 

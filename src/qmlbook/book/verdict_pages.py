@@ -12,7 +12,6 @@ from ..base.errors import UsageError
 from ..base.paths import project_root
 from ..evidence.claims import load
 from ..evidence.report import count, headlines, markdown_table, render
-from ..evidence.store import Store
 from ..evidence.verdicts import Verdict, load_runs, verdicts
 from . import chapters
 
@@ -20,9 +19,7 @@ from . import chapters
 PAGE_LINK, README_LINK = '<a href="{name}.html">{title}</a>', "[{title}](book/{name}.md)"
 
 
-def papers_table(
-    link: str = PAGE_LINK, *, findings: Mapping[str, str] | None = None, store: Store | None = None
-) -> str:
+def papers_table(link: str = PAGE_LINK, *, findings: Mapping[str, str] | None = None) -> str:
     """Return a Markdown table with a line a paper: what its main claims came to.
 
     Rows that refine a claim and the book's own questions are not counted.
@@ -31,13 +28,12 @@ def papers_table(
         link: how a chapter is linked, by its paper's name and title; papers without a chapter
             have no link.
         findings: a sentence for a paper, set below its title.
-        store: where records are; the book's own when omitted.
     """
     columns = ("paper", "claims", "reproduced", "not repr.", "inconclusive",
                "explained by a control", "open")  # fmt: skip
     cells, linked = [], _documents()
     for name in reading_order():
-        main, _ = headlines(verdicts([name], store=store))
+        main, _ = headlines(verdicts([name]))
         main = [verdict for verdict in main if not verdict.source.startswith("this book")]
         counts = count(main)
         explained = sum(verdict.controls.startswith("explained") for verdict in main)
@@ -57,7 +53,7 @@ def reading_order() -> list[str]:
     return sorted(papers.names(), key=lambda name: number.get(name, len(number)))
 
 
-def section(paper: str, *, store: Store | None = None) -> str:
+def section(paper: str) -> str:
     """Return the part of the verdicts page that belongs to one paper, in Markdown.
 
     A heading, the main claims, where the runs come from; then, folded away, the rows that refine
@@ -66,13 +62,12 @@ def section(paper: str, *, store: Store | None = None) -> str:
 
     Args:
         paper: name of its room.
-        store: where records are; the book's own when omitted.
 
     Raises:
         UsageError: the paper is not known.
     """
     known = load(paper)
-    main, refined = headlines(verdicts([paper], store=store))
+    main, refined = headlines(verdicts([paper]))
     # Only what the book can link to: a reader's own paper may have no chapter and no reference.
     cited = f"{{{known.citation}," in _references()
     about = [f"{{cite:t}}`{known.citation}`."] if cited else []
@@ -87,7 +82,7 @@ def section(paper: str, *, store: Store | None = None) -> str:
         f'<h3 id="verdicts-{paper}">{known.title}</h3>',
         " ".join(about),
         render(main, "markdown"),
-        load_runs(paper, store=store).describe(),
+        load_runs(paper).describe(),
         *(
             f"<details>\n<summary>{summary}</summary>\n\n{text}\n</details>"
             for summary, text in folds.items()

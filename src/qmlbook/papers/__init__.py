@@ -12,7 +12,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import choose
+from ..base.errors import require_choice
 from .shared.grids import PROFILES as PROFILES
 from .shared.grids import Experiment as Experiment
 
@@ -30,8 +30,7 @@ def validate(selected: list[str] | tuple[str, ...] | None) -> list[str]:
     """
     known = names()
     for name in selected or ():
-        if name not in known:
-            raise choose("paper", name, known)
+        require_choice("paper", name, known)
     return list(selected or known)
 
 

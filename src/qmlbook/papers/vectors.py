@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,8 @@ def _check_case(
 
 def _limit(path: tuple[str, ...], kind: Kind) -> float:
     """Return the largest error allowed of a field, or of what is below it."""
-    for part in reversed(path):
-        for pattern, tolerance in kind.tolerances.items():
-            if fnmatchcase(part, pattern):
-                return tolerance
-    return TOLERANCE
+    said = product(reversed(path), kind.tolerances.items())
+    return next((limit for part, (name, limit) in said if fnmatchcase(part, name)), TOLERANCE)
 
 
 _MISSING = object()

@@ -4,6 +4,8 @@ Everything is made from the chapters' own sources, so that a class works on what
 The folder is a course of nbgrader: ``instructor/`` holds the sources of its assignments.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import tempfile
@@ -13,8 +15,10 @@ from pathlib import Path
 from ...base import files, paths
 from ...base.errors import QmlbookError, UsageError
 from .. import chapters, execute, notebooks
-from . import assignments, slides
-from .myst import Book, Chapter
+
+if importlib.util.find_spec("nbconvert"):  # else `write` says what is missing
+    from . import assignments, slides
+    from .myst import Book, Chapter
 
 CONFIG = "nbgrader_config.py"
 _CONFIG_TEXT = Path(__file__).with_name("nbgrader_config.txt").read_bytes()

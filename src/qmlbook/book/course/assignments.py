@@ -11,17 +11,18 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import symtable
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ...base import files
 from ...base.errors import QmlbookError
 from .. import notebooks
 from .myst import Chapter, Exercise
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 #: Tag of a cell inside a solution that checks it; it runs in the book, too.
 SELF_CHECK = "self-check"
@@ -41,8 +42,6 @@ def instructor(chapter: Chapter) -> NotebookNode:
         QmlbookError: if a self-check could not fail, asks for a name the exercise keeps secret, or
             fails without a word.
     """
-    from nbformat.v4 import new_markdown_cell, new_notebook
-
     cells = [new_markdown_cell(files.fill(_FIRST, title=chapter.title))]
     for item in chapter.items:
         if isinstance(item, Exercise):
@@ -63,8 +62,6 @@ def instructor(chapter: Chapter) -> NotebookNode:
 
 def student(solved: NotebookNode) -> NotebookNode:
     """Return the student's copy of a teacher's notebook: a place to work for every solution."""
-    from copy import deepcopy
-
     open_ = deepcopy(solved)
     for cell in open_.cells:
         if cell.metadata.get("nbgrader", {}).get("solution"):
@@ -84,8 +81,6 @@ def _answer(exercise: Exercise) -> list[NotebookNode]:
 
 def _shown(code: NotebookNode) -> list[NotebookNode]:
     """Return a code cell as students see it, its caption below."""
-    from nbformat.v4 import new_code_cell, new_markdown_cell
-
     cell = new_code_cell(code.source)
     if "parameters" in notebooks.tags(code):
         cell.metadata["tags"] = ["parameters"]
@@ -107,8 +102,6 @@ def _places(exercise: Exercise) -> list[NotebookNode]:
     Words and code stand in the order of the solution, tests right after the code that they test.
     Code without a test is graded by a person only where no words are asked for.
     """
-    from nbformat.v4 import new_code_cell, new_markdown_cell
-
     tests = checks(exercise)
     rest = _answer(exercise)
     code = "\n\n".join(cell.source for cell in rest if cell.cell_type == "code")
@@ -159,7 +152,8 @@ def _require_sound_checks(exercise: Exercise, chapter: Chapter) -> None:
     known = _bound(others) | set(dir(builtins))
     asked = set(re.findall(r"`(\w+)", exercise.question))
     for check in checks(exercise):
-        wanted = (_read(check) & ours) - known - _bound([check])
+        read = _read(symtable.symtable(check.source, "check", "exec"))
+        wanted = (read & ours) - known - _bound([check])
         if not wanted:
             raise QmlbookError(
                 f"{chapter.name}: a self-check of {exercise.label} would pass for an empty answer; "
@@ -186,26 +180,12 @@ def _require_sound_checks(exercise: Exercise, chapter: Chapter) -> None:
 
 def _bound(cells: Iterable[NotebookNode]) -> set[str]:
     """Return the names that code assigns, defines or imports outside of functions."""
-    bound: set[str] = set()
-
-    def visit(node: ast.AST) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.ClassDef):
-                bound.add(child.name)
-                continue
-            if isinstance(child, ast.alias):
-                bound.add((child.asname or child.name).split(".")[0])
-            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-                bound.add(child.id)
-            visit(child)
-
-    for cell in cells:
-        if cell.cell_type == "code":
-            visit(ast.parse(cell.source))
-    return bound
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    symbols = symtable.symtable(code, "cells", "exec").get_symbols()
+    return {each.get_name() for each in symbols if each.is_assigned() or each.is_imported()}
 
 
-def _read(cell: NotebookNode) -> set[str]:
-    """Return the names that a cell reads."""
-    names = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name))
-    return {name.id for name in names if isinstance(name.ctx, ast.Load)}
+def _read(table: symtable.SymbolTable) -> set[str]:
+    """Return the names outside of functions that code reads, in functions, too."""
+    symbols = [each for each in table.get_symbols() if each.is_referenced() and each.is_global()]
+    return {each.get_name() for each in symbols}.union(*map(_read, table.get_children()))

@@ -11,14 +11,17 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from markdown_it import MarkdownIt
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from pybtex.database import BibliographyData, parse_file
+from pybtex.plugin import find_plugin
+from pybtex.richtext import Text
 
 from ...base.errors import QmlbookError
 from .. import chapters, notebooks
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-    from pybtex.database import BibliographyData
 
 _TARGET = re.compile(r"^\([\w-]+\)=\n?", re.MULTILINE)
 #: In running text: a role, a link inside the book, or a formula or code, which stay as they are.
@@ -33,19 +36,15 @@ _OPTIONS = re.compile(r"((?::[\w-]+:[^\n]*\n?)*)\s*(.*)", re.DOTALL)
 
 
 class Directive(NamedTuple):
-    """A fenced directive: its name and argument, ``:option:`` lines, then its body."""
+    """A fenced directive: its name and argument, ``:option:`` lines, then its body.
+
+    A block of code is one without a name; its body is taken verbatim.
+    """
 
     name: str
     argument: str
     options: dict[str, str]
     body: str
-
-
-class Text(NamedTuple):
-    """Markdown between directives; a block of code is taken verbatim."""
-
-    source: str
-    verbatim: bool
 
 
 @dataclass
@@ -55,14 +54,19 @@ class Exercise:
     Attributes:
         label: its label in the book, unique among all chapters.
         number: its place in the chapter, from 1.
-        question: what is asked, in plain Markdown.
+        asked: cells that say what is asked.
         solution: cells of the solution in their order, self-checks among them.
     """
 
     label: str
     number: int
-    question: str = ""
+    asked: list[NotebookNode] = field(default_factory=list)
     solution: list[NotebookNode] = field(default_factory=list)
+
+    @property
+    def question(self) -> str:
+        """What is asked, in plain Markdown."""
+        return "\n\n".join(cell.source for cell in self.asked)
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,6 @@ class Book:
     @classmethod
     def read(cls, root: Path) -> Book:
         """Read the pages and ``references.bib`` of a checkout."""
-        from pybtex.database import parse_file
-
         titles = {}
         for page in (root / f"{name}.md" for name in chapters.documents(root)):
             if not (heading := re.search(r"^# (.+)$", chapters.read_text(page), re.MULTILINE)):
@@ -86,8 +88,6 @@ class Book:
 
     def cite(self, key: str, textual: bool) -> str:
         """Return "Tran et al. (2025)", or without brackets of its own "Tran et al., 2025"."""
-        from pybtex.richtext import Text
-
         entry = self.works.entries[key]
         names = [str(Text.from_latex(" ".join(p.last_names))) for p in entry.persons["author"]]
         who = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
@@ -95,8 +95,6 @@ class Book:
 
     def works_list(self, keys: Iterable[str]) -> str:
         """Return the works as a Markdown list, in the order of their authors."""
-        from pybtex.plugin import find_plugin
-
         style = find_plugin("pybtex.style.formatting", "plain")()
         backend = find_plugin("pybtex.backends", "markdown")()
         entries = style.format_bibliography(self.works, keys)
@@ -142,41 +140,35 @@ class Chapter:
         parts = [self._plain(part) for part in segments(text)]
         return "\n\n".join(part for part in parts if part.strip())
 
-    def _plain(self, part: Directive | Text) -> str:
-        if isinstance(part, Directive):
-            return self._directive(part)
-        return (part.source if part.verbatim else self._inline(part.source)).strip("\n")
+    def _plain(self, part: Directive | str) -> str:
+        if isinstance(part, str):
+            return self._inline(part).strip("\n")
+        return self._directive(part) if part.name else part.body.strip("\n")
 
     def _items(self, notebook: NotebookNode) -> Iterator[NotebookNode | Exercise]:
         """Yield the items, with the solutions put into their exercises."""
         exercises: dict[str, Exercise] = {}
-        asking: Exercise | None = None
-        solving: Exercise | None = None
+        part: list[NotebookNode] | None = None  # of an exercise that cells go to, if one is open
         for piece in (piece for cell in notebook.cells for piece in self._pieces(cell)):
-            if isinstance(piece, Directive):
-                if piece.name == "exercise-start":
-                    label = piece.options["label"]
-                    asking = exercises[label] = Exercise(label, len(exercises) + 1)
-                elif piece.name == "exercise-end" and asking:
-                    yield asking
-                    asking = None
-                elif piece.name == "solution-start":
-                    if piece.argument not in exercises:
-                        raise self._error(f"a solution of {piece.argument!r}, which is no exercise")
-                    solving = exercises[piece.argument]
+            if not isinstance(piece, Directive):
+                if part is None:
+                    yield piece
                 else:
-                    solving = None
-            elif asking:
-                asking.question = f"{asking.question}\n\n{piece.source}".strip()
-            elif solving:
-                solving.solution.append(piece)
+                    part.append(piece)
+            elif piece.name == "exercise-start":
+                label = piece.options["label"]
+                exercise = exercises[label] = Exercise(label, len(exercises) + 1)
+                part = exercise.asked
+                yield exercise
+            elif piece.name == "solution-start":
+                if piece.argument not in exercises:
+                    raise self._error(f"a solution of {piece.argument!r}, which is no exercise")
+                part = exercises[piece.argument].solution
             else:
-                yield piece
+                part = None
 
     def _pieces(self, cell: NotebookNode) -> Iterator[NotebookNode | Directive]:
         """Yield what a cell consists of: code, prose in plain Markdown, and marks of exercises."""
-        from nbformat.v4 import new_markdown_cell
-
         if cell.cell_type == "code":
             if "remove-cell" not in notebooks.tags(cell):
                 yield self._code(cell)
@@ -189,8 +181,6 @@ class Chapter:
 
     def _code(self, cell: NotebookNode) -> NotebookNode:
         """Return a code cell with the settings that notebooks and slides use."""
-        from nbformat.v4 import new_code_cell
-
         code = new_code_cell(cell.source, outputs=cell.outputs)
         code.execution_count = cell.execution_count
         code.metadata["tags"] = notebooks.tags(cell)
@@ -265,21 +255,19 @@ def _joined(items: Iterable[NotebookNode | Exercise]) -> list[NotebookNode | Exe
     return joined
 
 
-def segments(text: str) -> Iterator[Directive | Text]:
+def segments(text: str) -> Iterator[Directive | str]:
     """Yield Markdown in pieces: directives, and what is between them."""
-    from markdown_it import MarkdownIt
-
     lines, at = text.splitlines(keepends=True), 0
     for token in MarkdownIt().parse(text):
         if token.type == "fence" and token.level == 0 and token.map:
             start, end = token.map
-            yield Text("".join(lines[at:start]), verbatim=False)
+            yield "".join(lines[at:start])
             if (named := re.match(r"\{([\w:-]+)\}\s*(.*)", token.info)) and (
                 content := _OPTIONS.fullmatch(token.content)
             ):
                 pairs = dict(re.findall(r"^:([\w-]+):[ ]*(.*)$", content[1], re.MULTILINE))
                 yield Directive(named[1], named[2].strip(), pairs, content[2])
             else:
-                yield Text("".join(lines[start:end]), verbatim=True)
+                yield Directive("", "", {}, "".join(lines[start:end]))
             at = end
-    yield Text("".join(lines[at:]), verbatim=False)
+    yield "".join(lines[at:])

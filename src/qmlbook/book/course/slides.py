@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from markdown_it import MarkdownIt
+from nbconvert import SlidesExporter
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from .. import notebooks
 from .assignments import caption
 from .myst import Chapter, Exercise
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 _HERE = Path(__file__).parent
 #: Characters of text that fit on a slide: beside a cell, and alone.
@@ -29,8 +30,6 @@ _LONG_CODE = 12  # lines; longer code is folded
 
 def html(chapter: Chapter) -> str:
     """Return the slides of a chapter; outputs are shown where the chapter has been executed."""
-    from nbconvert import SlidesExporter
-
     exporter = SlidesExporter(
         template_name="slides",
         extra_template_basedirs=[str(_HERE)],
@@ -48,8 +47,6 @@ def files() -> dict[str, bytes]:
 
 def deck(chapter: Chapter) -> NotebookNode:
     """Return the notebook that nbconvert makes slides of."""
-    from nbformat.v4 import new_notebook
-
     slides = _Deck(chapter.title)
     for item in chapter.items:
         if isinstance(item, Exercise):
@@ -93,8 +90,6 @@ class _Deck:
 
     def code(self, cell: NotebookNode) -> None:
         """Put a code cell on a slide, after the words that wait."""
-        from nbformat.v4 import new_code_cell
-
         tags, figure = notebooks.tags(cell), cell.metadata.get("figure")
         if not self.section and not figure:
             return  # parameters and imports
@@ -146,16 +141,12 @@ class _Deck:
         self.waiting = []
 
     def _add(self, source: str, slide_type: str = "-", **settings: object) -> None:
-        from nbformat.v4 import new_markdown_cell
-
         metadata = {"slideshow": {"slide_type": slide_type}, **settings}
         self.cells.append(new_markdown_cell(source, metadata=metadata))
 
 
 def _blocks(source: str) -> Iterator[tuple[str, str]]:
     """Yield the blocks of Markdown: kind (as markdown-it calls it) and text."""
-    from markdown_it import MarkdownIt
-
     lines = source.splitlines(keepends=True)
     for token in MarkdownIt().enable("table").parse(source):
         if token.level == 0 and token.map and token.nesting >= 0:

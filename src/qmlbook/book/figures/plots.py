@@ -8,6 +8,7 @@ that lack one sort of cones.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -25,6 +26,7 @@ COLOURS = {
     "untrained": UNTRAINED,
     "published": PUBLISHED,
 }
+DOTS: dict[str, Any] = {"markersize": 4, "markeredgewidth": 0, "alpha": 0.55}  # a run
 
 
 def use_style() -> None:
@@ -34,13 +36,10 @@ def use_style() -> None:
     mpl.rcParams["axes.prop_cycle"] = cycler(color=colours)
 
 
-def gallery(
-    rows: Mapping[str, Sequence[ArrayLike]], *, columns: int = 8, size: float = 0.85
-) -> Figure:
+def gallery(rows: Mapping[str, Sequence[ArrayLike]], *, columns: int = 8) -> Figure:
     """Show labelled rows of grey images (side, side), all on one scale of 0 to 1."""
-    fig, axes = plt.subplots(
-        len(rows), columns, figsize=(size * columns + 1.2, size * len(rows)), squeeze=False
-    )
+    size = (0.85 * columns + 1.2, 0.85 * len(rows))
+    fig, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     for line, (label, images) in zip(axes, rows.items(), strict=True):
         for ax in line:
             ax.axis("off")
@@ -51,12 +50,7 @@ def gallery(
 
 
 def strip(
-    ax: Axes,
-    groups: Mapping[str, ArrayLike],
-    *,
-    colours: Mapping[str, str] | None = None,
-    width: float = 0.3,
-    alpha: float = 0.55,
+    ax: Axes, groups: Mapping[str, ArrayLike], *, colours: Mapping[str, str] | None = None
 ) -> None:
     """Show every single run of each group as a dot, and the group's mean as a bar.
 
@@ -66,9 +60,8 @@ def strip(
     for position, _, runs, colour in _coloured(groups, colours):
         if not runs.size:  # nothing has been run yet: an empty column says so
             continue
-        offsets = _spread(runs) * width
-        ax.plot(position + offsets, runs, "o", ms=4, mew=0, alpha=alpha, color=colour)
-        ax.plot([position - width, position + width], [runs.mean()] * 2, color=colour, lw=2)
+        ax.plot(position + 0.3 * _spread(runs), runs, "o", color=colour, **DOTS)
+        ax.plot([position - 0.3, position + 0.3], [runs.mean()] * 2, color=colour, lw=2)
     ax.set_xticks(range(len(groups)), list(groups))
     ax.grid(False, axis="x")
 
@@ -79,7 +72,6 @@ def lanes(
     *,
     published: Mapping[str, float] | None = None,
     colours: Mapping[str, str] | None = None,
-    alpha: float = 0.55,
 ) -> None:
     """Show the runs of each group in a row of its own, for groups with long names.
 
@@ -88,9 +80,7 @@ def lanes(
     """
     for position, name, runs, colour in _coloured(groups, colours):
         if runs.size:
-            ax.plot(
-                runs, position + 0.25 * _spread(runs), "o", ms=4, mew=0, alpha=alpha, color=colour
-            )
+            ax.plot(runs, position + 0.25 * _spread(runs), "o", color=colour, **DOTS)
             ax.plot([runs.mean()] * 2, [position - 0.35, position + 0.35], color=colour, lw=2)
         if published and name in published:
             ax.plot(published[name], position, "D", ms=6, color=PUBLISHED)

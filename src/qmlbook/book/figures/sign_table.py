@@ -1,9 +1,8 @@
 """A table of signs that a reader changes by pressing them, in a page without a server."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from ...base.errors import UsageError
@@ -76,52 +75,36 @@ class SignTable:
             "best": self.wanted.best,
             "when_best": self.when_best,
         }
-        head, *body = self._grid(
-            cell=lambda name, sign: (
-                f"<td data-cell><span>{escape(name)}</span> <b>{_sign(sign)}</b></td>"
-            ),
-            product=lambda product, wanted: (
-                f'<td data-holds="{str(product == wanted).lower()}">'
-                f"{_sign(product)}, wanted&nbsp;{_sign(wanted)}: "
-                f"<b>{'holds' if product == wanted else 'fails'}</b></td>"
-            ),
-        )
-        rows = [f'<tr><th scope="row">{row[0]}</th>{"".join(row[1:])}</tr>' for row in body]
-        rows[-1] = rows[-1].replace("</tr>", "<td></td></tr>")  # below the products of the rows
+        cells = [list(zip(*row, strict=True)) for row in zip(self.names, self.filling, strict=True)]
         return fill(
             LIVE / "sign_table.html",
-            data=escape(json.dumps(data)),
-            label=escape(self.label),
-            heads="".join(f'<th scope="col">{name}</th>' for name in head[1:-1]),
-            rows="\n".join(rows),
+            data=json.dumps(data),
+            label=self.label,
+            rows=zip(cells, self._ends[: len(cells)], strict=True),
+            columns=self._ends[len(cells) :],
+            sign=_sign,
             words=self._words(),
             script=(LIVE / "sign_table.js").read_text("utf-8"),
         )
 
     def text(self) -> str:
         """Return the initial filling and its products as plain text."""
-        grid = self._grid(
-            cell=lambda name, sign: f"{name} {_sign(sign)}",
-            product=lambda product, wanted: f"{_sign(product)}, wanted {_sign(wanted)}",
-        )
-        grid[-1].append("")
+        ends = [f"{_sign(product)}, wanted {_sign(wanted)}" for product, wanted in self._ends]
+        rows, columns = len(self.names), range(1, len(self.column_products) + 1)
+        grid = [["", *(f"column {number}" for number in columns), "product"]]
+        for number, row in enumerate(zip(self.names, self.filling, strict=True), 1):
+            cells = [f"{name} {_sign(sign)}" for name, sign in zip(*row, strict=True)]
+            grid.append([f"row {number}", *cells, ends[number - 1]])
+        grid.append(["product", *ends[rows:], ""])
         widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in grid]
         return "\n".join([self.label, *lines, self._words()])
 
-    def _grid(
-        self, cell: Callable[[str, int], str], product: Callable[[int, int], str]
-    ) -> list[list[str]]:
-        """Return the head, the rows and the products of the columns, each as a row of texts."""
+    @property
+    def _ends(self) -> list[tuple[int, int]]:
+        """The product of each line and the one wanted, all rows first."""
         products = self.wanted.products(self.filling)
-        ends = {line.name: product(products[line.name], line.wanted) for line in self.wanted.lines}
-        numbers = range(1, len(self.column_products) + 1)
-        grid = [["", *(f"column {number}" for number in numbers), "product"]]
-        for number, (names, signs) in enumerate(zip(self.names, self.filling, strict=True), 1):
-            row = f"row {number}"
-            grid.append([row, *map(cell, names, signs), ends[row]])
-        grid.append(["product", *(ends[f"column {number}"] for number in numbers)])
-        return grid
+        return [(products[line.name], line.wanted) for line in self.wanted.lines]
 
     def _words(self) -> str:
         products, lines = self.wanted.products(self.filling), self.wanted.lines

@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -61,20 +60,16 @@ class Slider:
         """Return the page's part."""
         key = f"slider-{sha256(b''.join(self.frames))[:12]}"
         last = len(self.frames) - 1
-        images = "\n".join(
-            f'<img src="data:image/png;base64,{base64.b64encode(frame).decode()}" '
-            f'alt="{escape(words)}"{" hidden" if index < last else ""}>'
-            for index, (frame, words) in enumerate(zip(self.frames, self.captions, strict=True))
-        )
+        images = [base64.b64encode(frame).decode() for frame in self.frames]
         # "</" must not end the script.
         captions = json.dumps(self.captions).replace("</", "<\\/")
         return fill(
             LIVE / "slider.html",
             key=key,
-            frames=images,
-            label=escape(self.label),
+            frames=zip(images, self.captions, strict=True),
+            label=self.label,
             last=last,
-            words=escape(self.captions[last]),
+            words=self.captions[last],
             captions=captions,
         )
 

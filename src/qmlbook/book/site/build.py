@@ -27,17 +27,15 @@ import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
+from nbformat import NotebookNode, v4
 
 from ...base import files, paths
 from ...base.errors import QmlbookError, UsageError
 from .. import chapters, execute, notebooks
 from . import sphinx_pages
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 _HERE = Path(__file__).parent
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
@@ -157,7 +155,9 @@ def _stage(
     for name, source in chapters.sources(root).items():
         page = source.relative_to(root)
         (site / page).unlink(missing_ok=True)
-        _stage_notebook(executed[name], site / page.with_suffix(".ipynb"))
+        notebook = notebooks.read(executed[name])
+        notebook.metadata.pop("qmlbook", None)  # what it looked at is nothing for readers
+        notebooks.write(notebook, site / page.with_suffix(".ipynb"))
         offered = site / sphinx_pages.EXTRA / sphinx_pages.DOWNLOADS / page
         offered.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, offered)
@@ -168,13 +168,6 @@ def _stage(
     shutil.copyfile(root / "_toc.yml", site / "_toc.yml")
     config = _config(root, repository, address)
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
-
-
-def _stage_notebook(executed: Path, target: Path) -> None:
-    """Write an executed notebook as readers get it: without what it looked at."""
-    notebook = notebooks.read(executed)
-    notebook.metadata.pop("qmlbook", None)
-    notebooks.write(notebook, target)
 
 
 def _config(root: Path, repository: str | None, address: str) -> dict[str, Any]:
@@ -210,8 +203,6 @@ def _write_twins(root: Path, repository: str | None) -> None:
 
 def _twin(source: Path, root: Path, repository: str) -> NotebookNode:
     """Return a chapter without outputs whose first cell installs the library if it is missing."""
-    from nbformat import v4
-
     twin = chapters.read(source)
     first = files.fill(_HERE / "first_cell.txt", repository=repository)
     twin.cells.insert(0, v4.new_code_cell(first))

@@ -2,7 +2,6 @@
 
 import pennylane as qml
 import torch
-from pennylane.measurements import StateMP
 from torch import Tensor
 
 from ...base.rng import stream
@@ -18,17 +17,12 @@ def _drawn(seed: int, *names: str | int, size: tuple[int, ...] | int) -> Tensor:
 def is_quadratic_form(ansatz: int, pooling: str, seed: int, images: int) -> bool:
     """Return whether P(1) = x'Ax / x'x holds to 1e-10, with A's complex form a projector of 128.
 
-    The unitary comes from PennyLane's default.qubit, P(1) from this book's simulator.
+    The unitary comes from PennyLane, P(1) from this book's simulator.
     """
     params = _drawn(seed, ansatz, pooling, size=count_params(ansatz, pooling))
 
-    @qml.qnode(qml.device("default.qubit", wires=WIRES))
-    def columns(basis: Tensor) -> StateMP:
-        qml.StatePrep(basis, wires=range(WIRES))
-        network(params, ansatz, pooling)
-        return qml.state()
-
-    unitary = columns(torch.eye(2**WIRES, dtype=torch.complex128)).T
+    matrix_of = qml.matrix(network, wire_order=range(WIRES))
+    unitary = torch.as_tensor(matrix_of(params, ansatz, pooling))
     ones = (torch.arange(2**WIRES) >> (WIRES - 1 - MEASURED)) & 1 == 1
     matrix = unitary[ones].conj().T @ unitary[ones]
     x = _drawn(seed, "images", size=(images, 2**WIRES))

@@ -170,29 +170,13 @@ def qcnn(
     return qml.probs(wires=MEASURED)
 
 
-class Box(Operation):
-    """A named two-wire box that stands for a block in a drawing."""
-
-    num_wires = 2
-    num_params = 0
-
-    def __init__(self, name: str, wires: Sequence[int]) -> None:
-        """Remember the name that is drawn."""
-        super().__init__(wires=wires)
-        self.hyperparameters["name"] = name
-
-    def label(self, decimals: Any = None, base_label: Any = None, cache: Any = None) -> str:
-        """Return the name."""
-        return self.hyperparameters["name"]
-
-
 def layout() -> ProbabilityMP:
     """Place the blocks of `network` as boxes, for drawing: U convolves, V pools, by layer."""
     for layer, (conv_pairs, pool_pairs) in enumerate(LAYERS, start=1):
-        for pair in conv_pairs:
-            Box(f"U{layer}", wires=pair)
-        for pair in pool_pairs:
-            Box(f"V{layer}", wires=pair)
+        for letter, pairs in (("U", conv_pairs), ("V", pool_pairs)):
+            box = type(f"{letter}{layer}", (Operation,), {"num_wires": 2, "num_params": 0})
+            for pair in pairs:
+                box(wires=pair)
     return qml.probs(wires=MEASURED)
 
 

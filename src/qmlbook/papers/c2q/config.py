@@ -13,12 +13,9 @@ from .circuits import ENCODINGS, WIRES, block_sizes
 PAIRS = {"0v1": (0, 1), "2v3": (2, 3), "8v9": (8, 9)}
 # The heads of the charts: number of the convolution, and the word for the pooling in them.
 CHARTED_POOLINGS = {"zx": "zx", "general": "general", "trivial": "none"}
+_CHARTED = (*product(range(1, 11), ("zx", "general")), (10, "trivial"), (11, "trivial"))
 QUANTUM_HEADS: dict[str, tuple[int, str]] = {
-    f"{ansatz}-{word}": (ansatz, CHARTED_POOLINGS[word])
-    for ansatz, word in (
-        *product(range(1, 11), ("zx", "general")),
-        *product((10, 11), ("trivial",)),
-    )
+    f"{ansatz}-{word}": (ansatz, CHARTED_POOLINGS[word]) for ansatz, word in _CHARTED
 }
 CLASSICAL_HEADS = ("1d", "2d", "dense")
 HEADS = ("quantum", *CLASSICAL_HEADS, "linear")
@@ -84,13 +81,8 @@ class Config:
     @property
     def recipe(self) -> Recipe:
         """How the source network is made."""
-        return Recipe(
-            width=WIDTHS[self.encoding],
-            epochs=self.source_epochs if self.features == "source" else 0,
-            n_train=self.source_images,
-            averaging=self.source_averaging,
-            dtype=self.source_dtype,
-        )
+        epochs = self.source_epochs if self.features == "source" else 0
+        return source_recipe(self, WIDTHS[self.encoding], epochs)
 
 
 @dataclass(frozen=True)
@@ -103,6 +95,12 @@ class Network:
     source_averaging: float = 0.01
     source_dtype: str = "float32"
     n_test: int | None = None
+
+
+def source_recipe(settings: Config | Network, width: int, epochs: int) -> Recipe:
+    """Return how a source network is made, by the settings whose names begin with ``source``."""
+    made = settings.source_images, settings.source_averaging, settings.source_dtype
+    return Recipe(width, epochs, *made)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 from . import training
 from .checks import effective_parameters, is_quadratic_form, poolings_agree
 from .circuits import count_params
-from .config import PAIRS, QUANTUM_HEADS, Config, Network, Properties, Recipe
+from .config import PAIRS, QUANTUM_HEADS, Config, Network, Properties, source_recipe
 
 
 def run(config: Config, seed: int) -> dict[str, float]:
@@ -24,16 +24,10 @@ def run_source(config: Network, seed: int) -> dict[str, float]:
     Returns:
         ``accuracy`` in %, and ``dead``, the number of features that are the same for all images.
     """
-    recipe = Recipe(
-        config.width,
-        config.source_epochs,
-        config.source_images,
-        config.source_averaging,
-        config.source_dtype,
-    )
-    network = training.source(recipe, seed)
+    made = source_recipe(config, config.width, config.source_epochs)
+    network = training.source(made, seed)
     digits = training.load_digits(PAIRS["2v3"], "test", 1000)
-    spread = network.extract(digits.inputs.to(getattr(torch, recipe.dtype))).std(0)
+    spread = network.extract(digits.inputs.to(getattr(torch, made.dtype))).std(0)
     return {
         "accuracy": training.source_accuracy(network, config.n_test),
         "dead": int((spread < 1e-9).sum()),

@@ -1,13 +1,14 @@
 """What a computation decides: properties of task, cell and counting, and how gradients shrink."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations, product
-from math import comb, perm
+from math import comb
 
 import numpy as np
 import pennylane as qml
 import torch
+from pennylane.bose import BoseSentence, BoseWord
+from pennylane.math import binary_matrix_rank
 
 from ...base.rng import stream
 from ..shared.grids import Check, by_function
@@ -167,7 +168,7 @@ def block_table(seed: int) -> Cases:
         s, t = ([int(len(token.link) == 2) for token in block] for block in blocks)
         cases.append("".join(map(str, t)) in task.transition(3, before, s, after))
     equations = _table_equations(4)
-    return [*cases, counting.rank(equations) > counting.rank(equations[:, :-1])]
+    return [*cases, binary_matrix_rank(equations) > binary_matrix_rank(equations[:, :-1])]
 
 
 def _table_equations(n: int) -> np.ndarray:
@@ -270,51 +271,25 @@ def central_binomial(seed: int) -> Cases:
     return [comb(n, n // 2) * (n + 1) >= 2**n for n in range(2, 65, 2)]
 
 
-Operator = dict[tuple[tuple[int, ...], tuple[int, ...]], int]  # sum of x^a d^b: (a, b) -> factor
-
-
-def _products(left: Operator, right: Operator) -> Operator:
-    """Multiply polynomials in positions x and derivatives d, written with the d last.
-
-    d_i^b x_i^c = sum_j binom(b, j) c! / (c - j)! x_i^(c - j) d_i^(b - j), for each i.
-    """
-    terms: Operator = {}
-    for ((a, b), f), ((c, d), g) in product(left.items(), right.items()):
-        choices = [range(min(pair) + 1) for pair in zip(b, c, strict=True)]
-        for js in product(*choices):
-            factor = f * g
-            for q, r, j in zip(b, c, js, strict=True):
-                factor *= comb(q, j) * perm(r, j)
-            x = tuple(p + r - j for p, r, j in zip(a, c, js, strict=True))
-            y = tuple(q - j + s for q, j, s in zip(b, js, d, strict=True))
-            terms[x, y] = terms.get((x, y), 0) + factor
-    return terms
-
-
-def _commutator(a: Operator, b: Operator) -> Operator:
-    difference = Counter(_products(a, b))
-    difference.subtract(_products(b, a))
-    return {term: factor for term, factor in difference.items() if factor}
-
-
 def closure(n: int, k: int) -> int:
-    """Return the dimension of the algebra that momenta and products of k positions generate."""
+    """Return the dimension of the algebra that momenta and products of k positions generate.
 
-    def unit(*variables: int) -> tuple[int, ...]:
-        return tuple(int(i in variables) for i in range(n))
-
-    basis: list[Operator] = [{(unit(*edge), unit()): 1} for edge in combinations(range(n), k)]
-    basis += [{(unit(), unit(i)): 1} for i in range(n)]
+    Positions and derivatives commute as the creation and annihilation operators of bosons do.
+    """
+    products = [{(p, i): "+" for p, i in enumerate(edge)} for edge in combinations(range(n), k)]
+    momenta = [{(0, i): "-"} for i in range(n)]
+    basis = [BoseSentence({BoseWord(word): 1.0}) for word in products + momenta]
     for number, element in enumerate(basis):  # grows while it is read
         for other in basis[:number]:
-            if _independent([*basis, new := _commutator(element, other)]):
+            new = (element * other - other * element).normal_order()
+            if _independent([*basis, new]):
                 basis.append(new)
     return len(basis)
 
 
-def _independent(operators: Sequence[Operator]) -> bool:
+def _independent(operators: Sequence[BoseSentence]) -> bool:
     terms = {term for operator in operators for term in operator}
-    matrix = [[operator.get(term, 0) for term in terms] for operator in operators]
+    matrix = [[operator.get(term, 0.0) for term in terms] for operator in operators]
     return bool(np.linalg.matrix_rank(matrix) == len(operators))
 
 
@@ -342,7 +317,7 @@ def floors(seed: int) -> Cases:
     for n, bits in ((3, 7.0), (4, 11.375), (5, 14.7734375)):
         ranks, entropies = [], []
         for edges in _graphs(n):
-            ranks.append(counting.rank(_adjacency(n, edges)))
+            ranks.append(binary_matrix_rank(_adjacency(n, edges)))
             law = np.array(list(task.transition(n, [], [0] * n, edges).values()))
             entropies.append(-(law * np.log2(law)).sum())
             cases.append(bool(abs(entropies[-1] - ranks[-1]) < CLOSE))

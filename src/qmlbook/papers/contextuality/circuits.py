@@ -24,8 +24,6 @@ def phase(wires: Sequence[Wire], angle: Tensor | None = None) -> Operator:
     An angle may be a batch.
     """
     *controls, last = wires
-    if angle is None and len(wires) in (2, 3):
-        return (qml.CZ if len(wires) == 2 else qml.CCZ)(wires=wires)
     gate = qml.Z(last) if angle is None else qml.PhaseShift(angle, wires=last)
     return qml.ctrl(gate, control=controls) if controls else gate
 

@@ -2,8 +2,6 @@
 
 from math import ceil, comb, log2
 
-import numpy as np
-
 from . import sharing
 
 
@@ -32,16 +30,3 @@ def bits(n: int, k: int = 2) -> dict[str, float]:
 def lie_dimension(n: int, k: int) -> int:
     """Return the dimension of the algebra of products of at most k positions and n momenta."""
     return sum(comb(n, j) for j in range(k + 1)) + n
-
-
-def rank(matrix: np.ndarray) -> int:
-    """Return the rank of a 0-1 matrix over two elements."""
-    rows = [int("".join(map(str, row)), 2) for row in np.asarray(matrix, dtype=int)]
-    independent = 0
-    while rows:
-        pivot = rows.pop()
-        if pivot:
-            independent += 1
-            low = pivot & -pivot
-            rows = [row ^ pivot if row & low else row for row in rows]
-    return independent

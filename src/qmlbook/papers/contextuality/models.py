@@ -233,10 +233,7 @@ class Memoryless(nn.Module):
 
     def forward(self, questions: Questions, y: Tensor) -> Tensor:
         """Return the log-odds of outcome 1: 0, or plus and minus infinity."""
-        odds = torch.zeros(y.shape, dtype=torch.float64)
         if self.name == "half":
-            return odds
-        minus = torch.zeros_like(y)
-        if self.name == "table":
-            minus = questions.link.sum(-1) == 2
-        return odds.masked_fill(minus, math.inf).masked_fill(~minus, -math.inf)
+            return torch.zeros(y.shape, dtype=torch.float64)
+        minus = questions.link.sum(-1) == 2 if self.name == "table" else torch.zeros_like(y)
+        return torch.where(minus, math.inf, -math.inf).double()

@@ -135,8 +135,7 @@ class Game:
 
     def _options(self, position: Position) -> Iterator[list[Position]]:
         """Return for every token the positions after its possible answers (none: lost)."""
-        moves = self.moves(position)
-        for token in np.moveaxis(moves, 1, 0).transpose(0, 2, 1).tolist():
+        for token in self.moves(position).transpose(1, 2, 0).tolist():
             yield [tuple(sorted(set(after))) for after in token if -1 not in after]
 
     def _expand(self, state: int) -> np.ndarray:
@@ -148,10 +147,8 @@ class Game:
         after = np.sign(np.stack([amplitudes + flipped, amplitudes - flipped], axis=1))
         row = np.array([[self._number(vector) for vector in pair] for pair in after], np.int32)
         self._moves[state] = row
-        self._excluded[state] = tuple(
-            sum(1 << token for token in np.flatnonzero(impossible).tolist())
-            for impossible in (row < 0).T
-        )
+        masks = np.packbits(row < 0, axis=0).T  # a bit a token
+        self._excluded[state] = tuple(int.from_bytes(mask) for mask in masks)
         return row
 
     def _number(self, vector: np.ndarray) -> int:

@@ -12,6 +12,7 @@ DATASETS = ("mnist", "fashion_mnist", "kmnist")
 DEPTHS = (2, 4, 8, 16)
 CLASSIFIERS = ("quantum", "classical")
 LOSSES = ("published", "loop_fixed", "sign_fixed", "corrected")
+RELEASED_LOOP = ("published", "sign_fixed")  # their negatives are those of a whole batch
 ROLES = {"released": ("train", "test"), "executed": ("test", "train")}  # (trained on, evaluated on)
 
 
@@ -51,6 +52,11 @@ class Config:
         require_least(self, nlayers=1, epochs=0)
         if not 0 < self.gamma < 1:
             raise UsageError(f"gamma must lie strictly between 0 and 1, not {self.gamma}.")
+        if self.own_positives and self.loss in RELEASED_LOOP:
+            raise UsageError(
+                f"own_positives gives every image negatives of its own, and loss {self.loss!r} has "
+                "one list for a whole batch; choose from: loop_fixed, corrected, supervised."
+            )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..shared.crops import Crops
 from ..shared.initial import assign, draw_uniform
 from ..shared.qnodes import qnode
 from .circuits import ANCILLA, head
-from .config import LOSSES
+from .config import LOSSES, RELEASED_LOOP
 
 SIDE, KERNEL, STRIDE, FEATURES = 14, 7, 5, 4
 XAVIER = (6 / (2 * KERNEL**2)) ** 0.5  # bound of the quantum model's filter weights
@@ -320,8 +320,7 @@ def loss(
         ValueError: there are too few negatives for the released loop.
     """
     require_choice("loss", kind, LOSSES)
-    released_loop = kind in ("published", "sign_fixed")
-    negative_term = published_negative_term if released_loop else meant_negative_term
+    negative_term = published_negative_term if kind in RELEASED_LOOP else meant_negative_term
     sign = -1 if kind in ("sign_fixed", "corrected") else 1
     negative = sign * negative_term(x, y, total, count)
     return gamma * positive_term(x, y, pos) + (1 - gamma) * negative

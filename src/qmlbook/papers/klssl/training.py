@@ -55,13 +55,8 @@ def splits(config: Config) -> tuple[Split, Split]:
 
 def build(config: Config, seed: int) -> models.Classifier:
     """Return the untrained network of a run; equal seeds give equal filters and equal angles."""
-    return models.build(
-        config.classifier,
-        config.nlayers,
-        stream(seed, "init", "encoder"),
-        stream(seed, "init", "head", config.nlayers),
-        config.frozen,
-    )
+    rngs = stream(seed, "init", "encoder"), stream(seed, "init", "head", config.nlayers)
+    return models.build(config.classifier, config.nlayers, *rngs, config.frozen)
 
 
 def learning_rate(step: int, base: float, period: int, floor: float = 1e-6) -> float:
@@ -151,7 +146,7 @@ def _epochs(
     for epoch in range(config.epochs):
         bank = None
         if config.loss != "supervised":
-            bank = Bank.build(model, views.everything(), config.attached)
+            bank = Bank.build(model, views.responses().detach(), config.attached)
         model.train()
         losses = []
         for batch, (index, partner) in enumerate(_pairs(len(split), config, rngs)):
@@ -179,25 +174,21 @@ class Views:
     def __init__(self, encoder: models.Encoder, images: Tensor, config: Config) -> None:
         """Prepare the views of images (N, 14, 14)."""
         self.encoder, self.images, self.shared = encoder, images, config.crops == "batch"
-        self.responses = encoder.filter(images).detach() if config.frozen else None
+        self.kept = encoder.filter(images).detach() if config.frozen else None
 
-    def everything(self) -> Tensor:
-        """Return the filter's responses (N, 4) to all clean images."""
-        if self.responses is not None:
-            return self.responses
-        return self.encoder.filter(self.images).detach()
+    def responses(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Return the filter's responses (B, 4) to the clean images at ``index``, by default all."""
+        return self.encoder.filter(self.images[index]) if self.kept is None else self.kept[index]
 
     def clean(self, index: Tensor) -> Tensor:
         """Return features (B, 4) of the clean images at ``index``."""
-        if self.responses is not None:
-            return self.encoder.normalise(self.responses[index])
-        return self.encoder(self.images[index])
+        return self.encoder.normalise(self.responses(index))
 
     def augmented(self, index: Tensor, rng: np.random.Generator) -> Tensor:
         """Return features (B, 4) of freshly cropped and flipped images."""
         images = self.images[index]
         crops = draw_crops(rng, 1 if self.shared else len(index), models.SIDE)
-        if self.shared and self.responses is not None:
+        if self.shared and self.kept is not None:
             return self.encoder.normalise(self.encoder.filter_cropped(images, crops))
         return self.encoder(crops(images))
 

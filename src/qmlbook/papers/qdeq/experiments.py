@@ -8,7 +8,7 @@ from typing import Any
 from ..shared.grids import Experiment, axis, by_name, changed, properties, told, variants
 from ..shared.tuning import Settings, Tuning, tuned
 from . import checks, circuits, runs
-from .config import METHODS, TEN, Config, Memory, Roots
+from .config import EQUILIBRIUM, METHODS, TEN, Config, Memory, Roots
 
 # --- models ---
 
@@ -39,6 +39,7 @@ COMMON: dict[str, dict[str, Any]] = {
     "fashion_mnist10": {"classes": TEN, "epochs": 10, "dataset": "fashion_mnist"},
     "cifar10": {"classes": TEN, "epochs": 10, "dataset": "cifar10"},
 }
+UNTUNED = {"learning_rate": 0.05}  # of a model that is not tuned yet
 TUNED_AS = {"fashion_mnist10": "mnist10", "cifar10": "mnist10"}  # not tuned of their own
 
 # The earlier script [bd9f57b1 baselines/another_wang_line.py, output_*_mnist_4.py].
@@ -108,12 +109,9 @@ ABOUT = {
     "baseline": "the earlier classifier without a fixed point, 100 epochs",
     "tuning": "eight configurations of every model on validation images; chooses for the others",
 }
-MEMORY = {
-    f"n{n}-{name}": Memory(n_wires=n, layers=layers)
-    for n, depths in ((4, (1, 5, 0)), (10, (5, 0)))
-    for layers in depths
-    for name in (f"direct{layers}" if layers else "implicit",)
-}
+DEPTHS = axis("layers", {"direct1": 1, "direct5": 5, "implicit": EQUILIBRIUM})
+MEMORY = variants(Memory(), axis("n_wires", (4, 10), "n{}"), DEPTHS)
+del MEMORY["n10-direct1"]  # no claim asks for it
 ROOTS = variants(Roots(), axis("method", METHODS))
 
 # A small version on the embedded images, seconds a run.
@@ -126,15 +124,11 @@ def full(experiment: str, settings: Mapping[str, Settings]) -> dict[str, Config]
 
     Args:
         experiment: a key of `COMMON`.
-        settings: what `tuned` returns; a model that is not tuned yet takes a rate of 0.05.
+        settings: what `tuned` returns.
     """
     family = TUNED_AS.get(experiment, experiment)
     return {
-        model: replace(
-            config,
-            **COMMON[experiment],
-            **settings.get(f"{family}-{model}", {"learning_rate": 0.05}),
-        )
+        model: replace(config, **COMMON[experiment], **settings.get(f"{family}-{model}", UNTUNED))
         for model, config in FAMILIES[family].items()
     }
 
@@ -145,7 +139,7 @@ def quick(experiment: str) -> dict[str, Config]:
         return {}
     changes = COMMON[experiment] | SMALL | {"epochs": SMALL_EPOCHS[experiment]}
     family = FAMILIES[TUNED_AS.get(experiment, experiment)]
-    return changed(family, **changes, learning_rate=0.05)
+    return changed(family, **changes, **UNTUNED)
 
 
 def _tuning() -> dict[str, Config]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...base.errors import UsageError, require_choice
-from ..shared.qnodes import compiled, qnode
+from ..shared.qnodes import compiled, qnode, signs
 from . import circuits
 from .solvers import jacobian
 
@@ -254,11 +254,10 @@ def _real_forms(columns: Tensor, n_wires: int) -> Tensor:
     """
     half = n_wires // 2
     rows = torch.view_as_real(columns).unflatten(1, (2**half, 2**half))
-    signs = _signs(half).to(rows.dtype)
     forms = []
     for order in ((1, 2, 3, 0), (2, 1, 3, 0)):
         groups = rows.permute(order).flatten(1, 2)  # (2^half, 2 2^half, K)
-        forms.append(signs @ _Gram.apply(groups).flatten(1))
+        forms.append(signs(half, rows.dtype).T @ _Gram.apply(groups).flatten(1))
     return torch.cat(forms).unflatten(1, (len(columns), len(columns)))
 
 
@@ -279,7 +278,7 @@ class _Gram(torch.autograd.Function):
 
 def _complex_forms(columns: Tensor, n_wires: int) -> Tensor:
     """Return U^H Z_q U (n, K, K) from columns (K, 2^n) of U."""
-    signed = _signs(n_wires).to(columns.dtype)[:, None] * columns.conj()
+    signed = signs(n_wires, columns.dtype).T[:, None] * columns.conj()
     return signed @ columns.T
 
 
@@ -315,10 +314,8 @@ def _basis(n_wires: int, encoder: str, dtype: torch.dtype) -> Tensor:
         return every[: n_wires**2]
     if n_wires == 4:
         return every
-    index = torch.arange(2**n_wires)
-    still = set(range(n_wires)) - {wire for wire, _ in _turned(n_wires)}
-    mask = sum(1 << (n_wires - 1 - wire) for wire in still)
-    return every[(index & mask) == 0]
+    still = sorted(set(range(n_wires)) - {wire for wire, _ in _turned(n_wires)})
+    return every[(signs(n_wires, torch.int64)[:, still] == 1).all(1)]
 
 
 @cache
@@ -328,10 +325,3 @@ def _words(dtype: torch.dtype) -> Tensor:
     paulis = torch.tensor(letters, dtype=dtype)
     words = [reduce(torch.kron, word).T.flatten() for word in product(paulis, repeat=4)]
     return torch.stack(words, dim=1)
-
-
-@cache
-def _signs(n_wires: int) -> Tensor:
-    """Return the eigenvalues (n, 2^n) of Z on every wire."""
-    shifts = torch.arange(n_wires - 1, -1, -1)[:, None]
-    return (1 - 2 * (torch.arange(2**n_wires) >> shifts & 1)).double()

@@ -18,6 +18,7 @@ from ...base.errors import QmlbookError, UsageError, require_choice
 
 Map = Callable[[Tensor], Tensor]
 STOPS = ("rel", "abs")
+RIDGE = 1e-4  # added to the squared residuals before Anderson's weights are solved for
 START = 1e8  # a criterion must be below this to count as the lowest so far
 
 
@@ -58,35 +59,32 @@ class _Search:
     def __init__(self, start: Tensor, eps: float, stop: str, guard: float) -> None:
         require_choice("stop", stop, STOPS)
         self.best, self.step, self.lowest = start, 0, START
-        self.eps, self.stop, self.guard = eps, stop, guard
-        self.trace: dict[str, list[float]] = {"abs": [], "rel": []}
+        self.eps, self.guard = eps, guard
+        self.traces: dict[str, list[float]] = {"abs": [], "rel": []}
+        self.criteria = self.traces[stop]
 
     def record(self, step: int, z: Tensor, residual: Tensor) -> bool:
         """Note iterate ``z`` with f(z) - z; return whether it is good enough."""
         absolute = residual.norm().item()
         relative = absolute / ((residual + z).norm().item() + self.guard)
-        self.trace["abs"].append(absolute)
-        self.trace["rel"].append(relative)
+        self.traces["abs"].append(absolute)
+        self.traces["rel"].append(relative)
         if self.criterion < self.lowest:
             self.best, self.step, self.lowest = z, step, self.criterion
         return self.criterion < self.eps
-
-    @property
-    def criteria(self) -> list[float]:
-        return self.trace[self.stop]
 
     @property
     def criterion(self) -> float:
         return self.criteria[-1]
 
     def solution(self, evaluations: int) -> Solution:
-        if self.step == 0 and not math.isfinite(self.criteria[-1]):
+        if self.step == 0 and not math.isfinite(self.criterion):
             raise QmlbookError(
                 "the map gave numbers that are not finite from the start: check its data and "
                 "parameters for NaN, infinity and vectors of length 0."
             )
-        traces = self.trace["abs"], self.trace["rel"]
         converged = self.lowest < self.eps
+        traces = self.traces["abs"], self.traces["rel"]
         return Solution(self.best, self.step, self.lowest, *traces, evaluations, converged)
 
 
@@ -154,13 +152,7 @@ def _stalled(search: _Search) -> bool:
 
 @torch.no_grad()
 def anderson(
-    f: Map,
-    start: Tensor,
-    threshold: int,
-    eps: float = 1e-3,
-    stop: str = "rel",
-    window: int = 6,
-    ridge: float = 1e-4,
+    f: Map, start: Tensor, threshold: int, eps: float = 1e-3, stop: str = "rel", window: int = 6
 ) -> Solution:
     """Solve z = f(z) by Anderson acceleration: mix the last values of f to shrink the residual.
 
@@ -171,7 +163,6 @@ def anderson(
         eps: criterion to reach.
         stop: as for `broyden`.
         window: how many iterates are mixed, 1 or more; 1 is plain iteration.
-        ridge: added to the squared residuals before solving for the weights.
 
     Raises:
         UsageError: if ``stop``, ``threshold`` or ``window`` is out of range.
@@ -188,7 +179,7 @@ def anderson(
     points[:, second], values[:, second] = values[:, 0], f(values[:, 0])
     for step in range(2, threshold):
         n, slot = min(step, window), step % window
-        weights = _mixture(values[:, :n] - points[:, :n], ridge)
+        weights = _mixture(values[:, :n] - points[:, :n])
         points[:, slot] = (weights[:, :, None] * values[:, :n]).sum(1)
         values[:, slot] = f(points[:, slot])
         z = points[:, slot].clone()
@@ -200,13 +191,13 @@ def anderson(
 SOLVERS = {"broyden": broyden, "anderson": anderson}
 
 
-def _mixture(residuals: Tensor, ridge: float) -> Tensor:
+def _mixture(residuals: Tensor) -> Tensor:
     """Return the weights (B, n), of sum 1, that mix residuals (B, n, D) to the shortest."""
     n = residuals.shape[1]
     system = residuals.new_zeros(len(residuals), n + 1, n + 1)
     system[:, 0, 1:] = system[:, 1:, 0] = 1
     identity = torch.eye(n, dtype=residuals.dtype, device=residuals.device)
-    system[:, 1:, 1:] = residuals @ residuals.mT + ridge * identity
+    system[:, 1:, 1:] = residuals @ residuals.mT + RIDGE * identity
     right = torch.zeros_like(system[:, 0])
     right[:, 0] = 1
     return torch.linalg.solve(system, right)[:, 1:]

@@ -52,8 +52,10 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m qmlbook.papers.qssl", description=__doc__)
     commands = made.add_subparsers(dest="command", required=True)
     keep = commands.add_parser("store", help="store the networks of the hardware experiment")
+    keep.set_defaults(run=store)
     keep.add_argument("--seeds", type=int, default=8, help="networks, seeds 0 and up")
     run = commands.add_parser("hardware", help="run a stored circuit under noise, or on a machine")
+    run.set_defaults(run=send)
     run.add_argument("--machine", help="name of a machine of your IBM Quantum account")
     run.add_argument("--job", help="read this job, sent earlier with the same arguments")
     run.add_argument("--images", type=int, default=900)
@@ -66,11 +68,10 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str]) -> int:
     """Run a command; return its exit status."""
     made = parser()
-    commands = {"store": store, "hardware": send}
 
     def command() -> None:
         arguments = made.parse_args(words)
-        commands[arguments.command](arguments)
+        arguments.run(arguments)
 
     return exit_status(command, made.prog, *words)
 

@@ -1,5 +1,8 @@
 """Statements that a computation decides: shift rules, the chain of CNOTs, numbers of parameters."""
 
+from collections.abc import Callable, Iterable
+from functools import partial
+
 import numpy as np
 import pennylane as qml
 import torch
@@ -11,6 +14,7 @@ from ..shared.weights import count_parameters
 from . import circuits, models
 
 LAYERS = {"ring": 2, "all-to-all": 3}  # as reported
+Outputs = Callable[[Tensor], Tensor]  # of points (R, V), their outputs (R, n)
 EXACT, VISIBLE = 1e-10, 1e-3  # largest error of a rule that is right, smallest of one that is not
 
 
@@ -30,14 +34,25 @@ def derivatives(ansatz: str, n: int, seed: int) -> dict[str, Tensor]:
     size = circuits.count_params(ansatz, n, LAYERS[ansatz])
     drawn = np.concatenate([rng.uniform(0, np.pi, n), rng.normal(0, n**-0.5, size)])
     point = torch.from_numpy(drawn)
+    outputs = partial(_outputs, ansatz, n)
+    return {
+        "exact": exact_slopes(outputs, point, n),
+        "two": shifted_slopes(outputs, point, models.TWO_TERM),
+        "four": shifted_slopes(outputs, point, models.FOUR_TERM),
+    }
+
+
+def exact_slopes(outputs: Outputs, point: Tensor, n: int) -> Tensor:
+    """Return the derivatives (V, n) of n outputs by all variables, in one backward pass."""
     copies = point.repeat(n, 1).requires_grad_()  # output j is read from copy j
-    (gradient,) = torch.autograd.grad(_outputs(ansatz, n, copies).diagonal().sum(), copies)
-    slopes = {"exact": gradient.T}
+    (gradient,) = torch.autograd.grad(outputs(copies).diagonal().sum(), copies)
+    return gradient.T
+
+
+def shifted_slopes(outputs: Outputs, point: Tensor, rule: Iterable[tuple[float, float]]) -> Tensor:
+    """Return the same by a rule of shifts and weights, such as `models.TWO_TERM`."""
     unit = torch.eye(len(point), dtype=torch.float64)
-    for name, rule in (("two", models.TWO_TERM), ("four", models.FOUR_TERM)):
-        terms = [weight * _outputs(ansatz, n, point + shift * unit) for shift, weight in rule]
-        slopes[name] = torch.stack(terms).sum(0)
-    return slopes
+    return torch.stack([weight * outputs(point + shift * unit) for shift, weight in rule]).sum(0)
 
 
 def shift_rules_hold(ansatz: str, n: int, seed: int) -> bool:

@@ -23,6 +23,12 @@ REPRESENTATIONS: Choices = {
 }
 SEPARATION = {name: REPRESENTATIONS[name] for name in ("ring", "untrained-ring", "cosine")}
 
+MACHINES: Choices = {
+    "ring-paris": {"run_on": "aer-noise"},
+    "ring-exact": {},
+    "classical": {"network": "classical"},
+}
+
 # Classical networks of at most 144 parameters that a search chooses from.
 SEARCH: Choices = {
     "leaky-relu": {"network": "classical", "bend": "leaky_relu", "bend_last": True},
@@ -76,14 +82,6 @@ def exact(choices: Mapping[str, Settings]) -> dict[str, Settings]:
     return {name: changes for name, changes in choices.items() if "shots" not in changes}
 
 
-def _hardware(**changes: Any) -> dict[str, Hardware]:
-    return {
-        "ring-paris": Hardware(run_on="aer-noise", **changes),
-        "ring-exact": Hardware(**changes),
-        "classical": Hardware(network="classical", **changes),
-    }
-
-
 ABOUT = {
     "pretrain": "pre-training without labels, probed after 1, 92 and 176 batches",
     "extras": "measured qubits between layers, wider and tuned classical networks",
@@ -116,8 +114,8 @@ def experiments() -> dict[str, Experiment]:
         ),
         training(
             "hardware",
-            _hardware(),
-            _hardware(dataset="digits", images=60),
+            variants(Hardware(), MACHINES),
+            variants(Hardware(dataset="digits", images=60), MACHINES),
             seeds=8,
             run=runs.run_hardware,
         ),

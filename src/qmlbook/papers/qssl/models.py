@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ...base.rng import stream
 from ..shared.initial import assign, draw_uniform
-from ..shared.qnodes import compiled
+from ..shared.qnodes import compiled, signs
 from . import circuits
 from .config import Config
 
@@ -132,13 +132,6 @@ def controlled(ansatz: str, n_qubits: int, layers: int) -> np.ndarray:
     params = np.zeros(circuits.count_params(ansatz, n_qubits, layers))
     tape = qml.tape.make_qscript(circuits.network)(np.zeros(n_qubits), params, ansatz, layers)
     return np.array([len(op.wires) == 2 for op in tape.operations[n_qubits:] if op.num_params])
-
-
-@cache
-def signs(n_qubits: int, dtype: torch.dtype) -> Tensor:
-    """Return (2^n, n): the value of Z, 1 or -1, of every qubit in every bit string."""
-    bits = torch.arange(2**n_qubits)[:, None] >> torch.arange(n_qubits - 1, -1, -1)
-    return 1 - 2 * (bits & 1).to(dtype)
 
 
 @cache

@@ -13,20 +13,15 @@ from torch.nn import functional as F
 
 from ..shared.cases import Inputs, Kind, gradients, plain, tensor, variables
 from ..shared.qnodes import qnode
-from . import circuits, losses
+from . import checks, circuits, losses, models
 
 
 def _run(
-    inputs: Inputs,
-    function: Callable,
-    angles: Tensor,
-    params: Tensor,
-    activation: str | None = None,
+    inputs: Inputs, function: Callable, angles: Tensor, params: Tensor, activation: str = ""
 ) -> Tensor:
     """Run the circuit of a case; several outputs become the last axis."""
     activation = activation or inputs.get("activation") or "null"
-    if activation == "partial_measurement_half":  # exact without a wire per measurement
-        activation = "partial_dephasing_half"
+    activation = models.COMPILED_AS.get(activation, activation)  # exact, no wire a measurement
     node = qnode(
         function,
         device="default.qubit" if activation == "null" else "default.mixed",
@@ -51,22 +46,6 @@ def _outputs(inputs: Inputs, points: Tensor) -> Tensor:
     return _run(inputs, circuits.features, points[:, :n], points[:, n:])
 
 
-def _exact_jacobian(inputs: Inputs) -> Tensor:
-    """Differentiate every output in one backward pass: output j is read from copy j."""
-    n = inputs["n_qubits"]
-    copies = _variables(inputs).repeat(n, 1).requires_grad_()
-    (gradient,) = torch.autograd.grad(_outputs(inputs, copies).diagonal().sum(), copies)
-    return gradient.T
-
-
-def _two_term_jacobian(inputs: Inputs) -> Tensor:
-    """Return (f(v + pi/2) - f(v - pi/2)) / 2 for every variable (gradient_calculator.py 10-19)."""
-    variables = _variables(inputs)
-    shifts = torch.pi / 2 * torch.eye(len(variables), dtype=torch.float64)
-    plus, minus = _outputs(inputs, variables + torch.cat([shifts, -shifts])).chunk(2)
-    return (plus - minus) / 2
-
-
 def _little_endian(state: Tensor, n_qubits: int) -> Tensor:
     """Move qubit 0 from the most to the least significant bit; return pairs [re, im]."""
     state = state.reshape([2] * n_qubits).permute(*reversed(range(n_qubits))).flatten()
@@ -74,14 +53,17 @@ def _little_endian(state: Tensor, n_qubits: int) -> Tensor:
 
 
 def circuit(inputs: Inputs) -> dict[str, Any]:
-    """Run the circuit and differentiate it, truly and by the released rule."""
+    """Run the circuit and differentiate it, truly and as released."""
     angles, params = tensor(inputs["angles"]), tensor(inputs["params"])
+    outputs, point = partial(_outputs, inputs), _variables(inputs)
     state = _run(inputs, circuits.state, angles, params)
     return {
         "z_expectations": _run(inputs, circuits.features, angles, params),
         "statevector_little_endian": _little_endian(state, inputs["n_qubits"]),
-        "jacobian_exact": _exact_jacobian(inputs),
-        "jacobian_two_term_shift_as_authors": _two_term_jacobian(inputs),
+        "jacobian_exact": checks.exact_slopes(outputs, point, inputs["n_qubits"]),
+        "jacobian_two_term_shift_as_authors": checks.shifted_slopes(
+            outputs, point, models.TWO_TERM
+        ),
     }
 
 

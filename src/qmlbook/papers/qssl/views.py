@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ..shared.crops import SCALE, draw_crops
 
 STRENGTH = (0.4, 0.4, 0.4, 0.1)  # of brightness, contrast, saturation, hue (in turns)
+JITTER, GREY = 0.8, 0.2  # probabilities that these change at all, that an image becomes grey
 # Per channel, as released (train_simclr.py 252).
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
@@ -63,29 +64,17 @@ def _colour_steps() -> tuple:
     )
 
 
-def draw_colours(
-    rng: np.random.Generator,
-    n: int,
-    strength: tuple[float, float, float, float] = STRENGTH,
-    jitter: float = 0.8,
-    grey: float = 0.2,
-) -> Colours:
+def draw_colours(rng: np.random.Generator, n: int) -> Colours:
     """Draw the colour changes of ``n`` images.
 
-    Args:
-        rng: stream of the draws.
-        n: number of images.
-        strength: of brightness, contrast and saturation, whose factors are uniform in 1 +- it, and
-            of hue, whose shift is uniform in +- it, in turns.
-        jitter: probability that these are changed at all, in an order of each image's own.
-        grey: probability that an image becomes grey.
+    Factors of brightness, contrast and saturation are uniform in 1 +- `STRENGTH`, the shift of hue
+    in +- it; an image's changes have an order of their own.
     """
-    width = np.array(strength)
     return Colours(
-        factors=np.array([1, 1, 1, 0]) + width * rng.uniform(-1, 1, (n, 4)),
+        factors=np.array([1, 1, 1, 0]) + np.array(STRENGTH) * rng.uniform(-1, 1, (n, 4)),
         order=rng.permuted(np.tile(np.arange(4), (n, 1)), axis=1),
-        jitter=rng.random(n) < jitter,
-        grey=rng.random(n) < grey,
+        jitter=rng.random(n) < JITTER,
+        grey=rng.random(n) < GREY,
     )
 
 

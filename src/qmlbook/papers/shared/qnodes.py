@@ -1,10 +1,11 @@
-"""Circuits as QNodes: as they are, on any PennyLane device, and compiled for training."""
+"""Circuits as QNodes: as they are, on any PennyLane device, and compiled; the values of Z."""
 
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
 import pennylane as qml
+import torch
 
 from ...statevector import compile_qnode
 
@@ -53,3 +54,10 @@ def compiled(
     Its arguments are tensors of that precision, a batch in the leading axis.
     """
     return compile_qnode(ours(circuit, wires, dtype, **options))
+
+
+@cache
+def signs(n_wires: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return (2^n, n): the value of Z, 1 or -1, of every wire in every bit string, wire 0 first."""
+    bits = torch.arange(2**n_wires)[:, None] >> torch.arange(n_wires - 1, -1, -1)
+    return 1 - 2 * (bits & 1).to(dtype)
