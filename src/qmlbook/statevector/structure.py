@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Operation:
     """One operation.
+
+    What it is equal to does not depend on ``matrix``.
 
     Attributes:
         kind: "rotation", "matrix" or "given".
@@ -42,7 +44,16 @@ class Operation:
     parameter: int | None = None
     scale: float = 1.0
     shift: float = 0.0
-    matrix: np.ndarray | None = None
+    matrix: np.ndarray | None = field(default=None, compare=False)
+
+    def on(self, wires: Sequence[int], parameter: int = 0) -> Operation:
+        """Return it where position k is that of ``wires[k]``, and parameters count from one."""
+        return replace(
+            self,
+            wires=tuple(wires[w] for w in self.wires),
+            controls=tuple(wires[w] for w in self.controls),
+            parameter=None if self.parameter is None else self.parameter + parameter,
+        )
 
     @property
     def touched(self) -> tuple[int, ...]:
