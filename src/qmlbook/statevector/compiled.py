@@ -93,9 +93,8 @@ class Compiled:
             records = self._records[arguments.key] = []
             if len(self._records) > RECORDS:  # the oldest makes room
                 self._records.pop(next(iter(self._records)))
-        numbers = arguments.numbers()
         for record in records:
-            if record and (results := record(numbers)) is not None:
+            if record and (results := record(arguments.numbers)) is not None:
                 return results
         results = self.qnode(*args, **kwargs)
         if len(records) < BRANCHES and None not in records:
@@ -117,6 +116,8 @@ class _Arguments:
     Attributes:
         key: all about them that belongs to the structure.
         foreign: whether a number belongs to another library that differentiates.
+        originals: what may change, as it was given.
+        numbers: the same as tensors.
     """
 
     def __init__(self, args: tuple, kwargs: dict) -> None:
@@ -127,6 +128,8 @@ class _Arguments:
         self.foreign = False
         parts = [self._part(at, leaf) for at, leaf in enumerate(self.leaves)]
         self.key = (self._spec, torch.is_grad_enabled(), *parts)
+        self.originals = [self.leaves[at] for at in self._varying]
+        self.numbers = [n if isinstance(n, Tensor) else _tensor(n) for n in self.originals]
 
     def _part(self, at: int, leaf: Any) -> tuple:
         if isinstance(leaf, Tensor):
@@ -147,26 +150,17 @@ class _Arguments:
         self.foreign = self.foreign or type(leaf).__module__.startswith(_DIFFERENTIATING)
         return type(leaf), id(leaf)
 
-    def numbers(self) -> list[Tensor]:
-        """Return what may change, as tensors."""
-        some = [self.leaves[at] for at in self._varying]
-        return [
-            n
-            if isinstance(n, Tensor)
-            else torch.tensor(n, dtype=None if type(n) is np.ndarray else torch.float64)
-            for n in some
-        ]
-
-    def originals(self) -> list[Any]:
-        """Return what may change, as it was given."""
-        return [self.leaves[at] for at in self._varying]
-
     def filled(self, numbers: Sequence[Tensor]) -> tuple[tuple, dict[str, Any]]:
         """Return arguments with other numbers."""
         leaves = list(self.leaves)
         for at, number in zip(self._varying, numbers, strict=True):
             leaves[at] = number
         return tree_unflatten(leaves, self._spec)
+
+
+def _tensor(number: Any) -> Tensor:
+    """Return an array in its own precision, anything else in double precision."""
+    return torch.tensor(number, dtype=None if type(number) is np.ndarray else torch.float64)
 
 
 def _recorded(qnode: qml.QNode, arguments: _Arguments, results: Any) -> tuple[_Record | None, Any]:
@@ -176,7 +170,7 @@ def _recorded(qnode: qml.QNode, arguments: _Arguments, results: Any) -> tuple[_R
     """
     try:
         record = _Record(qnode, arguments, results)
-        again = record(arguments.numbers())
+        again = record(arguments.numbers)
     except Unrecordable:
         return None, results
     pairs = list(zip_longest(tree_leaves(results), tree_leaves(again)))
@@ -197,11 +191,11 @@ class _Record:
         device: StatevectorDevice = qnode.device
         self._others = arguments.leaves  # alive, their identity is nobody else's
         self._numeric = not any(isinstance(leaf, Tensor) for leaf in tree_leaves(results))
-        leaves = [leaf.detach().requires_grad_(leaf.requires_grad) for leaf in arguments.numbers()]
+        leaves = [leaf.detach().requires_grad_(leaf.requires_grad) for leaf in arguments.numbers]
         recorder = Recorder(leaves)
         args, kwargs = arguments.filled(leaves)
         with recorder, AnnotatedQueue() as queue:
-            self._shape = qnode.func(*args, **kwargs)
+            returned = qnode.func(*args, **kwargs)
             tape = ready(QuantumScript.from_queue(queue), device)
             place = device.place(tape)
             reading = read(tape, place)
@@ -211,11 +205,14 @@ class _Record:
             numbers = [] if mp.obs is None else [*mp.obs.data, *(mp.obs.pauli_rep or {}).values()]
             if any(isinstance(number, Tensor) for number in numbers):
                 raise Unrecordable("an observable has numbers of its own")
+        _, self._shape = qml.pytrees.flatten(
+            returned, is_leaf=lambda part: isinstance(part, MeasurementProcess)
+        )
         self._place = {wire: wire for wire in range(len(place))}
         self._batch, self._device = reading.batch, device.torch_device
         constants = [value for value in reading.values if not isinstance(value, Tensor)]
         captured = [recorder.tensors[number] for number in recorder.captured]
-        self._dtype = device.dtype or precision([*arguments.originals(), *constants, *captured])
+        self._dtype = device.dtype or precision([*arguments.originals, *constants, *captured])
         self._find(recorder, reading)
 
     def _find(self, recorder: Recorder, reading: Any) -> None:
@@ -279,15 +276,4 @@ class _Record:
         results: Any = self._simulation(values, self._measurements, self._place)
         if self._numeric:
             results = [result.detach().cpu().numpy() for result in results]
-        return self._shaped(results)
-
-    def _shaped(self, results: Sequence[Any]) -> Any:
-        """Return results as the quantum function returns its measurements."""
-        if isinstance(self._shape, MeasurementProcess):
-            return results[0]
-        if type(self._shape) in (list, tuple) and len(self._shape) == len(results):
-            return type(self._shape)(results)
-        _, structure = qml.pytrees.flatten(
-            self._shape, is_leaf=lambda part: isinstance(part, MeasurementProcess)
-        )
-        return qml.pytrees.unflatten(results, structure)
+        return qml.pytrees.unflatten(results, self._shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from pennylane.devices.preprocess import (
 )
 from pennylane.devices.qubit.sampling import measure_with_samples
 from pennylane.math import Interface
-from pennylane.measurements import ClassicalShadowMP, MeasurementProcess, ShadowExpvalMP, StateMP
+from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP, StateMP
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
@@ -36,7 +35,7 @@ from torch import Tensor
 from . import simulation
 from .autograd import differentiable
 from .errors import NAME, CircuitError
-from .measure import signature, whole
+from .measure import by_wires, signature, whole
 from .plan import Values
 from .reading import Reading, read, structure, supports, wrong_wire
 from .simulation import Simulation
@@ -90,17 +89,15 @@ def refuse(tape: QuantumScript) -> None:
     for op in tape.operations:
         if isinstance(op, MidMeasure) and op.postselect is not None:
             raise CircuitError(f"Postselection is not supported on {NAME}; use default.qubit.")
+    if tape.shots:
+        accepted = accepted_sample_measurement
+        unless = f"with finite shots on {NAME}; remove the shots"
+    else:
+        accepted = accepted_analytic_measurement
+        unless = f"for analytic simulation on {NAME}; give it shots with qml.set_shots"
     for mp in tape.measurements:
-        if not tape.shots and not accepted_analytic_measurement(mp):
-            raise CircuitError(
-                f"Measurement {mp} is not accepted for analytic simulation on {NAME}; give it "
-                "shots with qml.set_shots, or use default.qubit."
-            )
-        if tape.shots and not accepted_sample_measurement(mp):
-            raise CircuitError(
-                f"Measurement {mp} is not accepted with finite shots on {NAME}; remove the shots, "
-                "or use default.qubit."
-            )
+        if not accepted(mp):
+            raise CircuitError(f"Measurement {mp} is not accepted {unless}, or use default.qubit.")
 
 
 @simulator_tracking
@@ -167,12 +164,12 @@ class StatevectorDevice(Device):
         """Return whether a circuit is differentiated exactly: where nothing is sampled."""
         if execution_config is None:
             return True
-        if execution_config.gradient_method not in EXACT:
-            return False
-        if execution_config.interface not in _INTERFACES:
+        method, interface = execution_config.gradient_method, execution_config.interface
+        if method not in EXACT or interface not in _INTERFACES:
             return False
         return circuit is None or not (
-            circuit.shots or any(map(_has_sparse_matrix, circuit.measurements))
+            circuit.shots
+            or any(isinstance(mp.obs, qml.SparseHamiltonian) for mp in circuit.measurements)
         )
 
     def setup_execution_config(
@@ -268,21 +265,18 @@ class StatevectorDevice(Device):
         return made[0] if len(made) == 1 else tuple(made)
 
     def _through_autograd(self, tape: QuantumScript, numbers: Sequence[Any]) -> Any:
-        shapes: list[tuple] = []
-        kinds: list[bool] = []
+        parts: list[Tensor] = []
 
         def joined(*values: Tensor) -> Tensor:
             found = self._run(tape.bind_new_parameters(list(values), range(len(values))))
-            parts = found if isinstance(found, tuple) else (found,)
-            shapes[:] = [tuple(part.shape) for part in parts]
-            kinds[:] = [part.is_complex() for part in parts]
+            parts[:] = found if isinstance(found, tuple) else (found,)
             return torch.cat([part.reshape(-1) for part in parts])
 
         vector, start, made = differentiable(joined)(*numbers), 0, []
-        for shape, is_complex in zip(shapes, kinds, strict=True):
-            part = vector[start : start + prod(shape)].reshape(shape)
-            made.append(part if is_complex else qml.math.real(part))
-            start += prod(shape)
+        for part in parts:
+            piece = vector[start : start + part.numel()].reshape(tuple(part.shape))
+            made.append(piece if part.is_complex() else qml.math.real(piece))
+            start += part.numel()
         return made[0] if len(made) == 1 else tuple(made)
 
     def planned(self, tape: QuantumScript, place: dict, reading: Reading) -> Simulation:
@@ -315,46 +309,32 @@ class StatevectorDevice(Device):
         """Run a circuit up to each of its snapshots."""
         for number, op in enumerate(tape.operations):
             if isinstance(op, qml.Snapshot):
-                measured = op.hyperparameters["measurement"] or qml.state()
-                shots = op.hyperparameters.get("shots")
-                shots = tape.shots if shots == "workflow" else shots
+                measured, shots = op.hyperparameters["measurement"], op.hyperparameters["shots"]
                 before = [o for o in tape.operations[:number] if not isinstance(o, qml.Snapshot)]
-                part = QuantumScript(before, [measured], shots=shots)
-                known = self._debugger.snapshots
-                known[op.tag if op.tag is not None else len(known)] = self._run_whole(part)
-
-    def _run_whole(self, tape: QuantumScript) -> Any:
-        debugger, self._debugger = self._debugger, None
-        try:
-            found = self._run(ready(tape, self))
-        finally:
-            self._debugger = debugger
-        return found.detach() if isinstance(found, Tensor) else found
+                shots = tape.shots if shots == "workflow" else shots
+                found = self._run(ready(QuantumScript(before, [measured], shots=shots), self))
+                known = found.detach() if isinstance(found, Tensor) else found
+                self._debugger.snapshots[op.tag] = known
 
     def _sampled(self, tape: QuantumScript) -> Any:
         """Sample with PennyLane's functions from the exact state."""
         unmeasured = tape.copy(measurements=[])
-        place = self.place(tape)
-        if not place:
-            place = self.place(unmeasured)
+        place = self.place(tape) or self.place(unmeasured)
         reading = read(tape, place)
         _is_torch(reading.values)
         plan = self.planned(unmeasured, place, reading)
-        values = self.values(reading)
         with torch.no_grad():
-            state = plan.final_state(values).to(torch.complex128)
+            state = plan.final_state(self.values(reading)).to(torch.complex128)
         state = state / torch.linalg.vector_norm(state, dim=-1, keepdim=True)
-        batched = reading.batch is not None
-        n = state.shape[-1].bit_length() - 1
-        measurements = [_on_labels(mp, place) for mp in tape.measurements]
+        (named,), _ = validate_device_wires(tape, wires=Wires(list(place)), name=NAME)
         results = measure_with_samples(
-            measurements,
-            state.reshape(*state.shape[:-1], *(2,) * n).cpu().numpy(),
+            [mp.map_wires(place) for mp in named.measurements],
+            by_wires(state).cpu().numpy(),
             shots=tape.shots,
-            is_state_batched=batched,
+            is_state_batched=reading.batch is not None,
             rng=self._rng,
         )
-        if len(measurements) > 1:
+        if len(tape.measurements) > 1:
             return results
         if tape.shots.has_partitioned_shots:
             return tuple(result[0] for result in results)
@@ -362,15 +342,6 @@ class StatevectorDevice(Device):
 
 
 _INTERFACES = (Interface.NUMPY, Interface.TORCH, Interface.AUTO, Interface.AUTOGRAD)
-
-
-def _on_labels(mp: MeasurementProcess, place: dict) -> MeasurementProcess:
-    everything = whole(mp)
-    mapped = mp.map_wires(place)
-    if everything:
-        options = {"all_outcomes": mp.all_outcomes} if hasattr(mp, "all_outcomes") else {}
-        mapped = type(mp)(wires=Wires(range(len(place))), **options)
-    return mapped
 
 
 def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
@@ -383,10 +354,6 @@ def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
     if len(tapes) != 1:
         raise CircuitError("The circuit must stay one circuit when it is prepared for the device.")
     return tapes[0]
-
-
-def _has_sparse_matrix(mp: MeasurementProcess) -> bool:
-    return isinstance(mp.obs, qml.SparseHamiltonian)
 
 
 def _is_torch(numbers: Sequence[Any]) -> bool:

@@ -19,11 +19,12 @@ import numpy as np
 from .structure import Operation, Structure, basis_states
 
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
-# Columns of an operation's row: its kind; start, middle and stop of its places (the sign of the
-# generator changes in the middle); bits to flip; number of its angle, or first entry of its matrix;
-# start and number of the shifts from a place to the elements that a matrix mixes; whether the
-# matrix is given with every call.
-KIND, START, MIDDLE, STOP, FLIP, AT, SHIFTS, SIZE, GIVEN = range(9)
+# An operation: its kind; start, middle and stop of its places (the sign of the generator changes in
+# the middle); bits to flip; number of its angle, or first entry of its matrix; start and number of
+# the shifts from a place to the elements that a matrix mixes; whether the matrix is given with
+# every call.
+_FIELDS = ("kind", "start", "middle", "stop", "flip", "at", "shifts", "mixed", "given")
+OPERATION = np.dtype([(name, np.int64) for name in _FIELDS])
 
 
 class Circuit(NamedTuple):
@@ -33,7 +34,7 @@ class Circuit(NamedTuple):
         size: elements of a state.
         step: circuits in a chunk: as many as fit into a register, or 1.
         rows: of results, at least one.
-        ops: (operations, 9) see the columns above.
+        ops: of the type `OPERATION`.
         places: int32 elements.
         shifts: see above.
         groups: (groups, 4) of words of Paulis: bits to flip, whether their number of Y is odd,
@@ -126,7 +127,7 @@ class Lowering:
         self._elements = np.arange(1 << n, dtype=np.int64) * step
         self._active = self._mask(structure.prepared)
         self._start = self._mask([wire for wire, bit in enumerate(structure.basis) if bit])
-        self._ops: list[list[int]] = []
+        self._ops: list[tuple[int, ...]] = []
         self._places: list[np.ndarray] = [np.zeros(0, np.int64)]
         self._known: dict[tuple, tuple[int, int, int]] = {}
         self._shifts: list[int] = []
@@ -154,7 +155,7 @@ class Lowering:
             size=len(self._elements) * self._step,
             step=self._step,
             rows=max(1, rows.count),
-            ops=np.array(self._ops, dtype=np.int64).reshape(-1, 9),
+            ops=np.array(self._ops, OPERATION),
             places=np.concatenate(self._places).astype(np.int32),
             shifts=np.array(self._shifts, dtype=np.int64),
             groups=np.array(groups, dtype=np.int64).reshape(-1, 4),
@@ -173,8 +174,16 @@ class Lowering:
     # -- operations -----------------------------------------------------------------------------
 
     def _row(
-        self, kind: int, on: int, checked: int, low: int, flip: int, at: int, signs: int = 0
-    ) -> list[int]:
+        self,
+        kind: int,
+        on: int,
+        checked: int,
+        low: int,
+        flip: int,
+        at: int,
+        signs: int = 0,
+        mixes: tuple[int, int, int] = (0, 0, 0),
+    ) -> None:
         """Add an operation that visits places with the bits ``on`` among those ``checked``.
 
         Args:
@@ -184,6 +193,7 @@ class Lowering:
             flip: bits to flip; their wires are active from now on.
             at: angle or matrix.
             signs: places with an odd number of these bits come last; of `REAL` they are left out.
+            mixes: start and number of the shifts, and whether the matrix is given.
         """
         self._active |= flip | (low if kind == DENSE else 0)
         key = on, checked, low, signs, self._active, kind == REAL
@@ -197,8 +207,7 @@ class Lowering:
             self._places += parts
             self._placed += sum(map(len, parts))
             self._known[key] = start, start + len(parts[0]), self._placed
-        self._ops.append([kind, *self._known[key], flip, at, 0, 0, 0])
-        return self._ops[-1]
+        self._ops.append((kind, *self._known[key], flip, at, *mixes))
 
     def _on(self, operation: Operation) -> tuple[int, int]:
         pairs = zip(operation.controls, operation.values, strict=True)
@@ -248,8 +257,8 @@ class Lowering:
     def _dense(self, operation: Operation) -> None:
         shifts = self._spread(operation.wires).tolist()
         low, given = self._mask(operation.wires), operation.kind == "given"
-        row = self._row(DENSE, *self._on(operation), low, 0, self._entries)
-        row[SHIFTS], row[SIZE], row[GIVEN] = len(self._shifts), len(shifts), int(given)
+        mixes = len(self._shifts), len(shifts), int(given)
+        self._row(DENSE, *self._on(operation), low, 0, self._entries, mixes=mixes)
         self._shifts += shifts
         self.unitary = self.unitary and (given or is_unitary(operation.matrix))  # type: ignore[arg-type]  # the kind says so
         self.matrices.append((self._entries, operation))

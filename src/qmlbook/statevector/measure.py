@@ -47,20 +47,16 @@ def whole(mp: MeasurementProcess) -> bool:
     return not len(mp.wires) and mp.obs is None and mp.eigvals() is None
 
 
-def _is_probabilities(mp: MeasurementProcess) -> bool:
-    return type(mp) is ProbabilityMP and mp.obs is None and mp.eigvals() is None
-
-
-def signature(mp: MeasurementProcess, place: dict) -> tuple:
-    """Return what decides how a measurement is read, hashable."""
-    kind = type(mp)
-    if kind is ExpectationMP:
+def signature(mp: MeasurementProcess, place: dict) -> tuple[str, Any]:
+    """Return how a measurement is read, and which words or wires; hashable."""
+    if type(mp) is ExpectationMP:
         words = _words(mp.obs, place)
         if words is not None:
-            return kind, words
-    if _is_probabilities(mp):
-        return kind, tuple(place[w] for w in mp.wires)
-    return kind, None, tuple(place[w] for w in mp.wires)
+            return "words", words
+    wires = tuple(place[w] for w in mp.wires)
+    if type(mp) is ProbabilityMP and mp.obs is None and mp.eigvals() is None:
+        return "probabilities", wires
+    return "state" if type(mp) is StateMP else "PennyLane", wires
 
 
 class Readout:
@@ -76,40 +72,26 @@ class Readout:
         measured: wires that are looked at, where it is not.
     """
 
-    def __init__(self, signatures: Sequence[tuple], wires: int) -> None:
-        self._words: list[Word] = []
-        self._probabilities: list[tuple[int, tuple[int, ...]]] = []
+    def __init__(self, signatures: Sequence[tuple[str, Any]], wires: int) -> None:
+        words: list[Word] = []
+        probabilities: list[tuple[int, tuple[int, ...]]] = []
+        self._how = [how for how, _ in signatures]
         self._sizes: list[int] = []  # rows of each part; 0 for a single number
-        self._count = 0
-        self._how = [self._reader(entry, wires) for entry in signatures]
+        count = 0
+        for how, asked in signatures:
+            if how == "words":
+                words += [Word(count, weight, letters) for letters, weight in asked]
+                self._sizes.append(0)
+                count += 1
+            elif how == "probabilities":
+                asked = asked or tuple(range(wires))
+                probabilities.append((count, asked))
+                self._sizes.append(2 ** len(asked))
+                count += self._sizes[-1]
         self.state = not signatures or bool({"state", "PennyLane"}.intersection(self._how))
-        self.rows = Rows(self._count, self._words, self._probabilities)
-        self.measured = {wire for word in self._words for wire, _ in word.letters}
-        self.measured.update(wire for _, asked in self._probabilities for wire in asked)
-
-    def _reader(self, entry: tuple, wires: int) -> str:
-        kind, asked = entry[0], entry[1]
-        if kind is ExpectationMP and asked is not None:
-            self._add(asked)
-            return "value"
-        if kind is ProbabilityMP and asked is not None:
-            asked = asked or tuple(range(wires))
-            self._probabilities.append((self._count, asked))
-            self._sizes.append(2 ** len(asked))
-            self._count += 2 ** len(asked)
-            return "value"
-        return "state" if kind is StateMP else "PennyLane"
-
-    def _add(self, words: Words) -> None:
-        self._words += [Word(self._count, weight, letters) for letters, weight in words]
-        self._sizes.append(0)
-        self._count += 1
-
-    def _parts(self, values: Tensor) -> Sequence[Tensor]:
-        if not any(self._sizes):
-            return values.unbind(-1)[: len(self._sizes)]
-        parts = values.split([size or 1 for size in self._sizes], -1)
-        return [p if n else p.squeeze(-1) for p, n in zip(parts, self._sizes, strict=True)]
+        self.rows = Rows(count, words, probabilities)
+        self.measured = {wire for word in words for wire, _ in word.letters}
+        self.measured.update(wire for _, asked in probabilities for wire in asked)
 
     def __call__(
         self,
@@ -120,21 +102,27 @@ class Readout:
         batched: bool,
     ) -> tuple[Tensor, ...]:
         """Return one result per measurement from what `execution.run` returned."""
+        parts = iter(values.unbind(-1))
+        if any(self._sizes):
+            pieces = values.split([size or 1 for size in self._sizes], -1)
+            parts = (p if n else p.squeeze(-1) for p, n in zip(pieces, self._sizes, strict=True))
         made: list[Tensor] = []
-        parts = iter(self._parts(values))
         for how, mp in zip(self._how, measurements, strict=True):
-            if how == "value":
-                made.append(next(parts))
-            elif how == "state":
-                made.append(state)
-            else:
+            if how == "PennyLane":
                 made.append(_by_pennylane(mp.map_wires(place), state, batched))
+            else:
+                made.append(state if how == "state" else next(parts))
         return tuple(made)
 
 
-def _by_pennylane(mp: MeasurementProcess, state: Tensor, batched: bool) -> Tensor:
+def by_wires(state: Tensor) -> Tensor:
+    """Return states (2^n,) or (B, 2^n) with an axis for every wire."""
     n = state.shape[-1].bit_length() - 1
-    state = state.reshape(*state.shape[:-1], *(2,) * n)
+    return state.reshape(*state.shape[:-1], *(2,) * n)
+
+
+def _by_pennylane(mp: MeasurementProcess, state: Tensor, batched: bool) -> Tensor:
+    state = by_wires(state)
     numbers = [] if mp.obs is None else mp.obs.data
     if state.requires_grad or any(isinstance(value, Tensor) for value in numbers):
         return qml.devices.qubit.measure(mp, state, batched)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .lowering import AT, GIVEN, KIND, SWAP, Lowering, Rows
+from .lowering import SWAP, Lowering, Rows
 from .structure import Structure
 
 
@@ -82,8 +82,8 @@ class Binding:
         if key not in known:
             ops, felt = lowering.circuit.ops, np.array(wanted, dtype=bool)[self.base]
             felt = np.append(felt, False)[lowering.owners]
-            feels, turns = ops[:, GIVEN] > 0, ops[:, KIND] < SWAP
-            feels[turns] = felt[ops[turns, AT]]
+            feels, turns = ops["given"] > 0, ops["kind"] < SWAP
+            feels[turns] = felt[ops["at"][turns]]
             known[key] = int(np.append(np.flatnonzero(feels), len(ops))[0])
         return known[key]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .execution import REGISTER, run
-from .lowering import START, STOP, Rows
+from .lowering import Rows
 from .plan import Plan, Values
 from .torch_path import States
 
@@ -91,7 +91,7 @@ class Forms:
             return False
         lanes = REGISTER // x.element_size()
         ops = self.plan.lowered(lanes).circuit.ops
-        once = VISIT * float((ops[:, STOP] - ops[:, START]).sum())
+        once = VISIT * float((ops["stop"] - ops["start"]).sum())
         batch, size = len(x), values.features or x.shape[-1]
         form = self.rows.count * size**2 / PRODUCT * (8 / lanes)
         forms = once * size / lanes + form * 2 ** (self.plan.structure.wires + 1) + form * batch

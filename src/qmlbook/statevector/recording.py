@@ -86,7 +86,6 @@ class Recorder(TorchFunctionMode):
         self.captured: list[int] = []
         for leaf in leaves:
             self._new(leaf)
-        self._leaves = len(leaves)
 
     def _new(self, tensor: Tensor) -> int:
         self._numbers[id(tensor)] = len(self.tensors)
@@ -127,6 +126,7 @@ class Recorder(TorchFunctionMode):
         returned = func(*args, **kwargs)
         outputs, _ = tree_flatten(returned)
         results: list[int | None] = []
+        known = len(self.tensors)
         if any(isinstance(output, Tensor) for output in outputs):
             results = [self._result(output) for output in outputs]
         elif attribute or not arguments:
@@ -136,7 +136,7 @@ class Recorder(TorchFunctionMode):
             look = _Length(_is_one(look))
         step = _Step(name, func, arguments, spec, results, look)
         self._steps.append(step)
-        self._maker.update((n, step) for n in results if n is not None and n not in self._maker)
+        self._maker.update((n, step) for n in results if n is not None and n >= known)
         return returned
 
     def _result(self, output: Any) -> int | None:
@@ -147,7 +147,7 @@ class Recorder(TorchFunctionMode):
 
     def origin(self, number: int) -> tuple[int, np.ndarray]:
         """Return the tensor whose elements a tensor holds unchanged, and which of them."""
-        step = None if self._is_given(number) else self._maker.get(number)
+        step = self._maker.get(number)
         names = [] if step is None else step.names()
         if step is None or step.name not in _MOVES or len(names) != 1:
             tensor = self.tensors[number]
@@ -156,12 +156,9 @@ class Recorder(TorchFunctionMode):
         outputs, _ = tree_flatten(step.run({names[0]: torch.from_numpy(index.copy())}))
         return base, outputs[step.results.index(number)].numpy()
 
-    def _is_given(self, number: int) -> bool:
-        return number < self._leaves or number in self.captured
-
     def padding(self, number: int) -> int:
         """Return how many entries at the end of a tensor's last axis are always zero."""
-        step = None if self._is_given(number) else self._maker.get(number)
+        step = self._maker.get(number)
         names = [] if step is None else step.names()
         if step is not None and step.name in _SCALES and step.arguments[0] == (names[0],):
             return self.padding(names[0])
