@@ -24,7 +24,7 @@ from pennylane.devices.preprocess import (
 )
 from pennylane.devices.qubit.sampling import measure_with_samples
 from pennylane.math import Interface
-from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP, StateMP
+from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
@@ -32,21 +32,15 @@ from pennylane.transforms.core import CompilePipeline, transform
 from pennylane.wires import Wires
 from torch import Tensor
 
-from . import simulation
 from .autograd import differentiable
-from .errors import NAME, CircuitError
-from .measure import by_wires, signature, whole
-from .plan import Values
-from .reading import Reading, read, structure, supports, wrong_wire
-from .simulation import Simulation
+from .errors import NAME, CircuitError, WrongWires
+from .plan import Values, values
+from .reading import Reading, read, structure, supports
+from .simulation import Simulation, by_wires, signature, whole
 
 DTYPES = {"complex64": torch.float32, "complex128": torch.float64}
 PLANS = 256  # circuits whose plan is remembered
 EXACT = ("best", "backprop", "adjoint", "device")  # all are the same gradient here
-
-
-def _first(results: Sequence[Any]) -> Any:
-    return results[0]
 
 
 @transform
@@ -55,9 +49,11 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
     if device.wires is not None:
         for wire in tape.wires:
             if wire not in device.wires and not isinstance(wire, DynamicWire):
-                raise wrong_wire(wire, dict.fromkeys(device.wires))
+                many = len(device.wires) > 12
+                known = f"{len(device.wires)} wires" if many else ", ".join(map(str, device.wires))
+                raise WrongWires(f"Wire {wire!r} is not on device {NAME}, which has: {known}.")
     if device.runs(tape):
-        return (tape,), _first
+        return (tape,), lambda results: results[0]
     refuse(tape)
     pipeline = CompilePipeline()
     if device.wires is not None and not any(isinstance(w, DynamicWire) for w in tape.wires):
@@ -205,9 +201,7 @@ class StatevectorDevice(Device):
         return pipeline
 
     def execute(
-        self,
-        circuits: Sequence[QuantumScript],
-        execution_config: ExecutionConfig | None = None,
+        self, circuits: Sequence[QuantumScript], execution_config: ExecutionConfig | None = None
     ) -> tuple[Any, ...]:
         """Run circuits; one result, or a tuple with one result per measurement, for each.
 
@@ -281,16 +275,13 @@ class StatevectorDevice(Device):
 
     def planned(self, tape: QuantumScript, place: dict, reading: Reading) -> Simulation:
         """Return the plan of a tape."""
-        try:
-            asked = tuple([signature(mp, place) for mp in tape.measurements])
-        except KeyError as error:
-            raise wrong_wire(error.args[0], place) from None
+        asked = tuple([signature(mp, place) for mp in tape.measurements])
         key = reading.key, asked, len(place)
         plan = self._plans.pop(key, None)
         if plan is None:
             circuit = structure(reading.key, len(place))
             dephased = circuit.wires > len(place)
-            if dephased and any(type(mp) is StateMP for mp in tape.measurements):
+            if dephased and any(how == "state" for how, _ in asked):
                 raise CircuitError(
                     "A dephased circuit has no state vector; measure expectation values or "
                     "probabilities, or use default.mixed."
@@ -303,7 +294,7 @@ class StatevectorDevice(Device):
 
     def values(self, reading: Reading) -> Values:
         """Return what was read from a tape as tensors."""
-        return simulation.values(reading, self.dtype, self.torch_device)
+        return values(reading, self.dtype, self.torch_device)
 
     def _snapshots(self, tape: QuantumScript) -> None:
         """Run a circuit up to each of its snapshots."""

@@ -32,14 +32,13 @@ def run(plan: Plan, values: Values) -> tuple[Tensor, ...]:
 
     Without a batch, both have no axis for it.
     """
+    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in values.tensors)
     if torch_path.is_needed(values.tensors):
         return torch_path.evolve(plan, values)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in values.tensors):
-        run = _Run(plan, values, True)
-        if not run.undoes:
-            return torch_path.evolve(plan, values)
-        return _Evolve.apply(run, *values.tensors)
-    return _Run(plan, values, False).results()
+    run = _Run(plan, values, differentiated)
+    if not differentiated:
+        return run.results()
+    return _Evolve.apply(run, *values.tensors) if run.undoes else torch_path.evolve(plan, values)
 
 
 class _Evolve(torch.autograd.Function):

@@ -20,15 +20,7 @@ import numba
 import numpy as np
 
 from .lanes import load, store, zero
-from .lowering import (
-    DENSE,
-    IMAGINARY,
-    REAL,
-    SWAP,
-    Call,
-    Circuit,
-    Slopes,
-)
+from .lowering import DENSE, IMAGINARY, REAL, SWAP, Call, Circuit, Slopes
 
 Array = np.ndarray
 Op = np.record  # one of the type `lowering.OPERATION`

@@ -19,6 +19,7 @@ import numpy as np
 from .structure import Operation, Structure, basis_states
 
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
+Bits = tuple[int, int]  # values of bits, and which of them count
 # An operation: its kind; start, middle and stop of its places (the sign of the generator changes in
 # the middle); bits to flip; number of its angle, or first entry of its matrix; start and number of
 # the shifts from a place to the elements that a matrix mixes; whether the matrix is given with
@@ -174,29 +175,22 @@ class Lowering:
     # -- operations -----------------------------------------------------------------------------
 
     def _row(
-        self,
-        kind: int,
-        on: int,
-        checked: int,
-        low: int,
-        flip: int,
-        at: int,
-        signs: int = 0,
-        mixes: tuple[int, int, int] = (0, 0, 0),
+        self, kind: int, where: Bits, low: int, flip: int, at: int, signs: int, *mixes: int
     ) -> None:
-        """Add an operation that visits places with the bits ``on`` among those ``checked``.
+        """Add an operation that visits some places.
 
         Args:
             kind: of the operation.
-            on, checked: which places.
+            where: bits that its places have, among those that are checked.
             low: bits that are 0, besides.
             flip: bits to flip; their wires are active from now on.
             at: angle or matrix.
             signs: places with an odd number of these bits come last; of `REAL` they are left out.
-            mixes: start and number of the shifts, and whether the matrix is given.
+            *mixes: of a matrix, start and number of the shifts, and whether it is given.
         """
         self._active |= flip | (low if kind == DENSE else 0)
-        key = on, checked, low, signs, self._active, kind == REAL
+        on, checked = where
+        key = where, low, signs, self._active, kind == REAL
         if key not in self._known:
             asleep = (self._elements ^ self._start) & ~self._active
             wanted = (self._elements & checked == on) & (self._elements & low == 0) & (asleep == 0)
@@ -207,9 +201,9 @@ class Lowering:
             self._places += parts
             self._placed += sum(map(len, parts))
             self._known[key] = start, start + len(parts[0]), self._placed
-        self._ops.append((kind, *self._known[key], flip, at, *mixes))
+        self._ops.append((kind, *self._known[key], flip, at, *(mixes or (0, 0, 0))))
 
-    def _on(self, operation: Operation) -> tuple[int, int]:
+    def _on(self, operation: Operation) -> Bits:
         pairs = zip(operation.controls, operation.values, strict=True)
         return self._mask(w for w, value in pairs if value), self._mask(operation.controls)
 
@@ -223,7 +217,7 @@ class Lowering:
         at = self._angle(owner, sign * operation.scale * (not constant), sign * operation.shift)
         kind = PHASE if not flip else REAL if odd else IMAGINARY
         low = 0 if odd else flip & -flip  # one of two partners
-        self._row(kind, *self._on(operation), low, flip, at, signs)
+        self._row(kind, self._on(operation), low, flip, at, signs)
 
     def _pauli(self, letters: Iterable[tuple[int, str]]) -> tuple[int, int, bool, int]:
         """Return bits to flip, bits that change the sign, whether Y is odd, and a sign."""
@@ -248,17 +242,17 @@ class Lowering:
         checked |= self._mask(operation.wires)
         for state in np.flatnonzero(source > states).tolist():
             flip = spread[state] ^ spread[source[state]]
-            self._row(SWAP, on | spread[state], checked, 0, flip, 0)
+            self._row(SWAP, (on | spread[state], checked), 0, flip, 0, 0)
         for state in np.flatnonzero(phases != 1).tolist():
             at = self._angle(-1, 0.0, -2 * float(np.angle(phases[state])))
-            self._row(PHASE, on | spread[state], checked, 0, 0, at)
+            self._row(PHASE, (on | spread[state], checked), 0, 0, at, 0)
         return True
 
     def _dense(self, operation: Operation) -> None:
         shifts = self._spread(operation.wires).tolist()
         low, given = self._mask(operation.wires), operation.kind == "given"
         mixes = len(self._shifts), len(shifts), int(given)
-        self._row(DENSE, *self._on(operation), low, 0, self._entries, mixes=mixes)
+        self._row(DENSE, self._on(operation), low, 0, self._entries, 0, *mixes)
         self._shifts += shifts
         self.unitary = self.unitary and (given or is_unitary(operation.matrix))  # type: ignore[arg-type]  # the kind says so
         self.matrices.append((self._entries, operation))

@@ -71,23 +71,17 @@ class Forms:
 
     Args:
         plan: the circuit.
-        possible: whether everything that is measured is a row of the plan.
     """
 
-    def __init__(self, plan: Plan, possible: bool) -> None:
-        structure = plan.structure
-        everything = set(range(structure.wires))
+    def __init__(self, plan: Plan) -> None:
         self.rows = plan.rows
-        self.possible = possible and bool(structure.prepared) and plan.rows.count > 0
-        self.plan = Plan(structure, Rows(0, [], []), True, everything)
-        self.plan.operations = plan.operations
+        self.possible = bool(plan.structure.prepared) and plan.rows.count > 0 and not plan.state
+        self.plan = replace(plan, rows=Rows(0, [], []), state=True)
 
     def pay(self, values: Values) -> bool:
         """Return whether forms are cheaper than states for a batch of real vectors."""
-        x = values.amplitudes
-        if not self.possible or x is None or x.ndim < 2 or x.is_complex():
-            return False
-        if values.binding.stride.any() or any(m.ndim == 3 for m in values.matrices):
+        x: Tensor = values.amplitudes  # type: ignore[assignment]  # if only they vary, there are some
+        if not self.possible or not values.only_amplitudes_vary or x.ndim < 2 or x.is_complex():
             return False
         lanes = REGISTER // x.element_size()
         ops = self.plan.lowered(lanes).circuit.ops

@@ -13,7 +13,7 @@ from pennylane.devices.default_qubit import stopping_condition
 from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 
-from .errors import NAME, CircuitError, WrongWires
+from .errors import CircuitError
 from .gates import DEPHASING, SIMPLE, parts, simple
 from .structure import Operation, Structure
 
@@ -40,12 +40,6 @@ class Reading(NamedTuple):
     batch: int | None
 
     @property
-    def only_amplitudes_vary(self) -> bool:
-        """Return whether a state is prepared and nothing else may differ in the batch."""
-        shared = not any(self.batched) and all(matrix.ndim == 2 for matrix in self.matrices)
-        return self.amplitudes is not None and shared
-
-    @property
     def values(self) -> list[Any]:
         """Return all numbers."""
         first = [] if self.amplitudes is None else [self.amplitudes]
@@ -67,10 +61,9 @@ def read(tape: QuantumScript, place: dict) -> Reading:
 
     Args:
         tape: the circuit.
-        place: wire label -> position.
+        place: wire label -> position, of all its wires.
 
     Raises:
-        WrongWires: for a wire that is not in ``place``.
         CircuitError: if batch sizes do not agree, or a parameter has too many dimensions.
     """
     key: list[tuple] = []
@@ -80,10 +73,7 @@ def read(tape: QuantumScript, place: dict) -> Reading:
     for number, op in enumerate(tape.operations):
         kind: Any = type(op)
         content = b""
-        try:
-            wires = tuple([place[wire] for wire in op.wires])
-        except KeyError as error:
-            raise wrong_wire(error.args[0], place) from None
+        wires = tuple([place[wire] for wire in op.wires])
         if kind in SIMPLE:
             parameters += op.data
         elif isinstance(op, SKIPPED):
@@ -119,7 +109,7 @@ def _batch(
     if amplitudes is not None and amplitudes.ndim == 2:
         sizes.add(len(amplitudes))
     for value in parameters:
-        dimensions = value.ndim if isinstance(value, (torch.Tensor, np.ndarray)) else np.ndim(value)
+        dimensions = np.ndim(value)
         if dimensions > 1:
             raise CircuitError(
                 f"A parameter has the shape {tuple(value.shape)}; a gate takes one number, or one "
@@ -136,12 +126,6 @@ def _batch(
     if 0 in sizes:
         raise CircuitError("The batch is empty: every parameter needs at least one entry.")
     return batched, next(iter(sizes), None)
-
-
-def wrong_wire(wire: Any, place: dict) -> WrongWires:
-    """Return the error for a wire that the device does not have."""
-    known = ", ".join(map(str, place)) if len(place) <= 12 else f"{len(place)} wires"
-    return WrongWires(f"Wire {wire!r} is not on device {NAME}, which has: {known}.")
 
 
 def dephasing_angle(p: Any) -> Any:

@@ -85,19 +85,20 @@ class Recorder(TorchFunctionMode):
         self._constants: set[int] = set()
         self.captured: list[int] = []
         for leaf in leaves:
-            self._new(leaf)
+            self._noted(leaf)
 
-    def _new(self, tensor: Tensor) -> int:
-        self._numbers[id(tensor)] = len(self.tensors)
-        self.tensors.append(tensor)
-        return len(self.tensors) - 1
+    def _noted(self, tensor: Tensor) -> int:
+        number = self._numbers.setdefault(id(tensor), len(self.tensors))
+        if number == len(self.tensors):
+            self.tensors.append(tensor)
+        return number
 
     def number(self, tensor: Tensor) -> int:
         """Return the number of a tensor; one from elsewhere is taken again as it is."""
         if id(tensor) not in self._numbers:
             if tensor.grad_fn is not None:
                 raise Unrecordable("a tensor comes from a function that torch does not show")
-            self.captured.append(self._new(tensor))
+            self.captured.append(self._noted(tensor))
         return self._numbers[id(tensor)]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -114,12 +115,9 @@ class Recorder(TorchFunctionMode):
             self._constants.add(self.number(made))
             return made
         inplace = name.endswith("_") if not name.endswith("__") else name.startswith("__i")
-        if (inplace and name not in ("__index__", "__int__", "__invert__")) or "out" in kwargs:
-            raise Unrecordable(name)
-        if (
-            name in ("__setitem__", "__set__", "backward")
-            or torch.is_grad_enabled() != self._graded
-        ):
+        changes = inplace and name not in ("__index__", "__int__", "__invert__")
+        changes = changes or name in ("__setitem__", "__set__", "backward") or "out" in kwargs
+        if changes or torch.is_grad_enabled() != self._graded:
             raise Unrecordable(name)
         arguments, spec = tree_flatten((args, kwargs))
         arguments = [_Name(self.number(a)) if isinstance(a, Tensor) else a for a in arguments]
@@ -128,7 +126,7 @@ class Recorder(TorchFunctionMode):
         results: list[int | None] = []
         known = len(self.tensors)
         if any(isinstance(output, Tensor) for output in outputs):
-            results = [self._result(output) for output in outputs]
+            results = [self._noted(o) if isinstance(o, Tensor) else None for o in outputs]
         elif attribute or not arguments:
             return returned
         look = returned.copy() if isinstance(returned, np.ndarray) else returned
@@ -138,12 +136,6 @@ class Recorder(TorchFunctionMode):
         self._steps.append(step)
         self._maker.update((n, step) for n in results if n is not None and n >= known)
         return returned
-
-    def _result(self, output: Any) -> int | None:
-        if not isinstance(output, Tensor):
-            return None
-        known = self._numbers.get(id(output))
-        return self._new(output) if known is None else known
 
     def origin(self, number: int) -> tuple[int, np.ndarray]:
         """Return the tensor whose elements a tensor holds unchanged, and which of them."""
@@ -156,18 +148,17 @@ class Recorder(TorchFunctionMode):
         outputs, _ = tree_flatten(step.run({names[0]: torch.from_numpy(index.copy())}))
         return base, outputs[step.results.index(number)].numpy()
 
-    def padding(self, number: int) -> int:
-        """Return how many entries at the end of a tensor's last axis are always zero."""
-        step = self._maker.get(number)
+    def features(self, number: int) -> int:
+        """Return after how many entries of a tensor's last axis there are only zeros, always."""
+        size, step = self.tensors[number].shape[-1], self._maker.get(number)
         names = [] if step is None else step.names()
         if step is not None and step.name in _SCALES and step.arguments[0] == (names[0],):
-            return self.padding(names[0])
+            return self.features(names[0])
         if step is None or step.name not in _JOINS or names[-1] not in self._constants:
-            return 0
+            return size
         last = self.tensors[names[-1]]
-        parts = sum(self.tensors[n].shape[-1] for n in names)
-        along = parts == self.tensors[number].shape[-1]
-        return last.shape[-1] if along and not last.any() else 0
+        along = size == sum(self.tensors[n].shape[-1] for n in names)
+        return size - last.shape[-1] if along and not last.any() else size
 
     def replay(self, wanted: Sequence[int]) -> Replay:
         """Return what makes some tensors again."""

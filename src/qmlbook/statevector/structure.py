@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -90,8 +90,7 @@ class Structure:
 
     def to_json(self) -> str:
         """Return the circuit as JSON."""
-        content = {f.name: getattr(self, f.name) for f in fields(self)}
-        return json.dumps(content | {"operations": [_plain(op) for op in self.operations]})
+        return json.dumps(asdict(self, dict_factory=_plain))
 
     @classmethod
     def from_json(cls, text: str) -> Structure:
@@ -104,14 +103,12 @@ class Structure:
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Operation)}
 
 
-def _plain(operation: Operation) -> dict[str, Any]:
-    entry = {
-        f.name: getattr(operation, f.name)
-        for f in fields(operation)
-        if not np.array_equal(getattr(operation, f.name), _DEFAULTS[f.name])
-    }
-    if operation.matrix is not None:
-        entry["matrix"] = np.stack([operation.matrix.real, operation.matrix.imag], -1).tolist()
+def _plain(content: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return fields without defaults of operations; a matrix as pairs of numbers."""
+    entry = {k: v for k, v in content if not np.array_equal(v, _DEFAULTS.get(k, MISSING))}
+    if "matrix" in entry:
+        matrix = entry["matrix"]
+        entry["matrix"] = np.stack([matrix.real, matrix.imag], -1).tolist()
     return entry
 
 

@@ -81,14 +81,8 @@ class States:
         else:
             index = start + basis_states(structure.prepared, self.n)
             given = amplitudes.reshape(-1, amplitudes.shape[-1])
-        return self.placed(given.to(self.kind), index)
-
-    def placed(self, values: Tensor, index: np.ndarray) -> Tensor:
-        """Return states with amplitudes (., K) at some indices and zeros elsewhere."""
-        nothing = values.new_zeros(1).expand(len(values), 1)
-        where = np.full(len(self.states), values.shape[1])
-        where[index] = np.arange(values.shape[1])
-        return torch.cat([values, nothing], 1).index_select(1, self.tensor(where))
+        state = given.new_zeros(len(given), len(self.states), dtype=self.kind)
+        return state.index_copy(1, self.tensor(index), given.to(self.kind))
 
     def pauli(self, state: Tensor, letters: Sequence[tuple[int, str]]) -> Tensor:
         """Return a word of Paulis applied to states."""
@@ -109,15 +103,12 @@ class States:
         pairs = zip(op.controls, op.values, strict=True)
         base = sum(self.bit(wire) for wire, value in pairs if value)
         idle = [w for w in range(self.n) if w not in op.touched]
-        places = (
-            base + basis_states(op.wires, self.n)[:, None] + basis_states(idle, self.n)
-        )  # (d, R)
-        rest = np.setdiff1d(self.states, places)
-        old = state.index_select(1, self.tensor(places.ravel()))
-        new = torch.matmul(matrix, old.reshape(len(state), *places.shape)).flatten(1)
-        back = np.argsort(np.concatenate([places.ravel(), rest]))
-        kept = state.index_select(1, self.tensor(rest)).expand(len(new), -1)
-        return torch.cat([new, kept], 1).index_select(1, self.tensor(back))
+        # (d, R)
+        places = base + basis_states(op.wires, self.n)[:, None] + basis_states(idle, self.n)
+        index = self.tensor(places.ravel())
+        old = state.index_select(1, index).reshape(len(state), *places.shape)
+        new = torch.matmul(matrix, old).flatten(1)
+        return state.expand(len(new), -1).index_copy(1, index, new)
 
     def rotation(self, op: Operation, state: Tensor, angles: Sequence[Tensor]) -> Tensor:
         """Return states after exp(-i t P / 2)."""
