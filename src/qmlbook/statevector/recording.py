@@ -55,7 +55,7 @@ class _Step(NamedTuple):
     arguments: list[Any]
     spec: Any
     results: list[int | None]  # numbers of the tensors that come out; empty for a look
-    look: Any
+    same: Callable[[Any], bool]  # whether a look is as it was
 
     def names(self) -> list[int]:
         """Return the numbers of the tensors that go in."""
@@ -130,9 +130,10 @@ class Recorder(TorchFunctionMode):
         elif attribute or not arguments:
             return returned
         look = returned.copy() if isinstance(returned, np.ndarray) else returned
+        same = partial(_same, look)
         if isinstance(look, np.ndarray) and _asks_for_length():
-            look = _Length(_is_one(look))
-        step = _Step(name, func, arguments, spec, results, look)
+            same = partial(_same_lengths, _are_one(look))
+        step = _Step(name, func, arguments, spec, results, same)
         self._steps.append(step)
         self._maker.update((n, step) for n in results if n is not None and n >= known)
         return returned
@@ -186,19 +187,18 @@ class Replay(NamedTuple):
             if step.results:
                 outputs, _ = tree_flatten(returned)
                 known.update(zip(step.results, outputs, strict=True))
-            elif not _same(returned, step.look):
+            elif not step.same(returned):
                 return None
         return [known[number] for number in self.wanted]
 
 
-class _Length(NamedTuple):
-    """A look at the lengths of amplitudes: all that matters is whether they are 1."""
-
-    one: bool
-
-
-def _is_one(lengths: np.ndarray) -> bool:
+def _are_one(lengths: np.ndarray) -> bool:
     return np.allclose(lengths, 1.0, atol=TOLERANCE)
+
+
+def _same_lengths(one: bool, lengths: np.ndarray) -> bool:
+    """Return whether lengths of amplitudes look the same: all that matters is if they are 1."""
+    return _are_one(lengths) == one
 
 
 def _asks_for_length() -> bool:
@@ -211,8 +211,6 @@ def _asks_for_length() -> bool:
 
 def _same(one: Any, other: Any) -> bool:
     """Return whether two looks are the same."""
-    if isinstance(other, _Length):
-        return _is_one(one) == other.one
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other, equal_nan=True)
     return type(one) is type(other) and bool(one == other or (one != one and other != other))

@@ -32,9 +32,8 @@ def _words(obs: Any, place: dict) -> Words | None:
         return None
     found = []
     for word, weight in obs.pauli_rep.items():
-        if (isinstance(weight, Tensor) and weight.requires_grad) or qml.math.ndim(weight):
-            return None
-        if complex(weight).imag:
+        trained = isinstance(weight, Tensor) and weight.requires_grad
+        if trained or qml.math.ndim(weight) or complex(weight).imag:
             return None
         letters = tuple(sorted((place[wire], letter) for wire, letter in word.items()))
         found.append((letters, complex(weight).real))
