@@ -280,10 +280,9 @@ def verify(
     stored = papers or list(filter(Store().records, rooms.names()))
     results = []
     for paper in stored:
-        results.append(
-            again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
-        )
-        print(results[-1], flush=True)
+        made = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
+        print(made, flush=True)
+        results.append(made)
     raise typer.Exit(not all(result.good for result in results))
 
 

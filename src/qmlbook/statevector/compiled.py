@@ -121,9 +121,8 @@ class _Arguments:
     """
 
     def __init__(self, args: tuple, kwargs: dict) -> None:
-        self.leaves, self._spec = tree_flatten(
-            (args, {name: kwargs[name] for name in sorted(kwargs)})
-        )
+        named = dict(sorted(kwargs.items()))
+        self.leaves, self._spec = tree_flatten((args, named))
         self._varying: list[int] = []
         self.foreign = False
         parts = [self._part(at, leaf) for at, leaf in enumerate(self.leaves)]

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from .autograd import differentiable
 from .errors import NAME, CircuitError, WrongWires
+from .execution import run
 from .plan import Values, values
 from .reading import Reading, read, structure, supports
 from .simulation import Simulation, by_wires, signature, whole
@@ -210,10 +211,10 @@ class StatevectorDevice(Device):
                 numbers belong to another library than torch or numpy.
             WrongWires: for a wire that the device does not have.
         """
-        run: Any = self._run
+        one: Any = self._run
         if torch.compiler.is_compiling():  # torch.compile would trace numpy as if it were torch
-            run = torch._dynamo.disable(run)
-        return tuple(run(tape) for tape in circuits)
+            one = torch._dynamo.disable(one)
+        return tuple(map(one, circuits))
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -280,8 +281,7 @@ class StatevectorDevice(Device):
         plan = self._plans.pop(key, None)
         if plan is None:
             circuit = structure(reading.key, len(place))
-            dephased = circuit.wires > len(place)
-            if dephased and any(how == "state" for how, _ in asked):
+            if circuit.wires > len(place) and "state" in dict(asked):
                 raise CircuitError(
                     "A dephased circuit has no state vector; measure expectation values or "
                     "probabilities, or use default.mixed."
@@ -313,9 +313,9 @@ class StatevectorDevice(Device):
         place = self.place(tape) or self.place(unmeasured)
         reading = read(tape, place)
         _is_torch(reading.values)
-        plan = self.planned(unmeasured, place, reading)
+        plan = self.planned(unmeasured, place, reading).plan
         with torch.no_grad():
-            state = plan.final_state(self.values(reading)).to(torch.complex128)
+            state = run(plan, self.values(reading))[-1].to(torch.complex128)
         state = state / torch.linalg.vector_norm(state, dim=-1, keepdim=True)
         (named,), _ = validate_device_wires(tape, wires=Wires(list(place)), name=NAME)
         results = measure_with_samples(

@@ -20,12 +20,10 @@ from .structure import Operation
 Parts = tuple[Operation, ...]
 
 
-def _rotation(
-    word: str, parameter: int | None = 0, scale: float = 1.0, shift: float = 0.0
-) -> Operation:
+def _rotation(word: str, parameter: int | None = 0, scale: float = 1.0) -> Operation:
     """Return exp(-i t P / 2) on the first wires."""
     wires = tuple(range(len(word)))
-    return Operation("rotation", wires, (), (), word, parameter, scale, shift)
+    return Operation("rotation", wires, word=word, parameter=parameter, scale=scale)
 
 
 def _phase(parameter: int = 0) -> Operation:
@@ -40,7 +38,7 @@ ROTATIONS: dict[type, Parts] = {
     qml.PhaseShift: (_phase(),),
     qml.U1: (_phase(),),
     qml.Rot: (_rotation("Z", 0), _rotation("Y", 1), _rotation("Z", 2)),
-    qml.U2: (_phase(1), _rotation("Y", None, shift=np.pi / 2), _phase(0)),
+    qml.U2: (_phase(1), replace(_rotation("Y", None), shift=np.pi / 2), _phase(0)),
     qml.U3: (_phase(2), _rotation("Y", 0), _phase(1)),
     qml.IsingXX: (_rotation("XX"),),
     qml.IsingYY: (_rotation("YY"),),
@@ -75,18 +73,14 @@ def parts(op: Operator) -> tuple[Parts, Any]:
     """Return the parts of an operation, the first applied first, and the matrix it is given."""
     if isinstance(op, Adjoint):
         inner, given = parts(op.base)
-        return tuple(_adjoint(part) for part in inner[::-1]), given if given is None else _dagger(
-            given
-        )
+        return tuple(map(_adjoint, inner[::-1])), _dagger(given)
     if isinstance(op, Controlled):
         inner, given = parts(op.base)
         bits = tuple(int(value) for value in op.control_values)
-        controls, others = range(len(bits)), range(len(bits), len(op.wires))
+        on, others = tuple(range(len(bits))), range(len(bits), len(op.wires))
         moved = [part.on(others) for part in inner]
-        return tuple(
-            replace(part, controls=(*controls, *part.controls), values=bits + part.values)
-            for part in moved
-        ), given
+        made = [replace(p, controls=on + p.controls, values=bits + p.values) for p in moved]
+        return tuple(made), given
     if type(op) is qml.GlobalPhase:
         return (_rotation("", scale=2.0),), None
     if type(op) is qml.MultiRZ:
@@ -103,11 +97,11 @@ def parts(op: Operator) -> tuple[Parts, Any]:
 def _adjoint(part: Operation) -> Operation:
     if part.kind == "rotation":
         return replace(part, scale=-part.scale, shift=-part.shift)
-    return part if part.matrix is None else replace(part, matrix=_dagger(part.matrix))
+    return replace(part, matrix=_dagger(part.matrix))
 
 
 def _dagger(matrix: Any) -> Any:
-    return qml.math.conj(matrix).swapaxes(-1, -2)
+    return None if matrix is None else qml.math.conj(matrix).swapaxes(-1, -2)
 
 
 def _matrix(op: Operator) -> tuple[Parts, Any]:

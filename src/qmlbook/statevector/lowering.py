@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .structure import Operation, Structure, basis_states
+from .structure import Operation, Structure, basis_states, outcomes
 
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
 Bits = tuple[int, int]  # values of bits, and which of them count
@@ -151,7 +151,10 @@ class Lowering:
 
     def _finished(self, structure: Structure, rows: Rows) -> Circuit:
         groups, terms, weights = self._words(rows.words)
-        outcomes = [row + self._outcomes(wires) for row, wires in rows.probabilities]
+        found = np.zeros((len(rows.probabilities), len(self._elements)), dtype=np.int64)
+        for outcome, (first, wires) in zip(found, rows.probabilities, strict=True):
+            places = outcomes(wires, structure.wires)
+            outcome[places] = first + np.arange(len(places))[:, None]
         return Circuit(
             size=len(self._elements) * self._step,
             step=self._step,
@@ -162,7 +165,7 @@ class Lowering:
             groups=np.array(groups, dtype=np.int64).reshape(-1, 4),
             terms=np.array(terms, dtype=np.int64).reshape(-1, 2),
             weights=np.array(weights, dtype=float),
-            outcomes=np.array(outcomes, dtype=np.int64).reshape(-1, len(self._elements)),
+            outcomes=found,
         )
 
     def _mask(self, wires: Iterable[int]) -> int:
@@ -272,13 +275,6 @@ class Lowering:
             groups.append((flip, int(odd), len(terms), len(terms) + len(members)))
             terms += members
         return groups, [term[:2] for term in terms], [term[2] for term in terms]
-
-    def _outcomes(self, wires: Sequence[int]) -> np.ndarray:
-        """Return the outcome on some wires of every row."""
-        value = np.zeros_like(self._elements)
-        for wire in wires:
-            value = 2 * value + (self._elements & self._bit[wire] != 0)
-        return value
 
 
 def is_unitary(matrices: np.ndarray, tolerance: float = 1e-12) -> bool:

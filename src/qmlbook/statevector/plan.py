@@ -145,8 +145,7 @@ def precision(numbers: Sequence[Any]) -> torch.dtype:
         for n in numbers
         if isinstance(n, np.ndarray) and n.ndim and n.dtype.kind in "fc"
     }
-    kinds = {k.to_real() if k.is_complex else k for k in kinds}
-    kinds = {k for k in kinds if k.is_floating_point}
+    kinds = {k.to_real() for k in kinds if k.is_complex or k.is_floating_point}
     return torch.float32 if kinds and torch.float64 not in kinds else torch.float64
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from .execution import REGISTER, run
 from .lowering import Rows
 from .plan import Plan, Values
+from .structure import outcomes
 from .torch_path import States
 
 PRODUCT = 25e3  # multiplications a microsecond in a large real product, for estimates
@@ -106,7 +107,7 @@ class Forms:
             turned[word.row] = turned[word.row] + applied
         made = [_overlaps(columns, other) if other is not nothing else zero for other in turned]
         for first_row, wires in self.rows.probabilities:
-            for row, place in enumerate(states.outcomes(wires), first_row):
+            for row, place in enumerate(outcomes(wires, states.n), first_row):
                 picked = columns.index_select(1, states.tensor(place))
                 made[row] = _overlaps(picked, picked)
         return torch.stack(made)

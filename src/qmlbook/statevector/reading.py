@@ -48,12 +48,11 @@ class Reading(NamedTuple):
 
 def supports(op: Operator, first: bool = False) -> bool:
     """Return whether the device runs an operation as it is; ``first`` if it opens the circuit."""
-    if type(op) in SIMPLE or isinstance(op, SKIPPED):
+    if type(op) in SIMPLE or isinstance(op, (*SKIPPED, qml.PhaseFlip)):
         return True
     if isinstance(op, StatePrepBase):
         return first
-    known = stopping_condition(op, allow_mcms=False) and op.has_matrix
-    return known or isinstance(op, qml.PhaseFlip)
+    return stopping_condition(op, allow_mcms=False) and op.has_matrix
 
 
 def read(tape: QuantumScript, place: dict) -> Reading:
@@ -79,10 +78,8 @@ def read(tape: QuantumScript, place: dict) -> Reading:
         elif isinstance(op, SKIPPED):
             continue
         elif number == 0 and isinstance(op, qml.BasisState):
-            kind, wires = (
-                "basis",
-                tuple([w for w, bit in zip(wires, op.data[0], strict=True) if bit]),
-            )
+            kind = "basis"
+            wires = tuple([wire for wire, bit in zip(wires, op.data[0], strict=True) if bit])
         elif number == 0 and isinstance(op, StatePrepBase):
             kind, amplitudes = "prepared", _amplitudes(op)
         elif isinstance(op, qml.PhaseFlip):

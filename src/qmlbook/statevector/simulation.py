@@ -114,10 +114,6 @@ class Simulation:
                 made.append(states[0] if how == "state" else next(parts))
         return tuple(made)
 
-    def final_state(self, values: Values) -> Tensor:
-        """Return the final state, (2^n,) or (B, 2^n)."""
-        return run(self.plan, values)[-1]
-
 
 def by_wires(state: Tensor) -> Tensor:
     """Return states (2^n,) or (B, 2^n) with an axis for every wire."""

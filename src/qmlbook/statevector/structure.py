@@ -126,3 +126,9 @@ def basis_states(wires: Sequence[int], n: int) -> np.ndarray:
     for wire in wires:
         states = (states[:, None] + np.array([0, 1 << (n - 1 - wire)])).ravel()
     return states
+
+
+def outcomes(wires: Sequence[int], n: int, fixed: Sequence[int] = ()) -> np.ndarray:
+    """Return the basis states (outcomes, rest) by outcomes on wires of n; ``fixed`` ones are 0."""
+    idle = [wire for wire in range(n) if wire not in (*wires, *fixed)]
+    return basis_states(wires, n)[:, None] + basis_states(idle, n)

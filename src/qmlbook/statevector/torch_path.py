@@ -14,14 +14,13 @@ from torch import Tensor
 
 from .lowering import Rows
 from .plan import Plan, Values
-from .structure import Operation, Structure, basis_states
+from .structure import Operation, Structure, basis_states, outcomes
 
 
 def is_needed(tensors: Sequence[Tensor]) -> bool:
     """Return whether tensors are not ordinary ones of the processor."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return True
-    if torch.autograd.forward_ad._current_level >= 0:
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None
+    if transformed or torch.autograd.forward_ad._current_level >= 0:
         return True
     return any(t.device.type != "cpu" for t in tensors)
 
@@ -102,9 +101,7 @@ class States:
         matrix = given[op.parameter or 0] if op.matrix is None else self.tensor(op.matrix)
         pairs = zip(op.controls, op.values, strict=True)
         base = sum(self.bit(wire) for wire, value in pairs if value)
-        idle = [w for w in range(self.n) if w not in op.touched]
-        # (d, R)
-        places = base + basis_states(op.wires, self.n)[:, None] + basis_states(idle, self.n)
+        places = base + outcomes(op.wires, self.n, op.controls)  # (d, R)
         index = self.tensor(places.ravel())
         old = state.index_select(1, index).reshape(len(state), *places.shape)
         new = torch.matmul(matrix, old).flatten(1)
@@ -133,13 +130,8 @@ class States:
             made[word.row] = made[word.row] + word.weight * product
         chances = state.real**2 + state.imag**2
         for first, wires in rows.probabilities:
-            places = self.outcomes(wires)
+            places = outcomes(wires, self.n)
             found = chances.index_select(1, self.tensor(places.ravel()))
             found = found.reshape(len(state), *places.shape).sum(2)
             made[first : first + len(places)] = found.unbind(1)
         return torch.stack(made, 1)
-
-    def outcomes(self, wires: Sequence[int]) -> np.ndarray:
-        """Return the basis states (outcomes, rest) of every outcome on some wires."""
-        idle = [wire for wire in range(self.n) if wire not in wires]
-        return basis_states(wires, self.n)[:, None] + basis_states(idle, self.n)
