@@ -289,7 +289,7 @@ def test_a_structure_survives_json(number):
         other = Structure.from_json(text)
         assert other.to_json() == text
         found = [
-            run(Plan(s, Rows(0, [], []), True, set(range(s.wires))), device.values(reading))[-1]
+            run(Plan(s, s.operations, Rows(0, [], []), True), device.values(reading))[-1]
             for s in (one, other)
         ]
     assert torch.equal(*found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
@@ -56,12 +57,16 @@ Chapters = Annotated[
 Papers = Annotated[
     list[str] | None, Argument(help="Papers; all when none is named.", autocompletion=rooms.names)
 ]
+Paper = Annotated[str, Argument(help="The paper.", autocompletion=rooms.names)]
 Sets = Annotated[list[str] | None, Argument(help="Image sets; all when none is named.")]
 To = Annotated[
     Path | None, Option(metavar="FILE", parser=_file, help="Write to a file; - is standard output.")
 ]
 Jobs = Annotated[int, Option(min=1, help="Chapters executed at a time.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be run, and how long it takes.")]
+Scheduler = Annotated[
+    str | None, Option(metavar="ADDRESS", help="A running Dask scheduler to use instead.")
+]
 Repository = Annotated[
     str | None,
     Option(
@@ -175,19 +180,8 @@ def build(
 
 
 @app.command()
-def pdf(
-    to: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE",
-            parser=_file,
-            help="Where it goes; _build/book.pdf. - is standard output.",
-        ),
-    ] = None,
-    jobs: Jobs = 2,
-    repository: Repository = None,
-) -> None:
-    """Print the whole book to one PDF.
+def pdf(to: To = None, jobs: Jobs = 2, repository: Repository = None) -> None:
+    """Print the whole book to one PDF, unless told otherwise _build/book.pdf.
 
     This needs Chromium, Chrome or Edge.
     """
@@ -196,10 +190,7 @@ def pdf(
     if to is None or not _is_stdout(to):
         print(f"The PDF is at {printing.pdf(to, jobs=jobs, repository=repository)}")
         return
-
-    def echo(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
+    echo = partial(print, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "book.pdf")
         printing.pdf(page, jobs=jobs, repository=repository, echo=echo)
@@ -225,9 +216,7 @@ def course(
 
 @app.command()
 def sweep(
-    paper: Annotated[
-        str, Argument(help="The paper whose runs are wanted.", autocompletion=rooms.names)
-    ],
+    paper: Paper,
     experiment: Annotated[
         list[str] | None, Option(help="Only these experiments; all when none is named.")
     ] = None,
@@ -241,9 +230,7 @@ def sweep(
     workers: Annotated[int, Option(min=1, help="Processes of the local cluster.")] = 2,
     memory: Annotated[str, Option(help="Memory limit of a local worker.")] = "4 GiB",
     dashboard: Annotated[bool, Option("--dashboard", help="Serve Dask's dashboard.")] = False,
-    scheduler: Annotated[
-        str | None, Option(metavar="ADDRESS", help="A running Dask scheduler to use instead.")
-    ] = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Make the runs that are missing.
 
@@ -278,9 +265,7 @@ def verify(
     cheapest: Annotated[
         bool, Option("--cheapest", help="The quickest runs of as many kinds as possible.")
     ] = False,
-    scheduler: Annotated[
-        str | None, Option(metavar="ADDRESS", help="A running Dask scheduler to use.")
-    ] = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Make some stored runs again and compare.
 
@@ -295,16 +280,15 @@ def verify(
     stored = papers or list(filter(Store().records, rooms.names()))
     results = []
     for paper in stored:
-        results.append(
-            again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
-        )
-        print(results[-1], flush=True)
+        made = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
+        print(made, flush=True)
+        results.append(made)
     raise typer.Exit(not all(result.good for result in results))
 
 
 @app.command()
 def tune(
-    paper: Annotated[str, Argument(help="The paper that is tuned.", autocompletion=rooms.names)],
+    paper: Paper,
     dry_run: DryRun = False,
     workers: Annotated[int, Option(min=1, help="Processes of the local cluster.")] = 2,
 ) -> None:

@@ -11,16 +11,7 @@ from pennylane.transforms.core import CompilePipeline
 from ..base.errors import UsageError
 from ..base.rng import stream
 from . import machines
-from .jobs import (
-    Job,
-    announce,
-    calibration,
-    fingerprint_of,
-    frequencies,
-    grouped,
-    mitigated,
-    read,
-)
+from .jobs import Job, announce, calibration, fingerprint_of, frequencies, grouped, mitigated, read
 from .translate import AER, open_circuit, preparation, signature, with_readout
 
 DEVICE = "FakeParisV2"  # the noise of ibmq_paris, 27 qubits, as stored by IBM
@@ -81,9 +72,7 @@ class QiskitDevice(Device):
         return preparation(self.name, self.wires, self.mitigate)
 
     def execute(
-        self,
-        circuits: Sequence[QuantumScript],
-        execution_config: ExecutionConfig | None = None,
+        self, circuits: Sequence[QuantumScript], execution_config: ExecutionConfig | None = None
     ) -> tuple[Any, ...]:
         """Run circuits, all in one job; one result, or a tuple of them, for each."""
         return self.collect(self.send(circuits), circuits)
@@ -202,11 +191,9 @@ class QiskitDevice(Device):
             outcomes = next(tables)
             if self.mitigate:
                 outcomes = mitigated(outcomes, next(tables).mean(0), next(tables).mean(0))
-            start = 0
-            for number, values in zip(group.tapes, group.values, strict=True):
-                part = outcomes[start : start + len(values)]
+            ends = np.cumsum([len(values) for values in group.values])
+            for number, part in zip(group.tapes, np.split(outcomes, ends[:-1]), strict=True):
                 results[number] = read(tapes[number], part, self._order)
-                start += len(values)
         return tuple(results)
 
 

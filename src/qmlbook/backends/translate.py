@@ -202,13 +202,12 @@ def open_circuit(tape: QuantumScript) -> Any:
 
 def size_of(circuit: Any) -> Size:
     """Return the size of a Qiskit circuit."""
-    gates = [g for g in circuit.data if g.operation.name not in ("measure", "save_probabilities")]
-    names = {g.operation.name for g in gates}
-    return Size(
-        gates=len(gates),
-        two_qubit=sum(len(gate.qubits) == 2 for gate in gates),
-        depth=circuit.depth(lambda gate: gate.operation.name in names),
-    )
+
+    def counts(gate: Any) -> bool:
+        return gate.operation.name not in ("measure", "save_probabilities")
+
+    gates = list(filter(counts, circuit.data))
+    return Size(len(gates), sum(len(g.qubits) == 2 for g in gates), circuit.depth(counts))
 
 
 def with_readout(circuit: Any, tape: QuantumScript) -> Any:

@@ -102,14 +102,12 @@ def locked(file: Path, *, wait: Callable[[], None] = lambda: None) -> Iterator[N
     with writing(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(blocking=False)
+            held = lock.acquire(blocking=False)
         except Timeout:
             wait()
-            lock.acquire()
-    try:
+            held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def require_writable(folder: Path) -> None:

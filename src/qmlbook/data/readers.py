@@ -84,9 +84,7 @@ def search(
         QmlbookError: at a file that is damaged, incomplete or of another set.
     """
     for source, root in roots() if folders is None else folders:
-        for layout in layouts(name, split, source, root):
-            if copy := read(layout):
-                yield copy
+        yield from filter(None, map(read, layouts(name, split, source, root)))
 
 
 def layouts(name: str, split: str, source: str, root: Path) -> Iterator[Layout]:

@@ -11,10 +11,4 @@ from .noise import dephase
 from .observable import observable_matrix
 from .quadratic import quadratic_form
 
-__all__ = [
-    "StatevectorDevice",
-    "compile_qnode",
-    "dephase",
-    "observable_matrix",
-    "quadratic_form",
-]
+__all__ = ["StatevectorDevice", "compile_qnode", "dephase", "observable_matrix", "quadratic_form"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -19,10 +20,9 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from . import torch_path
 from .device import StatevectorDevice, ready
 from .errors import NAME, CircuitError
-from .plan import Binding, Values
-from .reading import read
+from .plan import Binding, Values, checked, common_device, precision
+from .reading import Reading, read
 from .recording import Recorder, Unrecordable, Watch
-from .simulation import checked, precision
 
 RECORDS = 128  # shapes of arguments that a compiled circuit remembers
 BRANCHES = 8  # recordings for arguments of the same shapes
@@ -93,9 +93,8 @@ class Compiled:
             records = self._records[arguments.key] = []
             if len(self._records) > RECORDS:  # the oldest makes room
                 self._records.pop(next(iter(self._records)))
-        numbers = arguments.numbers()
         for record in records:
-            if record and (results := record(numbers)) is not None:
+            if record and (results := record(arguments.numbers)) is not None:
                 return results
         results = self.qnode(*args, **kwargs)
         if len(records) < BRANCHES and None not in records:
@@ -117,16 +116,19 @@ class _Arguments:
     Attributes:
         key: all about them that belongs to the structure.
         foreign: whether a number belongs to another library that differentiates.
+        originals: what may change, as it was given.
+        numbers: the same as tensors.
     """
 
     def __init__(self, args: tuple, kwargs: dict) -> None:
-        self.leaves, self._spec = tree_flatten(
-            (args, {name: kwargs[name] for name in sorted(kwargs)})
-        )
+        named = dict(sorted(kwargs.items()))
+        self.leaves, self._spec = tree_flatten((args, named))
         self._varying: list[int] = []
         self.foreign = False
         parts = [self._part(at, leaf) for at, leaf in enumerate(self.leaves)]
         self.key = (self._spec, torch.is_grad_enabled(), *parts)
+        self.originals = [self.leaves[at] for at in self._varying]
+        self.numbers = [n if isinstance(n, Tensor) else _tensor(n) for n in self.originals]
 
     def _part(self, at: int, leaf: Any) -> tuple:
         if isinstance(leaf, Tensor):
@@ -147,26 +149,17 @@ class _Arguments:
         self.foreign = self.foreign or type(leaf).__module__.startswith(_DIFFERENTIATING)
         return type(leaf), id(leaf)
 
-    def numbers(self) -> list[Tensor]:
-        """Return what may change, as tensors."""
-        some = [self.leaves[at] for at in self._varying]
-        return [
-            n
-            if isinstance(n, Tensor)
-            else torch.tensor(n, dtype=None if type(n) is np.ndarray else torch.float64)
-            for n in some
-        ]
-
-    def originals(self) -> list[Any]:
-        """Return what may change, as it was given."""
-        return [self.leaves[at] for at in self._varying]
-
     def filled(self, numbers: Sequence[Tensor]) -> tuple[tuple, dict[str, Any]]:
         """Return arguments with other numbers."""
         leaves = list(self.leaves)
         for at, number in zip(self._varying, numbers, strict=True):
             leaves[at] = number
         return tree_unflatten(leaves, self._spec)
+
+
+def _tensor(number: Any) -> Tensor:
+    """Return an array in its own precision, anything else in double precision."""
+    return torch.tensor(number, dtype=None if type(number) is np.ndarray else torch.float64)
 
 
 def _recorded(qnode: qml.QNode, arguments: _Arguments, results: Any) -> tuple[_Record | None, Any]:
@@ -176,7 +169,7 @@ def _recorded(qnode: qml.QNode, arguments: _Arguments, results: Any) -> tuple[_R
     """
     try:
         record = _Record(qnode, arguments, results)
-        again = record(arguments.numbers())
+        again = record(arguments.numbers)
     except Unrecordable:
         return None, results
     pairs = list(zip_longest(tree_leaves(results), tree_leaves(again)))
@@ -197,11 +190,11 @@ class _Record:
         device: StatevectorDevice = qnode.device
         self._others = arguments.leaves  # alive, their identity is nobody else's
         self._numeric = not any(isinstance(leaf, Tensor) for leaf in tree_leaves(results))
-        leaves = [leaf.detach().requires_grad_(leaf.requires_grad) for leaf in arguments.numbers()]
+        leaves = [leaf.detach().requires_grad_(leaf.requires_grad) for leaf in arguments.numbers]
         recorder = Recorder(leaves)
         args, kwargs = arguments.filled(leaves)
         with recorder, AnnotatedQueue() as queue:
-            self._shape = qnode.func(*args, **kwargs)
+            returned = qnode.func(*args, **kwargs)
             tape = ready(QuantumScript.from_queue(queue), device)
             place = device.place(tape)
             reading = read(tape, place)
@@ -211,16 +204,19 @@ class _Record:
             numbers = [] if mp.obs is None else [*mp.obs.data, *(mp.obs.pauli_rep or {}).values()]
             if any(isinstance(number, Tensor) for number in numbers):
                 raise Unrecordable("an observable has numbers of its own")
+        _, self._shape = qml.pytrees.flatten(
+            returned, is_leaf=lambda part: isinstance(part, MeasurementProcess)
+        )
         self._place = {wire: wire for wire in range(len(place))}
-        self._batch, self._device = reading.batch, device.torch_device
+        self._device = device.torch_device
         constants = [value for value in reading.values if not isinstance(value, Tensor)]
         captured = [recorder.tensors[number] for number in recorder.captured]
-        self._dtype = device.dtype or precision([*arguments.originals(), *constants, *captured])
+        self._dtype = device.dtype or precision([*arguments.originals, *constants, *captured])
         self._find(recorder, reading)
 
-    def _find(self, recorder: Recorder, reading: Any) -> None:
+    def _find(self, recorder: Recorder, reading: Reading) -> None:
         """Find where every number comes from."""
-        wanted: dict[int, int] = {}  # number of a tensor -> its position among those made again
+        bases: dict[int, int] = {}  # number of a tensor -> its position among the bases
         known: list[float] = []
         rows = []
         for value in reading.parameters:
@@ -230,33 +226,27 @@ class _Record:
                 steps = np.diff(index.reshape(-1))
                 if len(steps) and (steps != steps[0]).any():
                     base, index, steps = number, np.zeros(1, int), np.ones(1, int)
-                at = wanted.setdefault(base, len(wanted))
+                at = bases.setdefault(base, len(bases))
                 rows.append((at, index.flat[0], steps[0] if len(steps) else 0))
             else:
                 numbers = np.atleast_1d(np.asarray(value, dtype=float)).tolist()
                 rows.append((-1, len(known), int(len(numbers) > 1)))
                 known += numbers
-        self._bases = len(wanted)
-        matrices = [self._tensor(recorder, matrix) for matrix in reading.matrices]
-        self._matrices = [wanted.setdefault(number, len(wanted)) for number in matrices]
-        self._amplitudes = self._features = None
-        if reading.amplitudes is not None:
-            number = self._tensor(recorder, reading.amplitudes)
-            self._amplitudes = wanted.setdefault(number, len(wanted))
-            if padding := recorder.padding(number):
-                self._features = recorder.tensors[number].shape[-1] - padding
         places, offset, stride = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-        sizes = [recorder.tensors[number].numel() for number in list(wanted)[: self._bases]]
-        self._constants = []
+        places[places < 0] = len(bases)
+        wanted = list(bases)
         if known:
-            self._constants.append(torch.tensor(known, dtype=self._dtype, device=self._device))
-            sizes.append(len(known))
-        self._binding = Binding(np.where(places < 0, self._bases, places), offset, stride, sizes)
-        self._replay = recorder.replay(list(wanted))
+            constants = torch.tensor(known, dtype=self._dtype, device=self._device)
+            wanted.append(recorder.number(constants))
+        sizes = [recorder.tensors[number].numel() for number in wanted]
+        self._bases, binding = len(wanted), Binding(places, offset, stride, sizes)
+        self._prepared = reading.amplitudes is not None
+        given = [*([reading.amplitudes] if self._prepared else []), *reading.matrices]
+        wanted += [recorder.number(torch.as_tensor(value)) for value in given]
+        features = recorder.features(wanted[self._bases]) if self._prepared else None
+        self._values = Values(binding, [], None, [], reading.batch, self._dtype, features)
+        self._replay = recorder.replay(wanted)
         self._captured = [(t, t.dtype, t.shape) for t in self._replay.captured.values()]
-
-    def _tensor(self, recorder: Recorder, value: Any) -> int:
-        return recorder.number(value if isinstance(value, Tensor) else torch.as_tensor(value))
 
     def __call__(self, numbers: Sequence[Tensor]) -> Any:
         """Return the results; ``None`` if the recording does not hold for these numbers."""
@@ -265,29 +255,15 @@ class _Record:
         made = self._replay(numbers)
         if made is None:
             return None
-        on = self._device or (made[0].device if made else None)
-        if on is not None:
-            made = [tensor.to(on) for tensor in made]
-        bases = made[: self._bases] + [constants.to(on) for constants in self._constants]
-        amplitudes = (
-            None if self._amplitudes is None else checked(made[self._amplitudes], self._dtype)
-        )
-        matrices = [made[at].to(self._dtype.to_complex()) for at in self._matrices]
-        values = Values(
-            self._binding, bases, amplitudes, matrices, self._batch, self._dtype, self._features
+        on = self._device or common_device(made)
+        made = [tensor.to(on) for tensor in made]
+        rest = iter(made[self._bases :])
+        amplitudes = checked(next(rest), self._dtype) if self._prepared else None
+        matrices = [matrix.to(self._dtype.to_complex()) for matrix in rest]
+        values = replace(
+            self._values, bases=made[: self._bases], amplitudes=amplitudes, matrices=matrices
         )
         results: Any = self._simulation(values, self._measurements, self._place)
         if self._numeric:
             results = [result.detach().cpu().numpy() for result in results]
-        return self._shaped(results)
-
-    def _shaped(self, results: Sequence[Any]) -> Any:
-        """Return results as the quantum function returns its measurements."""
-        if isinstance(self._shape, MeasurementProcess):
-            return results[0]
-        if type(self._shape) in (list, tuple) and len(self._shape) == len(results):
-            return type(self._shape)(results)
-        _, structure = qml.pytrees.flatten(
-            self._shape, is_leaf=lambda part: isinstance(part, MeasurementProcess)
-        )
-        return qml.pytrees.unflatten(results, structure)
+        return qml.pytrees.unflatten(results, self._shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from pennylane.devices.preprocess import (
 )
 from pennylane.devices.qubit.sampling import measure_with_samples
 from pennylane.math import Interface
-from pennylane.measurements import ClassicalShadowMP, MeasurementProcess, ShadowExpvalMP, StateMP
+from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
@@ -33,21 +32,16 @@ from pennylane.transforms.core import CompilePipeline, transform
 from pennylane.wires import Wires
 from torch import Tensor
 
-from . import simulation
 from .autograd import differentiable
-from .errors import NAME, CircuitError
-from .measure import signature, whole
-from .plan import Values
-from .reading import Reading, read, structure, supports, wrong_wire
-from .simulation import Simulation
+from .errors import NAME, CircuitError, WrongWires
+from .execution import run
+from .plan import Values, values
+from .reading import Reading, read, structure, supports
+from .simulation import Simulation, by_wires, signature, whole
 
 DTYPES = {"complex64": torch.float32, "complex128": torch.float64}
 PLANS = 256  # circuits whose plan is remembered
 EXACT = ("best", "backprop", "adjoint", "device")  # all are the same gradient here
-
-
-def _first(results: Sequence[Any]) -> Any:
-    return results[0]
 
 
 @transform
@@ -56,9 +50,11 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
     if device.wires is not None:
         for wire in tape.wires:
             if wire not in device.wires and not isinstance(wire, DynamicWire):
-                raise wrong_wire(wire, dict.fromkeys(device.wires))
+                many = len(device.wires) > 12
+                known = f"{len(device.wires)} wires" if many else ", ".join(map(str, device.wires))
+                raise WrongWires(f"Wire {wire!r} is not on device {NAME}, which has: {known}.")
     if device.runs(tape):
-        return (tape,), _first
+        return (tape,), lambda results: results[0]
     refuse(tape)
     pipeline = CompilePipeline()
     if device.wires is not None and not any(isinstance(w, DynamicWire) for w in tape.wires):
@@ -90,17 +86,15 @@ def refuse(tape: QuantumScript) -> None:
     for op in tape.operations:
         if isinstance(op, MidMeasure) and op.postselect is not None:
             raise CircuitError(f"Postselection is not supported on {NAME}; use default.qubit.")
+    if tape.shots:
+        accepted = accepted_sample_measurement
+        unless = f"with finite shots on {NAME}; remove the shots"
+    else:
+        accepted = accepted_analytic_measurement
+        unless = f"for analytic simulation on {NAME}; give it shots with qml.set_shots"
     for mp in tape.measurements:
-        if not tape.shots and not accepted_analytic_measurement(mp):
-            raise CircuitError(
-                f"Measurement {mp} is not accepted for analytic simulation on {NAME}; give it "
-                "shots with qml.set_shots, or use default.qubit."
-            )
-        if tape.shots and not accepted_sample_measurement(mp):
-            raise CircuitError(
-                f"Measurement {mp} is not accepted with finite shots on {NAME}; remove the shots, "
-                "or use default.qubit."
-            )
+        if not accepted(mp):
+            raise CircuitError(f"Measurement {mp} is not accepted {unless}, or use default.qubit.")
 
 
 @simulator_tracking
@@ -167,12 +161,12 @@ class StatevectorDevice(Device):
         """Return whether a circuit is differentiated exactly: where nothing is sampled."""
         if execution_config is None:
             return True
-        if execution_config.gradient_method not in EXACT:
-            return False
-        if execution_config.interface not in _INTERFACES:
+        method, interface = execution_config.gradient_method, execution_config.interface
+        if method not in EXACT or interface not in _INTERFACES:
             return False
         return circuit is None or not (
-            circuit.shots or any(map(_has_sparse_matrix, circuit.measurements))
+            circuit.shots
+            or any(isinstance(mp.obs, qml.SparseHamiltonian) for mp in circuit.measurements)
         )
 
     def setup_execution_config(
@@ -208,9 +202,7 @@ class StatevectorDevice(Device):
         return pipeline
 
     def execute(
-        self,
-        circuits: Sequence[QuantumScript],
-        execution_config: ExecutionConfig | None = None,
+        self, circuits: Sequence[QuantumScript], execution_config: ExecutionConfig | None = None
     ) -> tuple[Any, ...]:
         """Run circuits; one result, or a tuple with one result per measurement, for each.
 
@@ -219,10 +211,10 @@ class StatevectorDevice(Device):
                 numbers belong to another library than torch or numpy.
             WrongWires: for a wire that the device does not have.
         """
-        run: Any = self._run
+        one: Any = self._run
         if torch.compiler.is_compiling():  # torch.compile would trace numpy as if it were torch
-            run = torch._dynamo.disable(run)
-        return tuple(run(tape) for tape in circuits)
+            one = torch._dynamo.disable(one)
+        return tuple(map(one, circuits))
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -268,35 +260,28 @@ class StatevectorDevice(Device):
         return made[0] if len(made) == 1 else tuple(made)
 
     def _through_autograd(self, tape: QuantumScript, numbers: Sequence[Any]) -> Any:
-        shapes: list[tuple] = []
-        kinds: list[bool] = []
+        parts: list[Tensor] = []
 
         def joined(*values: Tensor) -> Tensor:
             found = self._run(tape.bind_new_parameters(list(values), range(len(values))))
-            parts = found if isinstance(found, tuple) else (found,)
-            shapes[:] = [tuple(part.shape) for part in parts]
-            kinds[:] = [part.is_complex() for part in parts]
+            parts[:] = found if isinstance(found, tuple) else (found,)
             return torch.cat([part.reshape(-1) for part in parts])
 
         vector, start, made = differentiable(joined)(*numbers), 0, []
-        for shape, is_complex in zip(shapes, kinds, strict=True):
-            part = vector[start : start + prod(shape)].reshape(shape)
-            made.append(part if is_complex else qml.math.real(part))
-            start += prod(shape)
+        for part in parts:
+            piece = vector[start : start + part.numel()].reshape(tuple(part.shape))
+            made.append(piece if part.is_complex() else qml.math.real(piece))
+            start += part.numel()
         return made[0] if len(made) == 1 else tuple(made)
 
     def planned(self, tape: QuantumScript, place: dict, reading: Reading) -> Simulation:
         """Return the plan of a tape."""
-        try:
-            asked = tuple([signature(mp, place) for mp in tape.measurements])
-        except KeyError as error:
-            raise wrong_wire(error.args[0], place) from None
+        asked = tuple([signature(mp, place) for mp in tape.measurements])
         key = reading.key, asked, len(place)
         plan = self._plans.pop(key, None)
         if plan is None:
             circuit = structure(reading.key, len(place))
-            dephased = circuit.wires > len(place)
-            if dephased and any(type(mp) is StateMP for mp in tape.measurements):
+            if circuit.wires > len(place) and "state" in dict(asked):
                 raise CircuitError(
                     "A dephased circuit has no state vector; measure expectation values or "
                     "probabilities, or use default.mixed."
@@ -309,52 +294,38 @@ class StatevectorDevice(Device):
 
     def values(self, reading: Reading) -> Values:
         """Return what was read from a tape as tensors."""
-        return simulation.values(reading, self.dtype, self.torch_device)
+        return values(reading, self.dtype, self.torch_device)
 
     def _snapshots(self, tape: QuantumScript) -> None:
         """Run a circuit up to each of its snapshots."""
         for number, op in enumerate(tape.operations):
             if isinstance(op, qml.Snapshot):
-                measured = op.hyperparameters["measurement"] or qml.state()
-                shots = op.hyperparameters.get("shots")
-                shots = tape.shots if shots == "workflow" else shots
+                measured, shots = op.hyperparameters["measurement"], op.hyperparameters["shots"]
                 before = [o for o in tape.operations[:number] if not isinstance(o, qml.Snapshot)]
-                part = QuantumScript(before, [measured], shots=shots)
-                known = self._debugger.snapshots
-                known[op.tag if op.tag is not None else len(known)] = self._run_whole(part)
-
-    def _run_whole(self, tape: QuantumScript) -> Any:
-        debugger, self._debugger = self._debugger, None
-        try:
-            found = self._run(ready(tape, self))
-        finally:
-            self._debugger = debugger
-        return found.detach() if isinstance(found, Tensor) else found
+                shots = tape.shots if shots == "workflow" else shots
+                found = self._run(ready(QuantumScript(before, [measured], shots=shots), self))
+                known = found.detach() if isinstance(found, Tensor) else found
+                self._debugger.snapshots[op.tag] = known
 
     def _sampled(self, tape: QuantumScript) -> Any:
         """Sample with PennyLane's functions from the exact state."""
         unmeasured = tape.copy(measurements=[])
-        place = self.place(tape)
-        if not place:
-            place = self.place(unmeasured)
+        place = self.place(tape) or self.place(unmeasured)
         reading = read(tape, place)
         _is_torch(reading.values)
-        plan = self.planned(unmeasured, place, reading)
-        values = self.values(reading)
+        plan = self.planned(unmeasured, place, reading).plan
         with torch.no_grad():
-            state = plan.final_state(values).to(torch.complex128)
+            state = run(plan, self.values(reading))[-1].to(torch.complex128)
         state = state / torch.linalg.vector_norm(state, dim=-1, keepdim=True)
-        batched = reading.batch is not None
-        n = state.shape[-1].bit_length() - 1
-        measurements = [_on_labels(mp, place) for mp in tape.measurements]
+        (named,), _ = validate_device_wires(tape, wires=Wires(list(place)), name=NAME)
         results = measure_with_samples(
-            measurements,
-            state.reshape(*state.shape[:-1], *(2,) * n).cpu().numpy(),
+            [mp.map_wires(place) for mp in named.measurements],
+            by_wires(state).cpu().numpy(),
             shots=tape.shots,
-            is_state_batched=batched,
+            is_state_batched=reading.batch is not None,
             rng=self._rng,
         )
-        if len(measurements) > 1:
+        if len(tape.measurements) > 1:
             return results
         if tape.shots.has_partitioned_shots:
             return tuple(result[0] for result in results)
@@ -362,15 +333,6 @@ class StatevectorDevice(Device):
 
 
 _INTERFACES = (Interface.NUMPY, Interface.TORCH, Interface.AUTO, Interface.AUTOGRAD)
-
-
-def _on_labels(mp: MeasurementProcess, place: dict) -> MeasurementProcess:
-    everything = whole(mp)
-    mapped = mp.map_wires(place)
-    if everything:
-        options = {"all_outcomes": mp.all_outcomes} if hasattr(mp, "all_outcomes") else {}
-        mapped = type(mp)(wires=Wires(range(len(place))), **options)
-    return mapped
 
 
 def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
@@ -383,10 +345,6 @@ def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
     if len(tapes) != 1:
         raise CircuitError("The circuit must stay one circuit when it is prepared for the device.")
     return tapes[0]
-
-
-def _has_sparse_matrix(mp: MeasurementProcess) -> bool:
-    return isinstance(mp.obs, qml.SparseHamiltonian)
 
 
 def _is_torch(numbers: Sequence[Any]) -> bool:

@@ -32,14 +32,13 @@ def run(plan: Plan, values: Values) -> tuple[Tensor, ...]:
 
     Without a batch, both have no axis for it.
     """
+    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in values.tensors)
     if torch_path.is_needed(values.tensors):
         return torch_path.evolve(plan, values)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in values.tensors):
-        run = _Run(plan, values, True)
-        if not run.undoes:
-            return torch_path.evolve(plan, values)
-        return _Evolve.apply(run, *values.tensors)
-    return _Run(plan, values, False).results()
+    run = _Run(plan, values, differentiated)
+    if not differentiated:
+        return run.results()
+    return _Evolve.apply(run, *values.tensors) if run.undoes else torch_path.evolve(plan, values)
 
 
 class _Evolve(torch.autograd.Function):
@@ -115,7 +114,8 @@ class _Run:
         self.states = self._blocks(block)
         made = [out[:, : self.batch].T]
         if self.plan.state:
-            made.append(self._joined(self.states))
+            re, im = self._parts(self.states)
+            made.append(re + 1j * im)
         alone = self.values.batch is None
         return tuple(torch.from_numpy(part[0] if alone else part) for part in made)
 
@@ -224,11 +224,6 @@ class _Run:
         return rows, seeds.astype(self.kind)
 
     # -- what comes out -------------------------------------------------------------------------
-
-    def _joined(self, states: Sequence[np.ndarray]) -> np.ndarray:
-        """Return states (chunks, 2, size) of all blocks as (B, 2^n) complex numbers."""
-        re, im = self._parts(states)
-        return re + 1j * im
 
     def _parts(self, states: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         """Yield real and imaginary parts (B, 2^n) of the states (chunks, 2, size) of all blocks."""

@@ -20,26 +20,10 @@ import numba
 import numpy as np
 
 from .lanes import load, store, zero
-from .lowering import (
-    AT,
-    DENSE,
-    FLIP,
-    GIVEN,
-    IMAGINARY,
-    KIND,
-    MIDDLE,
-    REAL,
-    SHIFTS,
-    SIZE,
-    START,
-    STOP,
-    SWAP,
-    Call,
-    Circuit,
-    Slopes,
-)
+from .lowering import DENSE, IMAGINARY, REAL, SWAP, Call, Circuit, Slopes
 
 Array = np.ndarray
+Op = np.record  # one of the type `lowering.OPERATION`
 Pair = tuple[Array, Array, Array]  # real and imaginary parts of a state, and room to work
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
@@ -127,16 +111,16 @@ def _two(state: Pair, places: Array, flip: int, call: Call, at: int, like: Any) 
 
 
 @_compiled
-def _dense(state: Pair, op: Array, circuit: Circuit, call: Call, sample: int, like: Any) -> None:
+def _dense(state: Pair, op: Op, circuit: Circuit, call: Call, sample: int, like: Any) -> None:
     re, im, held = state
-    step, size, columns = circuit.step, op[SIZE], call.m_re.shape[1]
-    shifts, at = circuit.shifts[op[SHIFTS] : op[SHIFTS] + size], op[AT] * columns
+    step, size, columns = circuit.step, op.mixed, call.m_re.shape[1]
+    shifts, at = circuit.shifts[op.shifts : op.shifts + size], op.at * columns
     if columns > step:
         at += sample
     if size == 2:  # by far the most frequent
-        _two(state, circuit.places[op[START] : op[STOP]], shifts[1], call, at, like)
+        _two(state, circuit.places[op.start : op.stop], shifts[1], call, at, like)
         return
-    for base in circuit.places[op[START] : op[STOP]]:
+    for base in circuit.places[op.start : op.stop]:
         for a in range(size):
             store(held, 2 * a * step, load(re, base + shifts[a], like))
             store(held, (2 * a + 1) * step, load(im, base + shifts[a], like))
@@ -153,20 +137,20 @@ def _dense(state: Pair, op: Array, circuit: Circuit, call: Call, sample: int, li
 
 
 @_compiled
-def _apply(state: Pair, op: Array, circuit: Circuit, call: Call, sample: int, like: Any) -> None:
-    even, odd = circuit.places[op[START] : op[MIDDLE]], circuit.places[op[MIDDLE] : op[STOP]]
-    if op[KIND] == SWAP:
-        _swaps(state, even, op[FLIP], like, like)
-    elif op[KIND] == DENSE:
+def _apply(state: Pair, op: Op, circuit: Circuit, call: Call, sample: int, like: Any) -> None:
+    even, odd = circuit.places[op.start : op.middle], circuit.places[op.middle : op.stop]
+    if op.kind == SWAP:
+        _swaps(state, even, op.flip, like, like)
+    elif op.kind == DENSE:
         _dense(state, op, circuit, call, sample, like)
     else:
-        at = op[AT] * call.cosine.shape[1] + sample
+        at = op.at * call.cosine.shape[1] + sample
         c, s = load(call.cosine, at, like), load(call.sine, at, like)
-        if op[KIND] == REAL:
-            _reals(state, even, op[FLIP], c, s)
-        elif op[KIND] == IMAGINARY:
-            _imaginaries(state, even, op[FLIP], c, s)
-            _imaginaries(state, odd, op[FLIP], c, -s)
+        if op.kind == REAL:
+            _reals(state, even, op.flip, c, s)
+        elif op.kind == IMAGINARY:
+            _imaginaries(state, even, op.flip, c, s)
+            _imaginaries(state, odd, op.flip, c, -s)
         else:
             _phases(state, even, c, s)
             _phases(state, odd, c, -s)
@@ -220,17 +204,17 @@ def _phase_slope(state: Pair, adjoint: Pair, places: Array, total: Any) -> Any:
 
 @_compiled
 def _outer(
-    state: Pair, adjoint: Pair, op: Array, circuit: Circuit, slopes: Slopes, sample: int, like: Any
+    state: Pair, adjoint: Pair, op: Op, circuit: Circuit, slopes: Slopes, sample: int, like: Any
 ) -> None:
     """Add the gradient of a matrix: the adjoint after it times the conjugated state before it."""
-    g_re, g_im, size, width = slopes.m_re, slopes.m_im, op[SIZE], slopes.m_re.shape[1]
-    shifts = circuit.shifts[op[SHIFTS] : op[SHIFTS] + size]
-    for base in circuit.places[op[START] : op[STOP]]:
+    g_re, g_im, size, width = slopes.m_re, slopes.m_im, op.mixed, slopes.m_re.shape[1]
+    shifts = circuit.shifts[op.shifts : op.shifts + size]
+    for base in circuit.places[op.start : op.stop]:
         for a in range(size):
             i = base + shifts[a]
             e, f = load(adjoint[0], i, like), load(adjoint[1], i, like)
             for b in range(size):
-                at, j = (op[AT] + a * size + b) * width + sample, base + shifts[b]
+                at, j = (op.at + a * size + b) * width + sample, base + shifts[b]
                 p, q = load(state[0], j, like), load(state[1], j, like)
                 store(g_re, at, load(g_re, at, like) + (e * p + f * q))
                 store(g_im, at, load(g_im, at, like) + (f * p - e * q))
@@ -238,23 +222,23 @@ def _outer(
 
 @_compiled
 def _back(
-    state: Pair, adjoint: Pair, op: Array, circuit: Circuit, call: Call, slopes: Slopes,
+    state: Pair, adjoint: Pair, op: Op, circuit: Circuit, call: Call, slopes: Slopes,
     sample: int, like: Any,
 ) -> None:  # fmt: skip
-    even, odd = circuit.places[op[START] : op[MIDDLE]], circuit.places[op[MIDDLE] : op[STOP]]
-    if op[KIND] == SWAP or op[KIND] == DENSE:
+    even, odd = circuit.places[op.start : op.middle], circuit.places[op.middle : op.stop]
+    if op.kind == SWAP or op.kind == DENSE:
         _apply(state, op, circuit, call, sample, like)
-        if op[GIVEN]:
+        if op.given:
             _outer(state, adjoint, op, circuit, slopes, sample, like)
         _apply(adjoint, op, circuit, call, sample, like)
         return
-    at = op[AT] * call.cosine.shape[1] + sample
+    at = op.at * call.cosine.shape[1] + sample
     c, s, t = load(call.cosine, at, like), load(call.sine, at, like), load(slopes.angle, at, like)
-    if op[KIND] == REAL:
-        t = _reals_back(state, adjoint, even, op[FLIP], c, s, t)
-    elif op[KIND] == IMAGINARY:
-        t = -_imaginaries_back(state, adjoint, even, op[FLIP], c, s, t)
-        t = -_imaginaries_back(state, adjoint, odd, op[FLIP], c, -s, t)
+    if op.kind == REAL:
+        t = _reals_back(state, adjoint, even, op.flip, c, s, t)
+    elif op.kind == IMAGINARY:
+        t = -_imaginaries_back(state, adjoint, even, op.flip, c, s, t)
+        t = -_imaginaries_back(state, adjoint, odd, op.flip, c, -s, t)
     else:
         t = -_phase_slope(state, adjoint, odd, -_phase_slope(state, adjoint, even, t))
         _apply(state, op, circuit, call, sample, like)
@@ -316,11 +300,8 @@ def _seed(
                 values[at + lane] += 2 * circuit.weights[t] * rows[row, sample + lane]
         _hadamard(values, step, like)
         for i in range(0, circuit.size, step):
-            w, p, q = (
-                load(values, i, like),
-                load(state[0], i ^ flip, like),
-                load(state[1], i ^ flip, like),
-            )
+            w, j = load(values, i, like), i ^ flip
+            p, q = load(state[0], j, like), load(state[1], j, like)
             if odd:
                 p, q = q, -p
             store(ad_re, i, load(ad_re, i, like) + w * p)
@@ -348,10 +329,8 @@ def forward(first: int, circuit: Circuit, call: Call, out: Array, states: Array,
     """
     scratch = np.empty(2 * circuit.size, out.dtype)
     for chunk in range(len(states)):
-        state, sample = (
-            (states[chunk, 0], states[chunk, 1], scratch),
-            (first + chunk) * circuit.step,
-        )
+        sample = (first + chunk) * circuit.step
+        state = states[chunk, 0], states[chunk, 1], scratch
         for op in circuit.ops:
             _apply(state, op, circuit, call, sample, like)
         _measure(state, circuit, out, sample, like)

@@ -37,35 +37,25 @@ class _Model(models.PrimitiveModel):
         super().__init__(manager, lanes, _vector(lanes.scalar))
 
 
-def _binary(function: Any, instruction: str) -> None:
-    """Let Numba know ``function`` of two registers."""
+def _operation(function: Any, instruction: str, count: int, *flags: str) -> None:
+    """Let Numba know ``function`` of so many registers."""
 
     @infer_global(function)
     class _Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
-            same = len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]
-            return signature(args[0], *args) if same else None
+            known = isinstance(args[0], Lanes) and args == (args[0],) * count
+            return signature(args[0], *args) if known else None
 
-    @lower_builtin(function, Lanes, Lanes)
+    @lower_builtin(function, *[Lanes] * count)
     def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        # a product and a sum may become one instruction; nothing that hides a NaN is allowed
-        return getattr(builder, instruction)(*args, flags=("contract",))
+        return getattr(builder, instruction)(*args, flags=flags)
 
 
-_binary(operator.add, "fadd")
-_binary(operator.sub, "fsub")
-_binary(operator.mul, "fmul")
-
-
-@infer_global(operator.neg)
-class _Negative(AbstractTemplate):
-    def generic(self, args: Any, kws: Any) -> Any:
-        return signature(args[0], args[0]) if isinstance(args[0], Lanes) else None
-
-
-@lower_builtin(operator.neg, Lanes)
-def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return builder.fneg(args[0])
+# A product and a sum may become one instruction; nothing that hides a NaN is allowed.
+_operation(operator.add, "fadd", 2, "contract")
+_operation(operator.sub, "fsub", 2, "contract")
+_operation(operator.mul, "fmul", 2, "contract")
+_operation(operator.neg, "fneg", 1)
 
 
 def _pointer(context: Any, builder: Any, sig: Any, args: Any, wide: bool) -> Any:

@@ -16,14 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .structure import Operation, Structure, basis_states
+from .structure import Operation, Structure, basis_states, outcomes
 
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
-# Columns of an operation's row: its kind; start, middle and stop of its places (the sign of the
-# generator changes in the middle); bits to flip; number of its angle, or first entry of its matrix;
-# start and number of the shifts from a place to the elements that a matrix mixes; whether the
-# matrix is given with every call.
-KIND, START, MIDDLE, STOP, FLIP, AT, SHIFTS, SIZE, GIVEN = range(9)
+Bits = tuple[int, int]  # values of bits, and which of them count
+# An operation: its kind; start, middle and stop of its places (the sign of the generator changes in
+# the middle); bits to flip; number of its angle, or first entry of its matrix; start and number of
+# the shifts from a place to the elements that a matrix mixes; whether the matrix is given with
+# every call.
+_FIELDS = ("kind", "start", "middle", "stop", "flip", "at", "shifts", "mixed", "given")
+OPERATION = np.dtype([(name, np.int64) for name in _FIELDS])
 
 
 class Circuit(NamedTuple):
@@ -33,7 +35,7 @@ class Circuit(NamedTuple):
         size: elements of a state.
         step: circuits in a chunk: as many as fit into a register, or 1.
         rows: of results, at least one.
-        ops: (operations, 9) see the columns above.
+        ops: of the type `OPERATION`.
         places: int32 elements.
         shifts: see above.
         groups: (groups, 4) of words of Paulis: bits to flip, whether their number of Y is odd,
@@ -126,7 +128,7 @@ class Lowering:
         self._elements = np.arange(1 << n, dtype=np.int64) * step
         self._active = self._mask(structure.prepared)
         self._start = self._mask([wire for wire, bit in enumerate(structure.basis) if bit])
-        self._ops: list[list[int]] = []
+        self._ops: list[tuple[int, ...]] = []
         self._places: list[np.ndarray] = [np.zeros(0, np.int64)]
         self._known: dict[tuple, tuple[int, int, int]] = {}
         self._shifts: list[int] = []
@@ -149,18 +151,21 @@ class Lowering:
 
     def _finished(self, structure: Structure, rows: Rows) -> Circuit:
         groups, terms, weights = self._words(rows.words)
-        outcomes = [row + self._outcomes(wires) for row, wires in rows.probabilities]
+        found = np.zeros((len(rows.probabilities), len(self._elements)), dtype=np.int64)
+        for outcome, (first, wires) in zip(found, rows.probabilities, strict=True):
+            places = outcomes(wires, structure.wires)
+            outcome[places] = first + np.arange(len(places))[:, None]
         return Circuit(
             size=len(self._elements) * self._step,
             step=self._step,
             rows=max(1, rows.count),
-            ops=np.array(self._ops, dtype=np.int64).reshape(-1, 9),
+            ops=np.array(self._ops, OPERATION),
             places=np.concatenate(self._places).astype(np.int32),
             shifts=np.array(self._shifts, dtype=np.int64),
             groups=np.array(groups, dtype=np.int64).reshape(-1, 4),
             terms=np.array(terms, dtype=np.int64).reshape(-1, 2),
             weights=np.array(weights, dtype=float),
-            outcomes=np.array(outcomes, dtype=np.int64).reshape(-1, len(self._elements)),
+            outcomes=found,
         )
 
     def _mask(self, wires: Iterable[int]) -> int:
@@ -173,20 +178,22 @@ class Lowering:
     # -- operations -----------------------------------------------------------------------------
 
     def _row(
-        self, kind: int, on: int, checked: int, low: int, flip: int, at: int, signs: int = 0
-    ) -> list[int]:
-        """Add an operation that visits places with the bits ``on`` among those ``checked``.
+        self, kind: int, where: Bits, low: int, flip: int, at: int, signs: int, *mixes: int
+    ) -> None:
+        """Add an operation that visits some places.
 
         Args:
             kind: of the operation.
-            on, checked: which places.
+            where: bits that its places have, among those that are checked.
             low: bits that are 0, besides.
             flip: bits to flip; their wires are active from now on.
             at: angle or matrix.
             signs: places with an odd number of these bits come last; of `REAL` they are left out.
+            *mixes: of a matrix, start and number of the shifts, and whether it is given.
         """
         self._active |= flip | (low if kind == DENSE else 0)
-        key = on, checked, low, signs, self._active, kind == REAL
+        on, checked = where
+        key = where, low, signs, self._active, kind == REAL
         if key not in self._known:
             asleep = (self._elements ^ self._start) & ~self._active
             wanted = (self._elements & checked == on) & (self._elements & low == 0) & (asleep == 0)
@@ -197,10 +204,9 @@ class Lowering:
             self._places += parts
             self._placed += sum(map(len, parts))
             self._known[key] = start, start + len(parts[0]), self._placed
-        self._ops.append([kind, *self._known[key], flip, at, 0, 0, 0])
-        return self._ops[-1]
+        self._ops.append((kind, *self._known[key], flip, at, *(mixes or (0, 0, 0))))
 
-    def _on(self, operation: Operation) -> tuple[int, int]:
+    def _on(self, operation: Operation) -> Bits:
         pairs = zip(operation.controls, operation.values, strict=True)
         return self._mask(w for w, value in pairs if value), self._mask(operation.controls)
 
@@ -214,7 +220,7 @@ class Lowering:
         at = self._angle(owner, sign * operation.scale * (not constant), sign * operation.shift)
         kind = PHASE if not flip else REAL if odd else IMAGINARY
         low = 0 if odd else flip & -flip  # one of two partners
-        self._row(kind, *self._on(operation), low, flip, at, signs)
+        self._row(kind, self._on(operation), low, flip, at, signs)
 
     def _pauli(self, letters: Iterable[tuple[int, str]]) -> tuple[int, int, bool, int]:
         """Return bits to flip, bits that change the sign, whether Y is odd, and a sign."""
@@ -239,17 +245,17 @@ class Lowering:
         checked |= self._mask(operation.wires)
         for state in np.flatnonzero(source > states).tolist():
             flip = spread[state] ^ spread[source[state]]
-            self._row(SWAP, on | spread[state], checked, 0, flip, 0)
+            self._row(SWAP, (on | spread[state], checked), 0, flip, 0, 0)
         for state in np.flatnonzero(phases != 1).tolist():
             at = self._angle(-1, 0.0, -2 * float(np.angle(phases[state])))
-            self._row(PHASE, on | spread[state], checked, 0, 0, at)
+            self._row(PHASE, (on | spread[state], checked), 0, 0, at, 0)
         return True
 
     def _dense(self, operation: Operation) -> None:
         shifts = self._spread(operation.wires).tolist()
         low, given = self._mask(operation.wires), operation.kind == "given"
-        row = self._row(DENSE, *self._on(operation), low, 0, self._entries)
-        row[SHIFTS], row[SIZE], row[GIVEN] = len(self._shifts), len(shifts), int(given)
+        mixes = len(self._shifts), len(shifts), int(given)
+        self._row(DENSE, self._on(operation), low, 0, self._entries, 0, *mixes)
         self._shifts += shifts
         self.unitary = self.unitary and (given or is_unitary(operation.matrix))  # type: ignore[arg-type]  # the kind says so
         self.matrices.append((self._entries, operation))
@@ -269,13 +275,6 @@ class Lowering:
             groups.append((flip, int(odd), len(terms), len(terms) + len(members)))
             terms += members
         return groups, [term[:2] for term in terms], [term[2] for term in terms]
-
-    def _outcomes(self, wires: Sequence[int]) -> np.ndarray:
-        """Return the outcome on some wires of every row."""
-        value = np.zeros_like(self._elements)
-        for wire in wires:
-            value = 2 * value + (self._elements & self._bit[wire] != 0)
-        return value
 
 
 def is_unitary(matrices: np.ndarray, tolerance: float = 1e-12) -> bool:

@@ -42,7 +42,8 @@ def observable_matrix(
     tape = ready(qnode.construct(args, kwargs), device)
     place = device.place(tape)
     found = read(tape, place)
-    if not found.only_amplitudes_vary:
+    values = device.values(found)
+    if not values.only_amplitudes_vary:
         raise CircuitError(
             "A quadratic form needs amplitude encoding first and no other data in the circuit."
         )
@@ -52,5 +53,4 @@ def observable_matrix(
             "A quadratic form needs expectation values of Pauli words, their sums, or "
             "probabilities; execute the QNode for other measurements."
         )
-    features = features or found.amplitudes.shape[-1]
-    return simulation.forms.matrices(device.values(found), features)
+    return simulation.forms.matrices(values, features or found.amplitudes.shape[-1])

@@ -7,8 +7,8 @@ the circuit, then the amplitudes of a prepared state, then matrices.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,24 +16,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .lowering import AT, GIVEN, KIND, SWAP, Lowering, Rows
-from .structure import Structure
+from .errors import CircuitError
+from .lowering import SWAP, Lowering, Rows
+from .reading import Reading
+from .structure import Operation, Structure
 
 
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A structure with what is measured.
 
-    Args:
+    Attributes:
         structure: the circuit.
+        operations: those of its operations that are felt.
         rows: what the kernels measure.
         state: whether the final state is returned, too.
-        measured: wires that are looked at.
     """
 
-    def __init__(self, structure: Structure, rows: Rows, state: bool, measured: set[int]) -> None:
-        self.structure, self.rows, self.state = structure, rows, state
-        self.operations = structure.felt_by(measured)
-        self._lowered: dict[int, Lowering] = {}
+    structure: Structure
+    operations: Sequence[Operation]
+    rows: Rows
+    state: bool
+    _lowered: dict[int, Lowering] = field(default_factory=dict, init=False)
 
     def lowered(self, step: int) -> Lowering:
         """Return the arrays for the kernels, for chunks of ``step`` circuits."""
@@ -82,8 +86,8 @@ class Binding:
         if key not in known:
             ops, felt = lowering.circuit.ops, np.array(wanted, dtype=bool)[self.base]
             felt = np.append(felt, False)[lowering.owners]
-            feels, turns = ops[:, GIVEN] > 0, ops[:, KIND] < SWAP
-            feels[turns] = felt[ops[turns, AT]]
+            feels, turns = ops["given"] > 0, ops["kind"] < SWAP
+            feels[turns] = felt[ops["at"][turns]]
             known[key] = int(np.append(np.flatnonzero(feels), len(ops))[0])
         return known[key]
 
@@ -116,9 +120,98 @@ class Values:
         amplitudes = [] if self.amplitudes is None else [self.amplitudes]
         return [*self.bases, *amplitudes, *self.matrices]
 
+    @property
+    def only_amplitudes_vary(self) -> bool:
+        """Return whether nothing but a prepared state may differ in the batch."""
+        varies = self.binding.stride.any() or any(m.ndim == 3 for m in self.matrices)
+        return self.amplitudes is not None and not varies
+
     def of(self, tensors: Sequence[Tensor]) -> Values:
         """Return the same with other tensors."""
         some = iter(tensors)
         bases = [next(some) for _ in self.bases]
         amplitudes = None if self.amplitudes is None else next(some)
         return replace(self, bases=bases, amplitudes=amplitudes, matrices=list(some))
+
+
+# -- from a tape ----------------------------------------------------------------------------------
+
+
+def precision(numbers: Sequence[Any]) -> torch.dtype:
+    """Return the real precision that torch promotes numbers to; numbers of Python are weak."""
+    kinds = {n.dtype for n in numbers if isinstance(n, Tensor)}
+    kinds |= {
+        torch.from_numpy(np.empty(0, n.dtype)).dtype
+        for n in numbers
+        if isinstance(n, np.ndarray) and n.ndim and n.dtype.kind in "fc"
+    }
+    kinds = {k.to_real() for k in kinds if k.is_complex or k.is_floating_point}
+    return torch.float32 if kinds and torch.float64 not in kinds else torch.float64
+
+
+def common_device(numbers: Sequence[Any]) -> torch.device:
+    """Return the device of the first tensor that is not on the processor; else the processor."""
+    given = [n.device for n in numbers if isinstance(n, Tensor)]
+    return next((d for d in given if d.type != "cpu"), torch.device("cpu"))
+
+
+def values(reading: Reading, dtype: torch.dtype | None, device: torch.device | None) -> Values:
+    """Return the numbers of a tape.
+
+    Args:
+        reading: the numbers.
+        dtype: float32 or float64, ``None`` follows the numbers.
+        device: where to compute, ``None`` follows the numbers.
+    """
+    numbers = reading.values
+    dtype = dtype or precision(numbers)
+    device = device or common_device(numbers)
+    pairs = list(zip(reading.parameters, reading.batched, strict=True))
+    groups = [p for p, many in pairs if not many], [p for p, many in pairs if many]
+    bases = [_stacked(group, dtype, device) for group in groups if group]
+    matrices = [torch.as_tensor(m).to(device, dtype.to_complex()) for m in reading.matrices]
+    amplitudes = reading.amplitudes
+    if amplitudes is not None:
+        amplitudes = checked(torch.as_tensor(amplitudes).to(device), dtype)
+    binding = _binding(tuple(reading.batched), reading.batch or 1)
+    return Values(binding, bases, amplitudes, matrices, reading.batch, dtype)
+
+
+@lru_cache(maxsize=64)
+def _binding(batched: tuple[bool, ...], batch: int) -> Binding:
+    """Return where parameters are: shared ones in the first base, the others in the second."""
+    several = np.array(batched, dtype=bool)
+    many = int(several.sum())
+    offset = np.where(several, (np.cumsum(several) - 1) * batch, np.cumsum(~several) - 1)
+    sizes = [size for size in (len(batched) - many, many * batch) if size]
+    return Binding(several * (many < len(batched)), offset, several, sizes)
+
+
+def _stacked(numbers: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return numbers or equally long vectors as one tensor; torch tensors keep their gradient."""
+    if all(isinstance(n, Tensor) for n in numbers):
+        if len({(n.dtype, n.device) for n in numbers}) == 1:
+            return torch.stack(list(numbers)).to(device, dtype)
+    elif not any(isinstance(n, Tensor) for n in numbers):
+        return torch.as_tensor(np.array(numbers, dtype=np.float64)).to(device, dtype)
+    return torch.stack([torch.as_tensor(n, dtype=dtype, device=device) for n in numbers])
+
+
+def checked(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return amplitudes (2^k,) or (B, 2^k) in a precision; real ones stay real.
+
+    Raises:
+        CircuitError: if a vector is NaN, infinite or all zero.
+    """
+    rows = rows.to(dtype.to_complex() if rows.is_complex() else dtype)
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return rows  # nothing can be looked at inside a transform
+    norms = torch.linalg.vector_norm(rows.detach(), dim=-1).reshape(-1)
+    good = torch.isfinite(norms) & (norms > 0)
+    if not bool(good.all()):
+        row = int((~good).nonzero()[0])
+        what = "all zero" if norms[row] == 0 else "not finite"
+        raise CircuitError(
+            f"Amplitude encoding needs vectors with a length; vector {row} is {what}."
+        )
+    return rows

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from .execution import REGISTER, run
-from .lowering import START, STOP, Rows
+from .lowering import Rows
 from .plan import Plan, Values
+from .structure import outcomes
 from .torch_path import States
 
 PRODUCT = 25e3  # multiplications a microsecond in a large real product, for estimates
@@ -71,27 +72,21 @@ class Forms:
 
     Args:
         plan: the circuit.
-        possible: whether everything that is measured is a row of the plan.
     """
 
-    def __init__(self, plan: Plan, possible: bool) -> None:
-        structure = plan.structure
-        everything = set(range(structure.wires))
+    def __init__(self, plan: Plan) -> None:
         self.rows = plan.rows
-        self.possible = possible and bool(structure.prepared) and plan.rows.count > 0
-        self.plan = Plan(structure, Rows(0, [], []), True, everything)
-        self.plan.operations = plan.operations
+        self.possible = bool(plan.structure.prepared) and plan.rows.count > 0 and not plan.state
+        self.plan = replace(plan, rows=Rows(0, [], []), state=True)
 
     def pay(self, values: Values) -> bool:
         """Return whether forms are cheaper than states for a batch of real vectors."""
-        x = values.amplitudes
-        if not self.possible or x is None or x.ndim < 2 or x.is_complex():
-            return False
-        if values.binding.stride.any() or any(m.ndim == 3 for m in values.matrices):
+        x: Tensor = values.amplitudes  # type: ignore[assignment]  # if only they vary, there are some
+        if not self.possible or not values.only_amplitudes_vary or x.ndim < 2 or x.is_complex():
             return False
         lanes = REGISTER // x.element_size()
         ops = self.plan.lowered(lanes).circuit.ops
-        once = VISIT * float((ops[:, STOP] - ops[:, START]).sum())
+        once = VISIT * float((ops["stop"] - ops["start"]).sum())
         batch, size = len(x), values.features or x.shape[-1]
         form = self.rows.count * size**2 / PRODUCT * (8 / lanes)
         forms = once * size / lanes + form * 2 ** (self.plan.structure.wires + 1) + form * batch
@@ -112,7 +107,7 @@ class Forms:
             turned[word.row] = turned[word.row] + applied
         made = [_overlaps(columns, other) if other is not nothing else zero for other in turned]
         for first_row, wires in self.rows.probabilities:
-            for row, place in enumerate(states.outcomes(wires), first_row):
+            for row, place in enumerate(outcomes(wires, states.n), first_row):
                 picked = columns.index_select(1, states.tensor(place))
                 made[row] = _overlaps(picked, picked)
         return torch.stack(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ from pennylane.devices.default_qubit import stopping_condition
 from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 
-from .errors import NAME, CircuitError, WrongWires
-from .gates import FIXED, ROTATIONS, SIMPLE, Turn, bare, turns
+from .errors import CircuitError
+from .gates import DEPHASING, SIMPLE, parts, simple
 from .structure import Operation, Structure
 
 SKIPPED = (qml.Identity, qml.Snapshot)  # a barrier is gone before
@@ -39,12 +40,6 @@ class Reading(NamedTuple):
     batch: int | None
 
     @property
-    def only_amplitudes_vary(self) -> bool:
-        """Return whether a state is prepared and nothing else may differ in the batch."""
-        shared = not any(self.batched) and all(matrix.ndim == 2 for matrix in self.matrices)
-        return self.amplitudes is not None and shared
-
-    @property
     def values(self) -> list[Any]:
         """Return all numbers."""
         first = [] if self.amplitudes is None else [self.amplitudes]
@@ -53,12 +48,10 @@ class Reading(NamedTuple):
 
 def supports(op: Operator, first: bool = False) -> bool:
     """Return whether the device runs an operation as it is; ``first`` if it opens the circuit."""
-    if type(op) in SIMPLE or isinstance(op, SKIPPED):
+    if type(op) in SIMPLE or isinstance(op, (*SKIPPED, qml.PhaseFlip)):
         return True
     if isinstance(op, StatePrepBase):
         return first
-    if isinstance(op, qml.PhaseFlip) or turns(op) is not None:
-        return True
     return stopping_condition(op, allow_mcms=False) and op.has_matrix
 
 
@@ -67,10 +60,9 @@ def read(tape: QuantumScript, place: dict) -> Reading:
 
     Args:
         tape: the circuit.
-        place: wire label -> position.
+        place: wire label -> position, of all its wires.
 
     Raises:
-        WrongWires: for a wire that is not in ``place``.
         CircuitError: if batch sizes do not agree, or a parameter has too many dimensions.
     """
     key: list[tuple] = []
@@ -79,27 +71,29 @@ def read(tape: QuantumScript, place: dict) -> Reading:
     amplitudes = None
     for number, op in enumerate(tape.operations):
         kind: Any = type(op)
-        try:
-            wires = tuple([place[wire] for wire in op.wires])
-        except KeyError as error:
-            raise wrong_wire(error.args[0], place) from None
+        content = b""
+        wires = tuple([place[wire] for wire in op.wires])
         if kind in SIMPLE:
             parameters += op.data
         elif isinstance(op, SKIPPED):
             continue
+        elif number == 0 and isinstance(op, qml.BasisState):
+            kind = "basis"
+            wires = tuple([wire for wire, bit in zip(wires, op.data[0], strict=True) if bit])
         elif number == 0 and isinstance(op, StatePrepBase):
-            kind, amplitudes = _prepared(op)
+            kind, amplitudes = "prepared", _amplitudes(op)
         elif isinstance(op, qml.PhaseFlip):
+            kind = DEPHASING
             parameters.append(dephasing_angle(op.data[0]))
-        elif (rotations := turns(op)) is not None:
-            kind = rotations
-            parameters += op.data
         else:
-            matrix, constant, values = _matrix(op)
-            kind = "matrix", values, matrix.tobytes() if constant else None
-            if not constant:
+            kind, matrix = parts(op)
+            if kind[0].kind == "rotation":
+                parameters += op.data
+            elif matrix is not None:
                 matrices.append(matrix)
-        key.append((kind, wires))
+            else:  # operations are equal whatever their matrix
+                content = kind[0].matrix.tobytes()
+        key.append((kind, wires, content))
     batched, batch = _batch(parameters, matrices, amplitudes)
     return Reading(tuple(key), parameters, batched, matrices, amplitudes, batch)
 
@@ -112,7 +106,7 @@ def _batch(
     if amplitudes is not None and amplitudes.ndim == 2:
         sizes.add(len(amplitudes))
     for value in parameters:
-        dimensions = value.ndim if isinstance(value, (torch.Tensor, np.ndarray)) else np.ndim(value)
+        dimensions = np.ndim(value)
         if dimensions > 1:
             raise CircuitError(
                 f"A parameter has the shape {tuple(value.shape)}; a gate takes one number, or one "
@@ -129,32 +123,6 @@ def _batch(
     if 0 in sizes:
         raise CircuitError("The batch is empty: every parameter needs at least one entry.")
     return batched, next(iter(sizes), None)
-
-
-def wrong_wire(wire: Any, place: dict) -> WrongWires:
-    """Return the error for a wire that the device does not have."""
-    known = ", ".join(map(str, place)) if len(place) <= 12 else f"{len(place)} wires"
-    return WrongWires(f"Wire {wire!r} is not on device {NAME}, which has: {known}.")
-
-
-def _matrix(op: Operator) -> tuple[Any, bool, tuple[int, ...]]:
-    """Return a matrix (., d, d), whether it is constant, and bits of control wires in front."""
-    values, adjoint, base = bare(op)
-    exponents: Any = getattr(base, "z", 0)
-    if isinstance(base, qml.QubitUnitary):
-        matrix = base.data[0]
-    elif np.ndim(exponents) == 1:
-        matrix = qml.math.stack([qml.pow(base.base, z, lazy=True).matrix() for z in exponents])
-    else:
-        matrix = base.matrix()
-    constant = base.num_params == 0 and np.ndim(exponents) == 0
-    if not isinstance(matrix, torch.Tensor):
-        matrix = np.asarray(matrix, complex)
-    else:  # one in an attribute of a user's gate may be another the next time
-        constant = False
-    if adjoint:
-        matrix = qml.math.conj(matrix).swapaxes(-1, -2)
-    return matrix, constant, values
 
 
 def dephasing_angle(p: Any) -> Any:
@@ -177,10 +145,8 @@ def dephasing_angle(p: Any) -> Any:
     return 2 * torch.asin(torch.sqrt(p))
 
 
-def _prepared(op: StatePrepBase) -> tuple[Any, Any]:
-    """Return what a prepared state is, and its amplitudes (2^k,) or (B, 2^k) if it has any."""
-    if isinstance(op, qml.BasisState):
-        return ("basis", tuple(int(bit) for bit in op.data[0])), None
+def _amplitudes(op: StatePrepBase) -> Any:
+    """Return the amplitudes (2^k,) or (B, 2^k) of a prepared state."""
     if type(op) in (qml.StatePrep, qml.AmplitudeEmbedding) and not op.is_sparse:
         amplitudes = op.data[0]
     else:
@@ -188,9 +154,7 @@ def _prepared(op: StatePrepBase) -> tuple[Any, Any]:
         amplitudes = amplitudes.toarray() if hasattr(amplitudes, "tocsr") else amplitudes
         rows = () if op.batch_size is None else (len(amplitudes),)
         amplitudes = amplitudes.reshape(*rows, -1)
-    if not hasattr(amplitudes, "ndim"):
-        amplitudes = np.asarray(amplitudes)
-    return "prepared", amplitudes
+    return amplitudes if hasattr(amplitudes, "ndim") else np.asarray(amplitudes)
 
 
 def structure(key: tuple, wires: int) -> Structure:
@@ -201,60 +165,23 @@ def structure(key: tuple, wires: int) -> Structure:
         wires: how many have labels; those that dephasing adds come after them.
     """
     operations: list[Operation] = []
-    parameters = matrices = 0
     prepared: tuple[int, ...] = ()
     basis = [0] * wires
-    for kind, on in key:
+    given: Counter[str] = Counter()  # numbers, of rotations and of matrices
+    for kind, on, _ in key:
         if kind == "prepared":
             prepared = on
-        elif isinstance(kind, tuple) and kind[0] == "basis":
-            for wire, value in zip(on, kind[1], strict=True):
-                basis[wire] = value
-        elif isinstance(kind, type) and issubclass(kind, qml.PhaseFlip):
-            operations += _dephasing(on[0], len(basis), parameters)
-            basis.append(0)
-            parameters += 1
-        elif kind in FIXED:
-            matrix, _, values = _matrix(kind(wires=on))
-            operations.append(_controlled(on, values, matrix))
-        elif isinstance(kind, tuple) and kind[0] == "matrix":
-            _, values, entries = kind
-            if entries is None:
-                operations.append(_controlled(on, values, None, matrices))
-                matrices += 1
-            else:
-                size = 2 ** (len(on) - len(values))
-                matrix = np.frombuffer(entries, complex).reshape(size, size)
-                operations.append(_controlled(on, values, matrix))
+        elif kind == "basis":
+            for wire in on:
+                basis[wire] = 1
         else:
-            rotations = kind if isinstance(kind, tuple) else ROTATIONS[kind]
-            operations += [_placed(turn, on, parameters) for turn in rotations]
-            parameters += len({turn.parameter for turn in rotations} - {None})
-    return Structure(len(basis), operations, prepared, tuple(basis), parameters)
-
-
-def _controlled(
-    wires: tuple[int, ...], values: tuple[int, ...], matrix: Any, given: int | None = None
-) -> Operation:
-    k = len(values)
-    kind = "given" if matrix is None else "matrix"
-    return Operation(kind, wires[k:], wires[:k], values, parameter=given, matrix=matrix)
-
-
-def _placed(turn: Turn, wires: Sequence[int], before: int) -> Operation:
-    return Operation(
-        "rotation",
-        tuple(wires[w] for w in turn.wires),
-        tuple(wires[w] for w in turn.controls),
-        turn.values,
-        turn.word,
-        None if turn.parameter is None else before + turn.parameter,
-        turn.scale,
-        turn.shift,
-    )
-
-
-def _dephasing(wire: int, extra: int, parameter: int) -> list[Operation]:
-    """Turn the wire's phase by pi with some probability: a new wire that nothing else touches."""
-    flip = Operation("matrix", (wire,), (extra,), (1,), matrix=np.diag([1.0 + 0j, -1]))
-    return [Operation("rotation", (extra,), word="Y", parameter=parameter), flip]
+            if kind is DEPHASING:
+                on = *on, len(basis)
+                basis.append(0)
+            before = given.copy()
+            for part in simple(kind) if isinstance(kind, type) else kind:
+                operation = part.on(on, before[part.kind])
+                operations.append(operation)
+                if operation.parameter is not None:
+                    given[part.kind] = max(given[part.kind], operation.parameter + 1)
+    return Structure(len(basis), operations, prepared, tuple(basis), given["rotation"])

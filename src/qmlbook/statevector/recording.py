@@ -55,7 +55,7 @@ class _Step(NamedTuple):
     arguments: list[Any]
     spec: Any
     results: list[int | None]  # numbers of the tensors that come out; empty for a look
-    look: Any
+    same: Callable[[Any], bool]  # whether a look is as it was
 
     def names(self) -> list[int]:
         """Return the numbers of the tensors that go in."""
@@ -85,20 +85,20 @@ class Recorder(TorchFunctionMode):
         self._constants: set[int] = set()
         self.captured: list[int] = []
         for leaf in leaves:
-            self._new(leaf)
-        self._leaves = len(leaves)
+            self._noted(leaf)
 
-    def _new(self, tensor: Tensor) -> int:
-        self._numbers[id(tensor)] = len(self.tensors)
-        self.tensors.append(tensor)
-        return len(self.tensors) - 1
+    def _noted(self, tensor: Tensor) -> int:
+        number = self._numbers.setdefault(id(tensor), len(self.tensors))
+        if number == len(self.tensors):
+            self.tensors.append(tensor)
+        return number
 
     def number(self, tensor: Tensor) -> int:
         """Return the number of a tensor; one from elsewhere is taken again as it is."""
         if id(tensor) not in self._numbers:
             if tensor.grad_fn is not None:
                 raise Unrecordable("a tensor comes from a function that torch does not show")
-            self.captured.append(self._new(tensor))
+            self.captured.append(self._noted(tensor))
         return self._numbers[id(tensor)]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -115,39 +115,32 @@ class Recorder(TorchFunctionMode):
             self._constants.add(self.number(made))
             return made
         inplace = name.endswith("_") if not name.endswith("__") else name.startswith("__i")
-        if (inplace and name not in ("__index__", "__int__", "__invert__")) or "out" in kwargs:
-            raise Unrecordable(name)
-        if (
-            name in ("__setitem__", "__set__", "backward")
-            or torch.is_grad_enabled() != self._graded
-        ):
+        changes = inplace and name not in ("__index__", "__int__", "__invert__")
+        changes = changes or name in ("__setitem__", "__set__", "backward") or "out" in kwargs
+        if changes or torch.is_grad_enabled() != self._graded:
             raise Unrecordable(name)
         arguments, spec = tree_flatten((args, kwargs))
         arguments = [_Name(self.number(a)) if isinstance(a, Tensor) else a for a in arguments]
         returned = func(*args, **kwargs)
         outputs, _ = tree_flatten(returned)
         results: list[int | None] = []
+        known = len(self.tensors)
         if any(isinstance(output, Tensor) for output in outputs):
-            results = [self._result(output) for output in outputs]
+            results = [self._noted(o) if isinstance(o, Tensor) else None for o in outputs]
         elif attribute or not arguments:
             return returned
         look = returned.copy() if isinstance(returned, np.ndarray) else returned
+        same = partial(_same, look)
         if isinstance(look, np.ndarray) and _asks_for_length():
-            look = _Length(_is_one(look))
-        step = _Step(name, func, arguments, spec, results, look)
+            same = partial(_same_lengths, _are_one(look))
+        step = _Step(name, func, arguments, spec, results, same)
         self._steps.append(step)
-        self._maker.update((n, step) for n in results if n is not None and n not in self._maker)
+        self._maker.update((n, step) for n in results if n is not None and n >= known)
         return returned
-
-    def _result(self, output: Any) -> int | None:
-        if not isinstance(output, Tensor):
-            return None
-        known = self._numbers.get(id(output))
-        return self._new(output) if known is None else known
 
     def origin(self, number: int) -> tuple[int, np.ndarray]:
         """Return the tensor whose elements a tensor holds unchanged, and which of them."""
-        step = None if self._is_given(number) else self._maker.get(number)
+        step = self._maker.get(number)
         names = [] if step is None else step.names()
         if step is None or step.name not in _MOVES or len(names) != 1:
             tensor = self.tensors[number]
@@ -156,21 +149,17 @@ class Recorder(TorchFunctionMode):
         outputs, _ = tree_flatten(step.run({names[0]: torch.from_numpy(index.copy())}))
         return base, outputs[step.results.index(number)].numpy()
 
-    def _is_given(self, number: int) -> bool:
-        return number < self._leaves or number in self.captured
-
-    def padding(self, number: int) -> int:
-        """Return how many entries at the end of a tensor's last axis are always zero."""
-        step = None if self._is_given(number) else self._maker.get(number)
+    def features(self, number: int) -> int:
+        """Return after how many entries of a tensor's last axis there are only zeros, always."""
+        size, step = self.tensors[number].shape[-1], self._maker.get(number)
         names = [] if step is None else step.names()
         if step is not None and step.name in _SCALES and step.arguments[0] == (names[0],):
-            return self.padding(names[0])
+            return self.features(names[0])
         if step is None or step.name not in _JOINS or names[-1] not in self._constants:
-            return 0
+            return size
         last = self.tensors[names[-1]]
-        parts = sum(self.tensors[n].shape[-1] for n in names)
-        along = parts == self.tensors[number].shape[-1]
-        return last.shape[-1] if along and not last.any() else 0
+        along = size == sum(self.tensors[n].shape[-1] for n in names)
+        return size - last.shape[-1] if along and not last.any() else size
 
     def replay(self, wanted: Sequence[int]) -> Replay:
         """Return what makes some tensors again."""
@@ -198,19 +187,18 @@ class Replay(NamedTuple):
             if step.results:
                 outputs, _ = tree_flatten(returned)
                 known.update(zip(step.results, outputs, strict=True))
-            elif not _same(returned, step.look):
+            elif not step.same(returned):
                 return None
         return [known[number] for number in self.wanted]
 
 
-class _Length(NamedTuple):
-    """A look at the lengths of amplitudes: all that matters is whether they are 1."""
-
-    one: bool
-
-
-def _is_one(lengths: np.ndarray) -> bool:
+def _are_one(lengths: np.ndarray) -> bool:
     return np.allclose(lengths, 1.0, atol=TOLERANCE)
+
+
+def _same_lengths(one: bool, lengths: np.ndarray) -> bool:
+    """Return whether lengths of amplitudes look the same: all that matters is if they are 1."""
+    return _are_one(lengths) == one
 
 
 def _asks_for_length() -> bool:
@@ -223,8 +211,6 @@ def _asks_for_length() -> bool:
 
 def _same(one: Any, other: Any) -> bool:
     """Return whether two looks are the same."""
-    if isinstance(other, _Length):
-        return _is_one(one) == other.one
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other, equal_nan=True)
     return type(one) is type(other) and bool(one == other or (one != one and other != other))

@@ -1,23 +1,60 @@
-"""A circuit with its measurements and numbers: results by states, or by quadratic forms."""
+"""A circuit with its measurements: results by states, or by quadratic forms.
+
+Sums of words of Paulis and probabilities are measured by the kernels themselves. Everything else
+that needs no samples goes to PennyLane's own functions, on the state.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
+import pennylane as qml
 import torch
-from pennylane.measurements import MeasurementProcess
+from pennylane.measurements import ExpectationMP, MeasurementProcess, ProbabilityMP, StateMP
 from torch import Tensor
 
-from .errors import CircuitError
 from .execution import run
-from .measure import Readout
-from .plan import Binding, Plan, Values
+from .lowering import Rows, Word
+from .plan import Plan, Values
 from .quadratic import Forms, quadratic_form
-from .reading import Reading
 from .structure import Structure
+
+_LETTERS = {qml.X: "X", qml.Y: "Y", qml.Z: "Z"}
+Words = tuple[tuple[tuple[tuple[int, str], ...], float], ...]
+
+
+def _words(obs: Any, place: dict) -> Words | None:
+    """Return (letters, weight) of a sum of words of Paulis with constant, real weights."""
+    if type(obs) in _LETTERS:  # by far the most frequent
+        return ((((place[obs.wires[0]], _LETTERS[type(obs)]),), 1.0),)
+    if obs is None or obs.pauli_rep is None:
+        return None
+    found = []
+    for word, weight in obs.pauli_rep.items():
+        trained = isinstance(weight, Tensor) and weight.requires_grad
+        if trained or qml.math.ndim(weight) or complex(weight).imag:
+            return None
+        letters = tuple(sorted((place[wire], letter) for wire, letter in word.items()))
+        found.append((letters, complex(weight).real))
+    return tuple(found)
+
+
+def whole(mp: MeasurementProcess) -> bool:
+    """Return whether a measurement without wires means all wires."""
+    return not len(mp.wires) and mp.obs is None and mp.eigvals() is None
+
+
+def signature(mp: MeasurementProcess, place: dict) -> tuple[str, Any]:
+    """Return how a measurement is read, and which words or wires; hashable."""
+    if type(mp) is ExpectationMP:
+        words = _words(mp.obs, place)
+        if words is not None:
+            return "words", words
+    wires = tuple(place[w] for w in mp.wires)
+    if type(mp) is ProbabilityMP and mp.obs is None and mp.eigvals() is None:
+        return "probabilities", wires
+    return "state" if type(mp) is StateMP else "PennyLane", wires
 
 
 class Simulation:
@@ -25,110 +62,71 @@ class Simulation:
 
     Args:
         structure: the circuit.
-        signatures: what `measure.signature` says of the measurements; without any, the final state
-            is all there is.
+        signatures: what `signature` says of the measurements; without any, the final state is all
+            there is.
         wires: how many wires have labels; those that dephasing adds come after them.
     """
 
-    def __init__(self, structure: Structure, signatures: Sequence[tuple], wires: int) -> None:
-        self.readout = readout = Readout(signatures, wires)
-        measured = set(range(structure.wires)) if readout.state else readout.measured
-        self.plan = Plan(structure, readout.rows, readout.state, measured)
-        self.forms = Forms(self.plan, not readout.state)
+    def __init__(
+        self, structure: Structure, signatures: Sequence[tuple[str, Any]], wires: int
+    ) -> None:
+        words: list[Word] = []
+        probabilities: list[tuple[int, tuple[int, ...]]] = []
+        self._how = [how for how, _ in signatures]
+        self._sizes: list[int] = []  # rows of each part; 0 for a single number
+        count = 0
+        for how, asked in signatures:
+            if how == "words":
+                words += [Word(count, weight, letters) for letters, weight in asked]
+                self._sizes.append(0)
+                count += 1
+            elif how == "probabilities":
+                asked = asked or tuple(range(wires))
+                probabilities.append((count, asked))
+                self._sizes.append(2 ** len(asked))
+                count += self._sizes[-1]
+        state = not signatures or bool({"state", "PennyLane"}.intersection(self._how))
+        measured = {wire for word in words for wire, _ in word.letters}
+        measured.update(wire for _, asked in probabilities for wire in asked)
+        operations = structure.operations if state else structure.felt_by(measured)
+        self.plan = Plan(structure, operations, Rows(count, words, probabilities), state)
+        self.forms = Forms(self.plan)
 
     def __call__(
         self, values: Values, measurements: Sequence[MeasurementProcess], place: dict
     ) -> tuple[Tensor, ...]:
         """Return one result per measurement."""
-        state = None
         if self.forms.pay(values):
             matrices = self.forms.matrices(values, values.features)
             rows = quadratic_form(matrices, values.amplitudes[:, : values.features])  # type: ignore[index]  # they pay with amplitudes only
         else:
             rows, *states = run(self.plan, values)
-            state = states[0] if states else None
-        return self.readout(rows, state, measurements, place, values.batch is not None)
-
-    def final_state(self, values: Values) -> Tensor:
-        """Return the final state, (2^n,) or (B, 2^n)."""
-        return run(self.plan, values)[-1]
-
-
-# -- from a tape ----------------------------------------------------------------------------------
-
-
-def precision(numbers: Sequence[Any]) -> torch.dtype:
-    """Return the real precision that torch promotes numbers to; numbers of Python are weak."""
-    kinds = {n.dtype for n in numbers if isinstance(n, Tensor)}
-    kinds |= {
-        torch.from_numpy(np.empty(0, n.dtype)).dtype
-        for n in numbers
-        if isinstance(n, np.ndarray) and n.ndim and n.dtype.kind in "fc"
-    }
-    kinds = {k.to_real() if k.is_complex else k for k in kinds}
-    kinds = {k for k in kinds if k.is_floating_point}
-    return torch.float32 if kinds and torch.float64 not in kinds else torch.float64
+        parts = iter(rows.unbind(-1))
+        if any(self._sizes):
+            pieces = rows.split([size or 1 for size in self._sizes], -1)
+            parts = (p if n else p.squeeze(-1) for p, n in zip(pieces, self._sizes, strict=True))
+        made: list[Tensor] = []
+        for how, mp in zip(self._how, measurements, strict=True):
+            if how == "PennyLane":
+                batched = values.batch is not None
+                made.append(_by_pennylane(mp.map_wires(place), states[0], batched))
+            else:
+                made.append(states[0] if how == "state" else next(parts))
+        return tuple(made)
 
 
-def values(reading: Reading, dtype: torch.dtype | None, device: torch.device | None) -> Values:
-    """Return the numbers of a tape.
-
-    Args:
-        reading: the numbers.
-        dtype: float32 or float64, ``None`` follows the numbers.
-        device: where to compute, ``None`` follows the numbers.
-    """
-    numbers = reading.values
-    dtype = dtype or precision(numbers)
-    if device is None:
-        given = [n.device for n in numbers if isinstance(n, Tensor)]
-        device = next((d for d in given if d.type != "cpu"), torch.device("cpu"))
-    pairs = list(zip(reading.parameters, reading.batched, strict=True))
-    groups = [p for p, many in pairs if not many], [p for p, many in pairs if many]
-    bases = [_stacked(group, dtype, device) for group in groups if group]
-    matrices = [torch.as_tensor(m).to(device, dtype.to_complex()) for m in reading.matrices]
-    amplitudes = reading.amplitudes
-    if amplitudes is not None:
-        amplitudes = checked(torch.as_tensor(amplitudes).to(device), dtype)
-    binding = _binding(tuple(reading.batched), reading.batch or 1)
-    return Values(binding, bases, amplitudes, matrices, reading.batch, dtype)
+def by_wires(state: Tensor) -> Tensor:
+    """Return states (2^n,) or (B, 2^n) with an axis for every wire."""
+    n = state.shape[-1].bit_length() - 1
+    return state.reshape(*state.shape[:-1], *(2,) * n)
 
 
-@lru_cache(maxsize=64)
-def _binding(batched: tuple[bool, ...], batch: int) -> Binding:
-    """Return where parameters are: shared ones in the first base, the others in the second."""
-    several = np.array(batched, dtype=bool)
-    many = int(several.sum())
-    offset = np.where(several, (np.cumsum(several) - 1) * batch, np.cumsum(~several) - 1)
-    sizes = [size for size in (len(batched) - many, many * batch) if size]
-    return Binding(several * (many < len(batched)), offset, several, sizes)
-
-
-def _stacked(numbers: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return numbers or equally long vectors as one tensor; torch tensors keep their gradient."""
-    if all(isinstance(n, Tensor) for n in numbers):
-        if len({(n.dtype, n.device) for n in numbers}) == 1:
-            return torch.stack(list(numbers)).to(device, dtype)
-    elif not any(isinstance(n, Tensor) for n in numbers):
-        return torch.as_tensor(np.array(numbers, dtype=np.float64)).to(device, dtype)
-    return torch.stack([torch.as_tensor(n, dtype=dtype, device=device) for n in numbers])
-
-
-def checked(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return amplitudes (2^k,) or (B, 2^k) in a precision; real ones stay real.
-
-    Raises:
-        CircuitError: if a vector is NaN, infinite or all zero.
-    """
-    rows = rows.to(dtype.to_complex() if rows.is_complex() else dtype)
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return rows  # nothing can be looked at inside a transform
-    norms = torch.linalg.vector_norm(rows.detach(), dim=-1).reshape(-1)
-    good = torch.isfinite(norms) & (norms > 0)
-    if not bool(good.all()):
-        row = int((~good).nonzero()[0])
-        what = "all zero" if norms[row] == 0 else "not finite"
-        raise CircuitError(
-            f"Amplitude encoding needs vectors with a length; vector {row} is {what}."
-        )
-    return rows
+def _by_pennylane(mp: MeasurementProcess, state: Tensor, batched: bool) -> Tensor:
+    state = by_wires(state)
+    numbers = [] if mp.obs is None else mp.obs.data
+    differentiated = state.requires_grad or any(isinstance(value, Tensor) for value in numbers)
+    if differentiated or torch._C._functorch.peek_interpreter_stack() is not None:
+        return qml.devices.qubit.measure(mp, state, batched)
+    # without a gradient numpy will do, and is all that some measurements know
+    found = qml.devices.qubit.measure(mp, state.detach().cpu().numpy(), batched)
+    return torch.as_tensor(found, device=state.device)

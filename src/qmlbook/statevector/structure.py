@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Operation:
     """One operation.
+
+    What it is equal to does not depend on ``matrix``.
 
     Attributes:
         kind: "rotation", "matrix" or "given".
@@ -42,7 +44,16 @@ class Operation:
     parameter: int | None = None
     scale: float = 1.0
     shift: float = 0.0
-    matrix: np.ndarray | None = None
+    matrix: np.ndarray | None = field(default=None, compare=False)
+
+    def on(self, wires: Sequence[int], parameter: int = 0) -> Operation:
+        """Return it where position k is that of ``wires[k]``, and parameters count from one."""
+        return replace(
+            self,
+            wires=tuple(wires[w] for w in self.wires),
+            controls=tuple(wires[w] for w in self.controls),
+            parameter=None if self.parameter is None else self.parameter + parameter,
+        )
 
     @property
     def touched(self) -> tuple[int, ...]:
@@ -79,8 +90,7 @@ class Structure:
 
     def to_json(self) -> str:
         """Return the circuit as JSON."""
-        content = {f.name: getattr(self, f.name) for f in fields(self)}
-        return json.dumps(content | {"operations": [_plain(op) for op in self.operations]})
+        return json.dumps(asdict(self, dict_factory=_plain))
 
     @classmethod
     def from_json(cls, text: str) -> Structure:
@@ -93,14 +103,12 @@ class Structure:
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Operation)}
 
 
-def _plain(operation: Operation) -> dict[str, Any]:
-    entry = {
-        f.name: getattr(operation, f.name)
-        for f in fields(operation)
-        if not np.array_equal(getattr(operation, f.name), _DEFAULTS[f.name])
-    }
-    if operation.matrix is not None:
-        entry["matrix"] = np.stack([operation.matrix.real, operation.matrix.imag], -1).tolist()
+def _plain(content: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return fields without defaults of operations; a matrix as pairs of numbers."""
+    entry = {k: v for k, v in content if not np.array_equal(v, _DEFAULTS.get(k, MISSING))}
+    if "matrix" in entry:
+        matrix = entry["matrix"]
+        entry["matrix"] = np.stack([matrix.real, matrix.imag], -1).tolist()
     return entry
 
 
@@ -118,3 +126,9 @@ def basis_states(wires: Sequence[int], n: int) -> np.ndarray:
     for wire in wires:
         states = (states[:, None] + np.array([0, 1 << (n - 1 - wire)])).ravel()
     return states
+
+
+def outcomes(wires: Sequence[int], n: int, fixed: Sequence[int] = ()) -> np.ndarray:
+    """Return the basis states (outcomes, rest) by outcomes on wires of n; ``fixed`` ones are 0."""
+    idle = [wire for wire in range(n) if wire not in (*wires, *fixed)]
+    return basis_states(wires, n)[:, None] + basis_states(idle, n)

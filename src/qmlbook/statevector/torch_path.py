@@ -14,14 +14,13 @@ from torch import Tensor
 
 from .lowering import Rows
 from .plan import Plan, Values
-from .structure import Operation, Structure, basis_states
+from .structure import Operation, Structure, basis_states, outcomes
 
 
 def is_needed(tensors: Sequence[Tensor]) -> bool:
     """Return whether tensors are not ordinary ones of the processor."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return True
-    if torch.autograd.forward_ad._current_level >= 0:
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None
+    if transformed or torch.autograd.forward_ad._current_level >= 0:
         return True
     return any(t.device.type != "cpu" for t in tensors)
 
@@ -81,14 +80,8 @@ class States:
         else:
             index = start + basis_states(structure.prepared, self.n)
             given = amplitudes.reshape(-1, amplitudes.shape[-1])
-        return self.placed(given.to(self.kind), index)
-
-    def placed(self, values: Tensor, index: np.ndarray) -> Tensor:
-        """Return states with amplitudes (., K) at some indices and zeros elsewhere."""
-        nothing = values.new_zeros(1).expand(len(values), 1)
-        where = np.full(len(self.states), values.shape[1])
-        where[index] = np.arange(values.shape[1])
-        return torch.cat([values, nothing], 1).index_select(1, self.tensor(where))
+        state = given.new_zeros(len(given), len(self.states), dtype=self.kind)
+        return state.index_copy(1, self.tensor(index), given.to(self.kind))
 
     def pauli(self, state: Tensor, letters: Sequence[tuple[int, str]]) -> Tensor:
         """Return a word of Paulis applied to states."""
@@ -108,16 +101,11 @@ class States:
         matrix = given[op.parameter or 0] if op.matrix is None else self.tensor(op.matrix)
         pairs = zip(op.controls, op.values, strict=True)
         base = sum(self.bit(wire) for wire, value in pairs if value)
-        idle = [w for w in range(self.n) if w not in op.touched]
-        places = (
-            base + basis_states(op.wires, self.n)[:, None] + basis_states(idle, self.n)
-        )  # (d, R)
-        rest = np.setdiff1d(self.states, places)
-        old = state.index_select(1, self.tensor(places.ravel()))
-        new = torch.matmul(matrix, old.reshape(len(state), *places.shape)).flatten(1)
-        back = np.argsort(np.concatenate([places.ravel(), rest]))
-        kept = state.index_select(1, self.tensor(rest)).expand(len(new), -1)
-        return torch.cat([new, kept], 1).index_select(1, self.tensor(back))
+        places = base + outcomes(op.wires, self.n, op.controls)  # (d, R)
+        index = self.tensor(places.ravel())
+        old = state.index_select(1, index).reshape(len(state), *places.shape)
+        new = torch.matmul(matrix, old).flatten(1)
+        return state.expand(len(new), -1).index_copy(1, index, new)
 
     def rotation(self, op: Operation, state: Tensor, angles: Sequence[Tensor]) -> Tensor:
         """Return states after exp(-i t P / 2)."""
@@ -142,13 +130,8 @@ class States:
             made[word.row] = made[word.row] + word.weight * product
         chances = state.real**2 + state.imag**2
         for first, wires in rows.probabilities:
-            places = self.outcomes(wires)
+            places = outcomes(wires, self.n)
             found = chances.index_select(1, self.tensor(places.ravel()))
             found = found.reshape(len(state), *places.shape).sum(2)
             made[first : first + len(places)] = found.unbind(1)
         return torch.stack(made, 1)
-
-    def outcomes(self, wires: Sequence[int]) -> np.ndarray:
-        """Return the basis states (outcomes, rest) of every outcome on some wires."""
-        idle = [wire for wire in range(self.n) if wire not in wires]
-        return basis_states(wires, self.n)[:, None] + basis_states(idle, self.n)
