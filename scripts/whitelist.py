@@ -26,7 +26,6 @@ _.param  # typer passes it
 _.descriptor  # typer passes it
 _._Model  # Numba finds how registers are kept by the decorator
 _._Template  # Numba finds the types of an operator by the decorator
-_._Negative  # Numba finds the types of an operator by the decorator
 _.generic  # Numba asks a template for the types of an operator
 _.kws  # Numba passes it to every template
 _._lower  # Numba finds the code of an operator by the decorator

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import zip_longest
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pennylane as qml
@@ -121,8 +120,9 @@ class _Arguments:
     """
 
     def __init__(self, args: tuple, kwargs: dict) -> None:
-        named = dict(sorted(kwargs.items()))
-        self.leaves, self._spec = tree_flatten((args, named))
+        self.leaves, self._spec = list(args), cast(Any, len(args))
+        if kwargs or any(type(arg) is not Tensor for arg in args):  # a tree to walk through
+            self.leaves, self._spec = tree_flatten((args, dict(sorted(kwargs.items()))))
         self._varying: list[int] = []
         self.foreign = False
         parts = [self._part(at, leaf) for at, leaf in enumerate(self.leaves)]
@@ -154,6 +154,8 @@ class _Arguments:
         leaves = list(self.leaves)
         for at, number in zip(self._varying, numbers, strict=True):
             leaves[at] = number
+        if isinstance(self._spec, int):
+            return tuple(leaves), {}
         return tree_unflatten(leaves, self._spec)
 
 
@@ -207,6 +209,8 @@ class _Record:
         _, self._shape = qml.pytrees.flatten(
             returned, is_leaf=lambda part: isinstance(part, MeasurementProcess)
         )
+        measured = returned if type(returned) is list else [None]
+        self._is_list = all(isinstance(part, MeasurementProcess) for part in measured)
         self._place = {wire: wire for wire in range(len(place))}
         self._device = device.torch_device
         constants = [value for value in reading.values if not isinstance(value, Tensor)]
@@ -239,12 +243,12 @@ class _Record:
             constants = torch.tensor(known, dtype=self._dtype, device=self._device)
             wanted.append(recorder.number(constants))
         sizes = [recorder.tensors[number].numel() for number in wanted]
-        self._bases, binding = len(wanted), Binding(places, offset, stride, sizes)
+        self._bases, self._binding = len(wanted), Binding(places, offset, stride, sizes)
         self._prepared = reading.amplitudes is not None
         given = [*([reading.amplitudes] if self._prepared else []), *reading.matrices]
         wanted += [recorder.number(torch.as_tensor(value)) for value in given]
         features = recorder.features(wanted[self._bases]) if self._prepared else None
-        self._values = Values(binding, [], None, [], reading.batch, self._dtype, features)
+        self._fixed = reading.batch, self._dtype, features
         self._replay = recorder.replay(wanted)
         self._captured = [(t, t.dtype, t.shape) for t in self._replay.captured.values()]
 
@@ -260,10 +264,8 @@ class _Record:
         rest = iter(made[self._bases :])
         amplitudes = checked(next(rest), self._dtype) if self._prepared else None
         matrices = [matrix.to(self._dtype.to_complex()) for matrix in rest]
-        values = replace(
-            self._values, bases=made[: self._bases], amplitudes=amplitudes, matrices=matrices
-        )
+        values = Values(self._binding, made[: self._bases], amplitudes, matrices, *self._fixed)
         results: Any = self._simulation(values, self._measurements, self._place)
         if self._numeric:
             results = [result.detach().cpu().numpy() for result in results]
-        return qml.pytrees.unflatten(results, self._shape)
+        return list(results) if self._is_list else qml.pytrees.unflatten(results, self._shape)

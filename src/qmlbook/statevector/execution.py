@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -24,6 +24,7 @@ from .plan import Plan, Values
 BLOCK = 256  # circuits that are together in memory, at most
 REGISTER = 32  # bytes
 LINE = 64  # bytes
+FEW = 64  # circuits; asking torch what it wants takes about as long as they take
 NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -55,9 +56,10 @@ class _Evolve(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
         if not torch.is_grad_enabled():
-            edges = zip(wanted, ctx.next_functions, strict=True)
-            asked = tuple(want and _is_asked(node) for want, (node, _) in edges)
-            return None, *ctx.run.back(gradients, asked)
+            if len(ctx.run.samples) > FEW:
+                edges = zip(wanted, ctx.next_functions, strict=True)
+                wanted = tuple(want and _is_asked(node) for want, (node, _) in edges)
+            return None, *ctx.run.back(gradients, wanted)
         # A derivative of a derivative: by operations that torch differentiates itself.
         # On other names, since one of the tensors may have been computed from another.
         names = [t.view_as(t) for t in tensors]
@@ -92,11 +94,10 @@ class _Run:
         self.chunks = -(-self.batch // step)
         share = -(-self.chunks // torch.get_num_threads())
         self.block = max(1, min(share, BLOCK // step))  # chunks whose states are made together
-        # The last circuit fills what is left of its register.
-        self.samples = np.minimum(np.arange(self.chunks * step), self.batch - 1)
+        self.samples = _samples(self.batch, step)
         self.like = self.kind(0) if step == 1 else np.zeros(1, self.kind)
         tolerance = 1e-12 if self.kind == np.float64 else 1e-5
-        self.given = [_array(matrix) for matrix in values.matrices]
+        self.given = [matrix.numpy(force=True) for matrix in values.matrices]
         self.undoes = self.lowering.unitary and all(is_unitary(m, tolerance) for m in self.given)
         self.keeps = differentiated or plan.state
 
@@ -133,7 +134,7 @@ class _Run:
 
         def block(kernels: Any, first: int, last: int) -> np.ndarray | None:
             states = self.states[first // self.block]
-            adjoints = _zeros(states.shape, self.kind) if seeds is None else seeds[first:last]
+            adjoints = self._zeros(last - first) if seeds is None else seeds[first:last]
             kernels.backward(
                 first, stop, alone, self.circuit, call, rows, states, adjoints, slopes, self.like
             )
@@ -162,16 +163,15 @@ class _Run:
 
     def _angles(self) -> tuple[np.ndarray, np.ndarray]:
         """Return cosines and sines (angles, samples) of half angles."""
-        bases = [_array(base).reshape(-1) for base in self.values.bases]
+        bases = [base.numpy(force=True).reshape(-1) for base in self.values.bases]
         flat = np.concatenate([*bases, np.zeros(1, self.kind)], dtype=self.kind)
-        index, alike = self.values.binding.index(self.lowering, self.samples)
-        scale, shift = self.lowering.scale / 2, self.lowering.shift / 2
-        made = np.empty((2, *index.shape), self.kind)
+        self.index, groups = self.values.binding.index(self.lowering, self.samples)
+        cosine, sine = np.empty((2, *self.index.shape), self.kind)
         with np.errstate(invalid="ignore"):  # an angle that is no number is no number afterwards
-            for which, columns in ((alike, slice(1)), (~alike, slice(None))):
-                half = flat[index[which, columns]] * scale[which] + shift[which]
-                made[0, which], made[1, which] = np.cos(half), np.sin(half)
-        return made[0], made[1]
+            for which, where, scale, shift in groups:
+                half = flat[where] * scale + shift
+                cosine[which], sine[which] = np.cos(half), np.sin(half)
+        return cosine, sine
 
     def _call(self, back: bool) -> Call:
         """Return what the kernels take: angles and matrices, or what undoes them."""
@@ -193,14 +193,26 @@ class _Run:
         m_re, m_im = (np.ascontiguousarray(part, self.kind) for part in (table.real, table.imag))
         return Call(self.cosine, sine, m_re, m_im)
 
+    def _zeros(self, chunks: int) -> np.ndarray:
+        """Return states (chunks, 2, size) of zeros.
+
+        They begin with a cache line: a register that straddles two costs more.
+        """
+        shape = chunks, 2, self.circuit.size
+        if self.circuit.step == 1:
+            return np.zeros(shape, self.kind)
+        raw = np.zeros(prod(shape) + LINE, self.kind)
+        start = -raw.ctypes.data % LINE // raw.itemsize
+        return raw[start : start + prod(shape)].reshape(shape)
+
     def _initial(self, first: int, last: int) -> np.ndarray:
         """Return the states (chunks, 2, size) of a block before the first operation."""
         step, amplitudes = self.circuit.step, self.values.amplitudes
-        states = _zeros((last - first, 2, self.circuit.size // step, step), self.kind)
+        states = self._zeros(last - first).reshape(last - first, 2, -1, step)
         if amplitudes is None:
             states[:, 0, self.lowering.initial] = 1
         else:
-            given = np.atleast_2d(_array(amplitudes))
+            given = np.atleast_2d(amplitudes.numpy(force=True))
             mine = given[first * step : last * step]
             if len(mine) < (last - first) * step:
                 mine = given[self.samples[first * step : last * step] * (len(given) > 1)]
@@ -214,11 +226,11 @@ class _Run:
         """Return the gradients of the rows and of the final states."""
         rows = np.zeros((self.circuit.rows, len(self.samples)), self.kind)
         if gradients[0] is not None:
-            rows[:, : self.batch] = _array(gradients[0]).reshape(self.batch, -1).T
+            rows[:, : self.batch] = gradients[0].numpy(force=True).reshape(self.batch, -1).T
         if not self.plan.state or gradients[1] is None:
             return rows, None
         given = np.zeros((len(self.samples), self.circuit.size // self.circuit.step), complex)
-        given[: self.batch] = _array(gradients[1]).reshape(self.batch, -1)
+        given[: self.batch] = gradients[1].numpy(force=True).reshape(self.batch, -1)
         chunked = given.reshape(self.chunks, self.circuit.step, -1).swapaxes(1, 2)
         seeds = np.stack([chunked.real, chunked.imag], 1).reshape(self.chunks, 2, -1)
         return rows, seeds.astype(self.kind)
@@ -233,10 +245,9 @@ class _Run:
             yield parts[:, part].reshape(len(self.samples), -1)[: self.batch]
 
     def _for_bases(self, slopes: np.ndarray) -> list[np.ndarray | None]:
-        edges = self.values.binding.edges
-        index, _ = self.values.binding.index(self.lowering, self.samples)
-        weights = (self.lowering.scale / 2 * slopes)[:, : self.batch]
-        flat = np.bincount(index[:, : self.batch].ravel(), weights.ravel(), edges[-1] + 1)
+        edges, columns = self.values.binding.edges, slice(self.batch)
+        weights = (self.lowering.half * slopes)[:, columns]
+        flat = np.bincount(self.index[:, columns].ravel(), weights.ravel(), edges[-1] + 1)
         return [flat[a:b] for a, b in pairwise(edges)]
 
     def _for_amplitudes(self, adjoints: Sequence[np.ndarray]) -> np.ndarray:
@@ -255,24 +266,19 @@ class _Run:
         return made
 
 
+@lru_cache(maxsize=64)
+def _samples(batch: int, step: int) -> np.ndarray:
+    """Return the circuit of every lane; the last one fills what is left of its register."""
+    return np.minimum(np.arange(-(-batch // step) * step), batch - 1)
+
+
 def _like(gradient: np.ndarray | None, tensor: Tensor) -> Tensor:
     if gradient is None:
         return torch.zeros_like(tensor)
     if not tensor.is_complex():
         gradient = gradient.real
-    made = torch.from_numpy(np.ascontiguousarray(gradient, dtype=NUMPY.get(tensor.dtype)))
-    return made.view(tensor.shape).to(tensor.dtype)
-
-
-def _zeros(shape: tuple[int, ...], kind: Any) -> np.ndarray:
-    """Return zeros that begin with a cache line: a register that straddles two costs more."""
-    raw = np.zeros(prod(shape) + LINE, kind)
-    start = -raw.ctypes.data % LINE // raw.itemsize
-    return raw[start : start + prod(shape)].reshape(shape)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().resolve_conj().resolve_neg().numpy()
+    made = np.ascontiguousarray(gradient, dtype=NUMPY.get(tensor.dtype)).reshape(tensor.shape)
+    return torch.from_numpy(made).to(tensor.dtype)
 
 
 @cache

@@ -113,7 +113,7 @@ class Lowering:
     Attributes:
         circuit: the arrays.
         owners: (angles,) number of the parameter that each is made of, -1 for a constant.
-        scale, shift: (angles, 1) of these parameters.
+        half, shift: (angles, 1) half angles are ``half`` of these parameters and ``shift``.
         matrices: first entry and operation of every matrix.
         initial: basis states of the prepared amplitudes; a slice, where they are neighbours.
         unitary: whether all constant matrices are, so that walking back can undo them.
@@ -143,7 +143,7 @@ class Lowering:
                 self._dense(operation)
         self.owners = np.array([key[0] for key in self._angles], dtype=np.int64)
         affine = np.array([key[1:] for key in self._angles], dtype=float).reshape(-1, 2)
-        self.scale, self.shift = affine[:, :1], affine[:, 1:]
+        self.half, self.shift = affine[:, :1] / 2, affine[:, 1:] / 2
         initial = (self._start + self._spread(structure.prepared)) // step
         inner = bool((np.diff(initial) == 1).all())
         self.initial = slice(initial[0], initial[-1] + 1) if inner else initial

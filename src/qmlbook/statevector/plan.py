@@ -66,17 +66,25 @@ class Binding:
         # Plans come and go; what was found for one goes with it.
         self._known: WeakKeyDictionary[Lowering, dict[tuple, Any]] = WeakKeyDictionary()
 
-    def index(self, lowering: Lowering, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the angles (angles, samples) are made, and which of them the batch shares.
+    def index(self, lowering: Lowering, samples: np.ndarray) -> tuple[np.ndarray, list[tuple]]:
+        """Return of what the angles (angles, samples) are made, and how in two groups.
 
-        Constants are made of the zero that comes after all bases.
+        Those that the batch shares are made once. A group is (angles, elements of all bases, and
+        `Lowering.half` and ``shift`` of these). Constants are made of the zero after all bases.
         """
         known = self._known.setdefault(lowering, {})
         key = "index", len(samples), int(samples[-1])
         if key not in known:
             stride = np.append(self.stride, 0)[lowering.owners]
             offset = np.append(self.offset, self.edges[-1])[lowering.owners]
-            known[key] = offset[:, None] + stride[:, None] * samples, stride == 0
+            index = offset[:, None] + stride[:, None] * samples
+            shared = (stride == 0) | (len(samples) == 1)
+            known[key] = index, []
+            for chosen, where in ((shared, index[:, :1]), (~shared, index)):
+                which = slice(None) if chosen.all() else np.flatnonzero(chosen)
+                if chosen.any():
+                    group = which, where[which], lowering.half[which], lowering.shift[which]
+                    known[key][1].append(group)
         return known[key]
 
     def stop(self, lowering: Lowering, wanted: tuple[bool, ...]) -> int:
@@ -123,8 +131,9 @@ class Values:
     @property
     def only_amplitudes_vary(self) -> bool:
         """Return whether nothing but a prepared state may differ in the batch."""
-        varies = self.binding.stride.any() or any(m.ndim == 3 for m in self.matrices)
-        return self.amplitudes is not None and not varies
+        if self.amplitudes is None:
+            return False
+        return not (self.binding.stride.any() or any(m.ndim == 3 for m in self.matrices))
 
     def of(self, tensors: Sequence[Tensor]) -> Values:
         """Return the same with other tensors."""

@@ -39,10 +39,7 @@ def _rotate_all(params: Numbers, n_qubits: int) -> None:
 
 # Name in the README: (gates before the blocks, their angles per qubit, one block, its angles per
 # qubit). Released as sim_circ_14_half.py and abbas.py in qnn/ansatz/.
-ANSATZE = {
-    "ring": (None, 0, _ring, 2),
-    "all-to-all": (_rotate_all, 1, _all_to_all, 1),
-}
+ANSATZE = {"ring": (None, 0, _ring, 2), "all-to-all": (_rotate_all, 1, _all_to_all, 1)}
 
 
 # What happens between layers (partial_meas_activation_function.py): nothing, or every second qubit
