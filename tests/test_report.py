@@ -299,19 +299,51 @@ def test_verdicts_are_the_same_every_time(full):
     assert full.verdicts() == full.verdicts()
 
 
-def test_a_claim_that_asks_for_more_seeds_than_are_planned_says_how_to_make_them(full):
+def test_claims_of_one_s_own_that_ask_for_other_seeds_say_how_to_make_them(full, tmp_path):
+    more = {"from": SEEDS, "to": SEEDS + 9}
+    mixed = {"variants": ["q2", "exact/all"], "seeds": SEEDS // 2}
     full.claims["mean"]["seeds"] = full.claims["best"]["seeds"] = SEEDS + 1
-    found = {verdict.claim: verdict for verdict in full.verdicts()}
+    full.claims |= {name: BASE | {"published": {"mean": 1}} for name in ("fresh", "mixed")}
+    full.claims["fresh"]["seeds"] = more
+    full.claims["mixed"] |= mixed
+    mine = full.claims_file("fake").rename(tmp_path / "mine.yml")
+    full.claims = {name: dict(entry) for name, entry in CLAIMS.items()}
+    found = {v.claim: v for v in verdicts(["fake"], claims=mine, store=full.store)}
     assert found["mean"].outcome == "incomplete (20 of 21 seeds)"
     assert found["mean"].command == "qmlbook sweep fake --experiment grid --seeds 21"
     both = "qmlbook sweep fake --experiment grid --experiment untrained --seeds 21"
     assert found["best"].command == both
     assert found["order"].command == "qmlbook sweep fake"
     assert found["holds"].command == "qmlbook sweep fake --experiment exact"
+    assert found["fresh"].command == "qmlbook sweep fake --experiment grid --seeds 20-29"
     # One of two experiments plans too few: the command makes the runs of both.
-    full.claims["mean"] |= {"variants": ["q2", "exact/all"], "seeds": SEEDS // 2}
-    (mean,) = full.verdicts("mean")
-    assert mean.command == "qmlbook sweep fake --experiment exact --experiment grid --seeds 10"
+    several = "qmlbook sweep fake --experiment exact --experiment grid --seeds 10"
+    assert found["mixed"].command == several
+    # A sweep makes what the book's own claims ask for, without being told.
+    full.claims["mean"]["seeds"] = more
+    assert full.verdicts("mean")[0].command == "qmlbook sweep fake --experiment grid"
+
+
+def test_fresh_seeds_decide_and_the_old_ones_are_shown(full):
+    for name in ("mean", "order", "best"):
+        full.claims[name]["seeds"] = {"from": SEEDS, "to": 2 * SEEDS - 1}
+    mean, best, order = full.verdicts("mean", "best", "order")
+    assert {mean.outcome, order.outcome, best.outcome} == {"not yet run"}
+    told = f"20 seeds looked at before (0 to {SEEDS - 1}), which decide nothing: "
+    before = stats.t_interval(runs("q2", "q4").mean(0))
+    assert f"{told}{before.mean:.3g} [{before.low:.3g}, {before.high:.3g}]" in mean.details
+    gaps = stats.t_interval((runs("q2", "q4") - runs("c2", "c4")).mean(0))
+    assert f"{told}{gaps.mean:.3g} [{gaps.low:.3g}, {gaps.high:.3g}]" in order.details
+    for seed in range(SEEDS, 2 * SEEDS):
+        for variant in VARIANTS["grid"]:
+            full.add("grid", variant, seed)
+    mean, order = full.verdicts("mean", "order")
+    assert (mean.outcome, mean.ours["n"], mean.cost_s) == ("reproduced", SEEDS, 80.0)
+    fresh = [[accuracy(v, seed) for seed in range(SEEDS, 2 * SEEDS)] for v in ("q2", "q4")]
+    assert mean.ours["mean"] == pytest.approx(np.mean(fresh), rel=1e-5)
+    assert (order.outcome, order.controls) == ("reproduced", "not tested")
+    assert f"control untrained: 0 of {SEEDS} seeds are recorded" in order.details
+    assert any(text.startswith(told) for text in order.details)
 
 
 @pytest.mark.parametrize("paper", papers.names())

@@ -98,6 +98,18 @@ def _whole(value: Any, least: int = 1, part: str = "") -> int:
     return value
 
 
+def _seeds(value: Any) -> range:
+    """Return the seeds that a number of them, or ``{from, to}``, both included, stands for."""
+    if isinstance(value, range):
+        return value
+    if not isinstance(value, Mapping):
+        return range(_whole(value))
+    if set(value) != {"from", "to"}:
+        raise _must(value, "a whole number, 1 or more, or {from, to}")
+    first = _whole(value["from"], 0, ".from")
+    return range(first, _whole(value["to"], first, ".to") + 1)
+
+
 _PARTS: dict[str, Callable[..., float]] = {
     **dict.fromkeys(("mean", "single", "best"), _number),
     **{"sd": partial(_number, least=0), "n": partial(_whole, least=2), "of": _whole},
@@ -141,7 +153,8 @@ class Claim:
         under: for a difference, the variants paired with ``variants`` by position and seed.
         margin: largest difference without consequence, in the units of ``metric``; the best of
             several needs none, and its controls then take 0.
-        seeds: runs of every variant that the verdict waits for and uses (seeds 0 .. seeds-1).
+        seeds: runs of every variant that the verdict waits for and uses. A file gives their number
+            (from seed 0), or ``{from, to}``, both included, where earlier ones were looked at.
         controls: name -> variants paired with ``variants`` by position and seed; a larger metric
             must be the better one. ``"not applicable"`` where no control makes sense.
         note: deviations from the paper, for people.
@@ -161,7 +174,7 @@ class Claim:
     variants: Variants = ()
     under: Annotated[tuple[str, ...], PlainValidator(partial(_variants, repeated=True))] = ()
     margin: NotNegative | None = None
-    seeds: Annotated[int, PlainValidator(_whole)] = 1
+    seeds: Annotated[range, PlainValidator(_seeds)] = range(1)
     controls: Annotated[Mapping[str, tuple[str, ...]] | str, PlainValidator(_controls)] = field(
         default_factory=dict
     )
@@ -171,6 +184,13 @@ class Claim:
     def cells(self, names: Iterable[str]) -> list[Cell]:
         """Return what these names of variants mean."""
         return [Cell.parse(name, self.experiment or "") for name in names]
+
+    @property
+    def every_cell(self) -> list[Cell]:
+        """The cells whose runs decide the claim and its controls, each once, sorted."""
+        groups = self.controls.values() if isinstance(self.controls, Mapping) else ()
+        named = {*self.variants, *self.under, *(name for group in groups for name in group)}
+        return sorted(self.cells(named))
 
 
 @dataclass(frozen=True)
@@ -328,9 +348,9 @@ def _wrong_numbers(claim: Claim) -> Iterator[str]:
     needs_margin = claim.kind == "order" or (published and "best" not in published)
     if claim.kind != "property" and needs_margin and claim.margin is None:
         yield "margin is missing, and the verdict depends on it"
-    if claim.seeds < (least := MIN_SEEDS[claim.kind]):
-        yield f"seeds is {claim.seeds} and must be {least} or more ({claim.kind})"
-    of, runs = published.get("of", 0), claim.seeds * len(claim.variants)
+    if (number := len(claim.seeds)) < (least := MIN_SEEDS[claim.kind]):
+        yield f"seeds is {number} and must be {least} or more ({claim.kind})"
+    of, runs = published.get("of", 0), number * len(claim.variants)
     if claim.kind == "value" and runs < (needed := RUNS_PER_BEST * of):
         yield f"seeds and variants give {runs} runs, and the best of {of} needs {needed} or more"
 
