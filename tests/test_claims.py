@@ -24,6 +24,10 @@ VALUE = {
     "seeds": 100,
     "controls": {"untrained": ["untrained/n2", "untrained/n4"]},
     "evidence": "measured",
+    "control_margin": 0.02,
+    "dead": 0.4,
+    "cannot": "too little",
+    "uncounted": "arithmetic",
     "note": "none",
     "why": "because",
 }
@@ -65,6 +69,8 @@ def test_every_field_arrives(read):
         source="Fig. B", evidence="measured", published={"mean": 0.513, "sd": 0.064, "n": 20},
         experiment="grid", metric="accuracy", statistic="mean", variants=("n2", "n4"), under=(),
         margin=0.05, seeds=range(100), controls={"untrained": ("untrained/n2", "untrained/n4")},
+        provenance="published", control_margin=0.02, dead=0.4, cannot="too little",
+        uncounted="arithmetic",
         note="none", why="because",
     )  # fmt: skip
     assert (order.statistic, order.under) == ("difference", ("other/c2", "c4"))
@@ -92,6 +98,14 @@ def test_differences_have_published_values_too(read):
     assert read(ORDER | change).claims[0].under == ("other/c2", "c4")
 
 
+def test_margins_of_controls_are_those_of_the_claim_or_their_own(read):
+    assert read(VALUE).claims[0].controls_margin == 0.02
+    without = {name: value for name, value in VALUE.items() if name != "control_margin"}
+    assert read(without).claims[0].controls_margin == 0.05
+    lead = {"published": {"mean": 0.09}, "control_margin": 0.03}
+    assert read(ORDER | lead).claims[0].controls_margin == 0.03
+
+
 def test_controls_that_make_no_sense(read):
     assert read(VALUE | {"controls": "not applicable"}).claims[0].controls == "not applicable"
 
@@ -99,7 +113,7 @@ def test_controls_that_make_no_sense(read):
 REFUSED = [
     (VALUE, {"margn": 1}, "field 'margn' is not known; choose from: .*margin"),
     (VALUE, {"kind": "number"}, "kind is 'number' and must be one of: value, order, property"),
-    (VALUE, {"evidence": "felt"}, "one of: proved, computed, measured, illustrated"),
+    (VALUE, {"evidence": "felt"}, "one of: proved, computed, sampled, measured, illustrated"),
     (VALUE, {"statistic": "median"}, "one of: mean, max, difference"),
     (VALUE, {"statement": "  "}, "statement is '  ' and must be a text"),
     (VALUE, {"source": None}, "source is None and must be a text"),
@@ -136,6 +150,19 @@ REFUSED = [
     (BEST, {"statistic": ...}, "'max' and published {best, of} go together"),
     (BEST, {"published": {"mean": 0.5}}, "'max' and published {best, of} go together"),
     (BEST, {"seeds": 49}, "98 runs, and the best of 20 needs 100"),
+    (VALUE, {"control_margin": -1}, "control_margin is -1 and must be a number, 0 or more"),
+    (VALUE, {"control_margin": None}, "control_margin is None and must be given or left out"),
+    (VALUE, {"dead": "60"}, "dead is '60' and must be a number"),
+    (VALUE, {"cannot": 3}, "cannot is 3 and must be a text"),
+    (VALUE, {"provenance": "ours"}, "one of: published, own after a pilot, own before any run"),
+    (VALUE, {"source": "this book"}, "is 'published', and the source says .* is this book's"),
+    (VALUE, {"provenance": "own after a pilot"}, "the source says that the claim is the paper's"),
+    (ORDER, {"published": {"mean": 0.03}}, "control_margin is 0.02 and must be at most 0.01, a th"),
+    (
+        ORDER,
+        {"published": {"mean": 0.06}, "control_margin": ...},
+        "control_margin is 0.05 and must be at most 0.02, a third of the published lead .without",
+    ),
     (ORDER, {"margin": ...}, "margin is missing"),
     (ORDER, {"seeds": 7}, "seeds is 7 and must be 8 or more .order"),
     (ORDER, {"variants": ["n2"]}, "a difference, and nothing else"),

@@ -27,10 +27,15 @@ from .store import Record, Store
 
 NOT_YET_RUN = "not yet run"
 INCOMPLETE = "incomplete"
+CANNOT = "cannot be decided"
+ILLUSTRATES = "illustrates"
 OUTCOMES = (
     stats.REPRODUCED,
     stats.NOT_REPRODUCED,
     stats.INCONCLUSIVE,
+    CANNOT,
+    stats.COMPATIBLE,
+    ILLUSTRATES,
     stats.NO_PUBLISHED_VALUE,
     INCOMPLETE,
     NOT_YET_RUN,
@@ -47,14 +52,17 @@ class Verdict:
 
     Attributes:
         paper, claim, kind, statement, published, source, margin, evidence: as in the `Claim`.
+        provenance, uncounted: as in the `Claim`.
         ours: ``None`` where nothing was decided; for a property ``{holds, checked}``; otherwise
-            ``{statistic, mean, low, high, n}`` (and ``p`` for an order): ``mean`` is the mean of
-            our runs, or of the paired differences, over ``n`` seeds (over ``n`` runs for a best),
-            and ``low`` to ``high`` is the interval that decided.
-        outcome: ``reproduced``, ``not reproduced``, ``inconclusive``, ``no published value``,
-            ``incomplete`` (followed by how many seeds of how many), ``not yet run`` or
-            ``not attempted``.
-        controls: ``survives`` (the circuit beats every control), ``explained by`` a control,
+            ``{statistic, mean, low, high, n}`` (and for an order ``p``, and ``size`` where a lead
+            is published): ``mean`` is the mean of our runs, or of the paired differences, over
+            ``n`` seeds (over ``n`` runs for a best), and ``low`` to ``high`` is the interval that
+            decided.
+        outcome: ``reproduced``, ``not reproduced``, ``inconclusive``, ``cannot be decided`` (the
+            details say why), ``compatible`` (with one published run), ``illustrates``, ``no
+            published value``, ``incomplete`` (followed by how many seeds of how many), ``not yet
+            run`` or ``not attempted``.
+        controls: ``survives`` (every control is more than its margin behind), ``explained by`` one,
             ``undecided``, ``not tested`` or ``not applicable``.
         cost_s: seconds that the runs behind this verdict took together.
         command: the command that makes these runs; ``None`` where nothing is attempted.
@@ -75,6 +83,8 @@ class Verdict:
     controls: str
     cost_s: float
     command: str | None
+    provenance: str = "published"
+    uncounted: str = ""
     note: str = ""
     details: tuple[str, ...] = ()
 
@@ -201,6 +211,8 @@ def judge(claim: Claim, experiments: Experiments, runs: Runs) -> Verdict:
     if claim.experiment:
         _check_cells(claim, every, experiments)
     outcome, ours, details = _outcome(claim, runs, cells)
+    if (word := _word(claim, ours)) and ours:
+        details.append(f"the rule alone would say: {outcome}")
     controls_outcome = claim.controls if isinstance(claim.controls, str) else stats.NOT_TESTED
     if ours and cells.controls:
         controls_outcome, more = _controls(claim, runs, cells)
@@ -209,17 +221,25 @@ def judge(claim: Claim, experiments: Experiments, runs: Runs) -> Verdict:
     details += _left_out(every, runs)
     used = [record for cell in every for record in runs.usable.get(cell, {}).values()]
     cost = sum(record.seconds for record in used if record.seed in claim.seeds)
-    quoted = ("paper", "kind", "statement", "published", "source", "margin", "evidence", "note")
+    quoted = ("paper", "kind", "statement", "published", "source", "margin", "evidence", "note",
+              "provenance", "uncounted")  # fmt: skip
     return Verdict(
         **{name: getattr(claim, name) for name in quoted},
         claim=claim.id,
         ours=ours,
-        outcome=outcome,
+        outcome=word or outcome,
         controls=controls_outcome,
         cost_s=round(cost, 1),
         command=_command(claim, every, experiments),
-        details=tuple(details),
+        details=tuple(filter(None, (claim.cannot, *details))),
     )
+
+
+def _word(claim: Claim, ours: Mapping[str, Any] | None) -> str | None:
+    """Return what stands in place of the rule's outcome, if anything."""
+    if claim.cannot:
+        return CANNOT
+    return ILLUSTRATES if claim.evidence == "illustrated" and ours else None
 
 
 @dataclass(frozen=True)
@@ -268,25 +288,42 @@ def _property(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
 
 
 def _number(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
-    details, extra = [], {}
+    extra: dict[str, Any] = {}
     over = _values(claim, runs, cells.over, claim.seeds)
-    under = _values(claim, runs, cells.under, claim.seeds) if cells.under else 0.0
-    if claim.kind == "order":
+    under = _values(claim, runs, cells.under, claim.seeds) if cells.under else None
+    values = over if under is None else over - under
+    details = _runs_told(claim, over, under)
+    published = claim.published if isinstance(claim.published, Mapping) else {}
+    if claim.kind == "order" and under is not None:
         rng = stream(0, "sign-flip", claim.paper, claim.id)
         outcome, interval, p = stats.order_outcome(over, under, claim.margin, rng)
         extra = {"p": _short(p)}
+        if "mean" in published:
+            extra["size"] = stats.size_outcome(stats.per_seed(values), published)
     else:
-        outcome, interval = stats.value_outcome(over - under, claim.published, claim.margin)
-    published = claim.published if isinstance(claim.published, Mapping) else {}
+        outcome, interval = stats.value_outcome(values, claim.published, claim.margin)
     if claim.kind == "value" and "best" in published:
         of = int(published["of"])
         error = stats.best_band_error(interval.n, of)
         details.append(
             f"a best of {of} from exactly our distribution would fall outside in {error:.0%} of "
-            f"cases (our band ends at the best of {interval.n} runs)"
+            f"cases (our band ends at the best of {interval.n} runs, and is "
+            f"{interval.high - interval.low:.2g} wide)"
         )
     numbers = {name: _short(getattr(interval, name)) for name in ("mean", "low", "high")}
     return outcome, {"statistic": claim.statistic, **numbers, "n": interval.n, **extra}, details
+
+
+def _runs_told(claim: Claim, over: np.ndarray, under: np.ndarray | None) -> list[str]:
+    """Return what a mean hides where some runs never learn: the medians, and how many did not."""
+    if claim.dead is None:
+        return []
+    sides = {"median": over} if under is None else {"medians": over, "against": under}
+    medians = " ".join(f"{word} {np.median(side):.3g}" for word, side in sides.items())
+    dead = " and ".join(
+        f"{(side < claim.dead).sum()} of {counted(side.size, 'run')}" for side in sides.values()
+    )
+    return [f"{medians}; below {claim.dead:g} are {dead}"]
 
 
 def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
@@ -304,16 +341,27 @@ def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
     circuit = _values(claim, runs, cells.over, claim.seeds)
     if isinstance(claim.published, Mapping) and "best" in claim.published:
         best, m = claim.published["best"], int(claim.published["of"])
-        outcome, bands = stats.best_controls_outcome(best, circuit, values, m)
+        outcome, gaps = stats.best_controls_outcome(best, circuit, values, m)
+        chances = {
+            name: stats.best_probability(of, best, m)
+            for name, of in {"the circuit": circuit, **values}.items()
+        }
         return outcome, [
-            f"best of {m} of {name}: [{band.low:.3g}, {band.high:.3g}], n = {band.n}"
-            for name, band in bands.items()
+            f"the best of {m} of {name} reaches {best:g} with probability {_band(chance)}"
+            + (f"; minus the circuit {_band(gaps[name])}" if name in gaps else "")
+            for name, chance in chances.items()
         ]
-    outcome, intervals = stats.controls_outcome(circuit, values, claim.margin)
-    return outcome, [
-        f"minus {name}: {mean:+.3g} [{low:+.3g}, {high:+.3g}], n = {n}"
-        for name, (mean, low, high, n) in intervals.items()
-    ]
+    outcome, intervals = stats.controls_outcome(circuit, values, claim.controls_margin)
+    told = [f"minus {name}: {_band(gap, '+.3g')}, n = {gap.n}" for name, gap in intervals.items()]
+    if claim.control_margin is not None:
+        told.append(f"the margin of controls is {claim.control_margin:g}")
+    return outcome, told
+
+
+def _band(interval: stats.Interval, form: str = ".2f") -> str:
+    """Return a mean with its interval."""
+    mean, low, high, _ = interval
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _looked_at(claim: Claim, runs: Runs, cells: _Cells) -> list[str]:
