@@ -249,6 +249,7 @@ def best_probability(runs: ArrayLike, best: float, m: int) -> Interval:
 
     The interval is that of Clopper and Pearson for the chance p of a single run, carried to m runs
     by 1 - (1 - p)^m: without any hit in n runs it still begins at 0 and does not end there.
+    Runs of one seed count as independent; in the stored ones, hits of a seed do not cluster.
     """
     from scipy.special import betaincinv
 
