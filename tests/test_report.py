@@ -209,6 +209,19 @@ def test_margins_of_controls(full):
     assert "the margin of controls is 0.2" in order.details
 
 
+def test_undecided_controls_say_how_many_seeds_they_need(full, monkeypatch):
+    gaps = stats.t_interval((runs("q2", "q4") - runs("c2", "c4")).mean(0))
+    lead = float(gaps.mean)
+    full.claims["order"] |= {"controls": {"classical": ["c2", "c4"]}, "control_margin": lead}
+    (order,) = full.verdicts("order")
+    assert order.controls == "undecided"
+    assert stats.seeds_needed(gaps, lead) < SEEDS  # enough, and the lead is that of the margin
+    assert not any("resolve this margin" in text for text in order.details)
+    monkeypatch.setattr(stats, "seeds_needed", lambda *_: SEEDS + 1)
+    (order,) = full.verdicts("order")
+    assert f"seeds that could resolve this margin: classical {SEEDS + 1}" in order.details
+
+
 def test_medians_and_runs_that_never_learn(full):
     full.claims["mean"]["dead"] = full.claims["order"]["dead"] = 0.7
     mean, order = full.verdicts("mean", "order")

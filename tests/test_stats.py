@@ -402,6 +402,16 @@ def test_property_is_yes_or_no():
         stats.property_outcome([0.5])
 
 
+@pytest.mark.parametrize("margin", [0.95, 0.5])
+def test_seeds_needed_give_four_studies_of_five_the_power_to_explain(margin):
+    pilot = control(0.0, 2.06 * scipy.stats.t.ppf(0.975, 9) / np.sqrt(10))
+    interval = stats.controls_outcome(np.zeros(10), {"a": pilot}, margin)[1]["a"]
+    needed = stats.seeds_needed(interval, margin)
+    assert needed == int(np.ceil((2.8016 * 2.06 / margin) ** 2))
+    found = stats.t_interval(stream(25, "needed").normal(0, 2.06, (TRIALS, needed)))
+    assert abs(np.mean(found.high <= margin) - 0.8) < 0.02
+
+
 # The best of several
 
 

@@ -353,8 +353,13 @@ def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
         ]
     outcome, intervals = stats.controls_outcome(circuit, values, claim.controls_margin)
     told = [f"minus {name}: {_band(gap, '+.3g')}, n = {gap.n}" for name, gap in intervals.items()]
+    margin = claim.controls_margin
     if claim.control_margin is not None:
-        told.append(f"the margin of controls is {claim.control_margin:g}")
+        told.append(f"the margin of controls is {margin:g}")
+    if outcome == stats.UNDECIDED and margin:
+        needed = {name: stats.seeds_needed(gap, margin) for name, gap in intervals.items()}
+        few = [f"{name} {seeds}" for name, seeds in needed.items() if seeds > len(claim.seeds)]
+        told += [f"seeds that could resolve this margin: {', '.join(few)}"] if few else []
     return outcome, told
 
 
