@@ -7,7 +7,7 @@ cache, under the digest of all that they are made from, and made anew when any o
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from .. import papers
 from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError, shown
 from .cells import Cell
-from .claims import Claim, load_claims
+from .claims import load_claims
 from .store import config_key
 
 
@@ -53,11 +53,11 @@ def planned(paper: str) -> dict[str, Planned]:
     papers.validate([paper])
     room = Path(papers.__file__).parent / paper
     if not room.is_dir():  # a paper that exists in this process alone
-        return _of(papers.experiments(paper), load_claims(paper))
+        return _of(paper)
     file = paths.cache_dir() / ".planned" / f"{paper}-{_digest(room)}.json"
     with suppress(QmlbookError, OSError, ValidationError):
         return _FILE.validate_json(file.read_bytes())
-    made = _of(papers.experiments(paper), load_claims(paper))
+    made = _of(paper)
     with suppress(QmlbookError):  # without a cache it is made each time
         for old in file.parent.glob(f"{paper}-*.json"):
             old.unlink(missing_ok=True)
@@ -84,11 +84,10 @@ def seeds_text(seeds: range) -> str:
     return f"{seeds[0]}-{seeds[-1]}" if seeds[0] else str(len(seeds))
 
 
-def _of(
-    experiments: Mapping[str, papers.Experiment], claims: Iterable[Claim]
-) -> dict[str, Planned]:
+def _of(paper: str) -> dict[str, Planned]:
+    written = papers.claims_file(paper).is_file()  # not for a paper of this process alone
     asked: defaultdict[Cell, set[int]] = defaultdict(set)
-    for claim in claims:
+    for claim in load_claims(paper) if written else ():
         for cell in claim.every_cell:
             asked[cell].update(claim.seeds)
 
@@ -109,7 +108,7 @@ def _of(
             },
             devices=experiment.devices,
         )
-        for name, experiment in experiments.items()
+        for name, experiment in papers.experiments(paper).items()
     }
 
 
