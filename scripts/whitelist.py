@@ -29,6 +29,5 @@ _._Template  # Numba finds the types of an operator by the decorator
 _.generic  # Numba asks a template for the types of an operator
 _.kws  # Numba passes it to every template
 _._lower  # Numba finds the code of an operator by the decorator
-_._negative  # Numba finds the code of an operator by the decorator
 _.typing  # Numba passes it to every intrinsic
 _._others  # a record keeps arguments alive with it

@@ -24,6 +24,10 @@ VALUE = {
     "seeds": 100,
     "controls": {"untrained": ["untrained/n2", "untrained/n4"]},
     "evidence": "measured",
+    "control_margin": 0.02,
+    "dead": 0.4,
+    "cannot": "too little",
+    "uncounted": "arithmetic",
     "note": "none",
     "why": "because",
 }
@@ -64,19 +68,42 @@ def test_every_field_arrives(read):
         paper="fake", id="K8", statement="Mean accuracy over depths", kind="value",
         source="Fig. B", evidence="measured", published={"mean": 0.513, "sd": 0.064, "n": 20},
         experiment="grid", metric="accuracy", statistic="mean", variants=("n2", "n4"), under=(),
-        margin=0.05, seeds=100, controls={"untrained": ("untrained/n2", "untrained/n4")},
+        margin=0.05, seeds=range(100), controls={"untrained": ("untrained/n2", "untrained/n4")},
+        provenance="published", control_margin=0.02, dead=0.4, cannot="too little",
+        uncounted="arithmetic",
         note="none", why="because",
     )  # fmt: skip
     assert (order.statistic, order.under) == ("difference", ("other/c2", "c4"))
     assert order.cells(["n2", "other/c2"]) == [Cell("grid", "n2"), Cell("other", "c2")]
-    assert (exact.variants, exact.seeds, exact.controls) == (("exact",), 1, "not applicable")
+    assert (exact.variants, exact.seeds, exact.controls) == (("exact",), range(1), "not applicable")
     assert best.published == {"best": 0.7, "of": 20}
     assert (quoted.experiment, quoted.published, quoted.controls) == (None, "not available", {})
+
+
+def test_seeds_are_counted_from_zero_or_given_from_and_to(read):
+    assert read(VALUE).claims[0].seeds == range(100)
+    fresh = read(VALUE | {"seeds": {"from": 100, "to": 499}}).claims[0]
+    assert fresh.seeds == range(100, 500)
+
+
+def test_the_cells_of_a_claim_are_named_once(read):
+    assert list(map(str, read(ORDER).claims[0].every_cell)) == [
+        "grid/c4", "grid/n2", "grid/n4", "other/c2", "untrained/n2", "untrained/n4",
+    ]  # fmt: skip
+    assert read(QUOTED).claims[0].every_cell == []
 
 
 def test_differences_have_published_values_too(read):
     change = {"kind": "value", "published": {"mean": 3.03}, "statistic": "difference"}
     assert read(ORDER | change).claims[0].under == ("other/c2", "c4")
+
+
+def test_margins_of_controls_are_those_of_the_claim_or_their_own(read):
+    assert read(VALUE).claims[0].controls_margin == 0.02
+    without = {name: value for name, value in VALUE.items() if name != "control_margin"}
+    assert read(without).claims[0].controls_margin == 0.05
+    lead = {"published": {"mean": 0.09}, "control_margin": 0.03}
+    assert read(ORDER | lead).claims[0].controls_margin == 0.03
 
 
 def test_controls_that_make_no_sense(read):
@@ -86,7 +113,7 @@ def test_controls_that_make_no_sense(read):
 REFUSED = [
     (VALUE, {"margn": 1}, "field 'margn' is not known; choose from: .*margin"),
     (VALUE, {"kind": "number"}, "kind is 'number' and must be one of: value, order, property"),
-    (VALUE, {"evidence": "felt"}, "one of: proved, computed, measured, illustrated"),
+    (VALUE, {"evidence": "felt"}, "one of: proved, computed, sampled, measured, illustrated"),
     (VALUE, {"statistic": "median"}, "one of: mean, max, difference"),
     (VALUE, {"statement": "  "}, "statement is '  ' and must be a text"),
     (VALUE, {"source": None}, "source is None and must be a text"),
@@ -97,6 +124,12 @@ REFUSED = [
     (VALUE, {"margin": ...}, "margin is missing"),
     (VALUE, {"seeds": 2.0}, "seeds is 2.0 and must be a whole number"),
     (VALUE, {"seeds": 2}, "seeds is 2 and must be 3 or more"),
+    (VALUE, {"seeds": {"from": 4, "to": 5}}, "seeds is 2 and must be 3 or more"),
+    (VALUE, {"seeds": {"from": 4}}, "seeds is .* and must be a whole number, 1 or .*, or {from,"),
+    (VALUE, {"seeds": {"from": -1, "to": 5}}, "seeds.from is -1 and must be a whole number, 0 or"),
+    (VALUE, {"seeds": {"from": 9, "to": 5}}, "seeds.to is 5 and must be a whole number, 9 or more"),
+    (VALUE, {"seeds": {"from": 9, "to": "x"}}, "seeds.to is 'x' and must be a whole number, 9"),
+    (VALUE, {"seeds": "3-9"}, "seeds is '3-9' and must be a whole number, 1 or more"),
     (VALUE, {"seeds": ...}, "seeds is 1 and must be 3 or more"),
     (VALUE, {"metric": ...}, "needs a metric and variants"),
     (VALUE, {"variants": ...}, "needs a metric and variants"),
@@ -117,6 +150,19 @@ REFUSED = [
     (BEST, {"statistic": ...}, "'max' and published {best, of} go together"),
     (BEST, {"published": {"mean": 0.5}}, "'max' and published {best, of} go together"),
     (BEST, {"seeds": 49}, "98 runs, and the best of 20 needs 100"),
+    (VALUE, {"control_margin": -1}, "control_margin is -1 and must be a number, 0 or more"),
+    (VALUE, {"control_margin": None}, "control_margin is None and must be given or left out"),
+    (VALUE, {"dead": "60"}, "dead is '60' and must be a number"),
+    (VALUE, {"cannot": 3}, "cannot is 3 and must be a text"),
+    (VALUE, {"provenance": "ours"}, "one of: published, own after a pilot, own before any run"),
+    (VALUE, {"source": "this book"}, "is 'published', and the source says .* is this book's"),
+    (VALUE, {"provenance": "own after a pilot"}, "the source says that the claim is the paper's"),
+    (ORDER, {"published": {"mean": 0.03}}, "control_margin is 0.02 and must be at most 0.01, a th"),
+    (
+        ORDER,
+        {"published": {"mean": 0.06}, "control_margin": ...},
+        "control_margin is 0.05 and must be at most 0.02, a third of the published lead .without",
+    ),
     (ORDER, {"margin": ...}, "margin is missing"),
     (ORDER, {"seeds": 7}, "seeds is 7 and must be 8 or more .order"),
     (ORDER, {"variants": ["n2"]}, "a difference, and nothing else"),
@@ -255,14 +301,13 @@ def test_the_claims_of_this_book():
         known = papers.experiments(paper)
         for claim in load_claims(paper):
             label = f"{paper} {claim.id}"
-            if claim.margin is not None or claim.seeds > 1:
+            if claim.margin is not None or len(claim.seeds) > 1:
                 assert claim.why, f"{label} does not say why its margin and seeds are what they are"
             controls = claim.controls.values() if isinstance(claim.controls, dict) else ()
             names = [*claim.variants, *claim.under, *(name for group in controls for name in group)]
             for experiment, variant in claim.cells(names):
                 if known:
                     assert variant in known[experiment].variants["full"], label
-                    assert claim.seeds <= known[experiment].seeds["full"], label
 
 
 # Every numbered claim of the papers' abstracts, tables, figures and recorded runs.

@@ -18,6 +18,7 @@ from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.book import course, execute, stamps
 from qmlbook.book.course import assignments, myst, slides
 from qmlbook.evidence.claims import load_claims
+from qmlbook.evidence.planned import planned
 from qmlbook.evidence.verdicts import Runs, judge, verdicts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -478,7 +479,7 @@ def test_the_rows_of_a_project_wait_for_its_runs():
         known = {claim.id: claim for claim in load_claims(paper)}
         for row in (row for row in rows.split(", ") if row in known):
             mine = replace(known[row], seeds=int(seeds), controls="not applicable")
-            verdict = judge(mine, papers.experiments(paper), Runs())
+            verdict = judge(mine, planned(paper), Runs())
             assert verdict.command in (command, command.removesuffix(f" --seeds {seeds}")), row
             named += 1
     assert named >= 10
@@ -492,7 +493,7 @@ def test_the_claims_file_of_the_page_says_what_the_page_says(tmp_path):
     ((command, name),) = [each[1:4:2] for each in PROJECTS if each[3] == claim.experiment]
     assert verdict.command == command
     stored = papers.experiments("klssl")[name].seeds["full"]
-    assert f"# {claim.id}: incomplete ({stored} of {claim.seeds} seeds)\n" in PAGE
+    assert f"# {claim.id}: incomplete ({stored} of {len(claim.seeds)} seeds)\n" in PAGE
 
 
 # --- graded by nbgrader, shown by a browser -----------------------------------------------------

@@ -9,7 +9,9 @@ from qmlbook import papers
 from qmlbook.base.errors import UsageError
 from qmlbook.base.paths import cache_dir
 from qmlbook.evidence import planned as module
-from qmlbook.evidence.planned import planned
+from qmlbook.evidence.cells import Cell
+from qmlbook.evidence.claims import load_claims
+from qmlbook.evidence.planned import planned, seeds_of, seeds_text
 from qmlbook.evidence.store import config_key
 
 
@@ -30,15 +32,46 @@ def test_what_is_kept_is_what_the_experiments_say(imported):
     assert list(again) == list(experiments)
     for name, experiment in experiments.items():
         assert again[name].version == experiment.version
-        assert again[name].seeds == experiment.seeds
+        quick = range(experiment.seeds["quick"]) if "quick" in experiment.seeds else ()
+        for seeds in again[name].seeds["quick"].values():
+            assert seeds == tuple(quick)
         assert again[name].devices == tuple(experiment.devices)
         for profile, variants in experiment.variants.items():
             keys = {variant: config_key(config) for variant, config in variants.items()}
             assert again[name].variants[profile] == keys
 
 
+def test_seeds_are_those_of_claims_or_else_of_the_experiment(imported):
+    for paper in papers.names():
+        asked = {}
+        for claim in load_claims(paper):
+            for cell in claim.every_cell:
+                asked.setdefault(cell, set()).update(claim.seeds)
+        experiments = papers.experiments(paper)
+        for name, found in planned(paper).items():
+            for variant, seeds in found.seeds["full"].items():
+                own = range(experiments[name].seeds["full"])
+                assert seeds == tuple(sorted(asked.get(Cell(name, variant), own)))
+
+
 @pytest.mark.parametrize(
-    "changed", ["config.py", "grids.py", "published.yml", "sets.toml", "store.py"]
+    ("text", "seeds"), [("1", range(1)), ("20", range(20)), ("10-49", range(10, 50))]
+)
+def test_seeds_in_words(text, seeds):
+    assert seeds_of(text) == seeds
+    assert seeds_text(seeds) == text
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "3-", "5-4", "1-2-3", "x", "1.5", "٣", "9" * 5000])
+def test_other_words_are_no_seeds(text):
+    with pytest.raises(UsageError, match="must be N, 1 or more, or A-B, both included") as caught:
+        seeds_of(text)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["claims.yml", "claims.py", "config.py", "grids.py", "published.yml", "sets.toml", "store.py"],
 )
 def test_it_is_made_anew_when_what_it_is_made_from_changes(imported, monkeypatch, changed):
     planned("klssl")

@@ -30,6 +30,7 @@ class Paper:
         self.stop_at: int | None = None
         self.mended = False
         self.version = 1
+        self.claimed = False
 
     def run(self, config, seed):
         if len(self.ran) == self.stop_at:
@@ -54,9 +55,23 @@ class Paper:
         return {"grid": main, "other": other}
 
 
+CLAIM = """
+  - {id: a, statement: s, kind: value, source: p, evidence: measured, experiment: grid,
+     metric: accuracy, variants: n4, seeds: {from: 2, to: 5}}
+"""
+
+
 @pytest.fixture
-def fake(monkeypatch):
-    paper = Paper()
+def fake(monkeypatch, tmp_path_factory):
+    paper, folder = Paper(), tmp_path_factory.mktemp("claims")
+
+    def claims_file(name):
+        path = folder / f"{name}.yml"
+        claims = CLAIM if name == "fake" and paper.claimed else " []"
+        path.write_text(f"paper: {name}\ntitle: T\ncitation: key\nclaims:{claims}")
+        return path
+
+    monkeypatch.setattr(papers, "claims_file", claims_file)
     monkeypatch.setattr(papers, "names", lambda: ["bare", "fake"])
     monkeypatch.setattr(
         papers, "experiments", lambda name: paper.experiments(name) if name == "fake" else {}
@@ -88,8 +103,16 @@ def test_plan_narrows(fake, store):
     assert len(plan("fake", "grid", store=store)) == 6
     assert len(plan("fake", "grid", "quick", store=store)) == 2
     assert len(plan("fake", "grid", seeds=7, store=store)) == 14
+    assert {job.seed for job in plan("fake", "grid", seeds=range(5, 7), store=store)} == {5, 6}
     assert plan("fake", "other", "quick", store=store) == []
     assert plan("bare", store=store) == []
+
+
+def test_a_plan_makes_the_seeds_that_claims_ask_for(fake, store):
+    fake.claimed = True
+    full = [(job.seed, job.variant) for job in plan("fake", "grid", store=store)]
+    assert full == [(0, "n2"), (1, "n2"), (2, "n2"), (2, "n4"), (3, "n4"), (4, "n4"), (5, "n4")]
+    assert [job.seed for job in plan("fake", "grid", "quick", store=store)] == [0, 0]
 
 
 @pytest.mark.parametrize(

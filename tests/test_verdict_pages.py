@@ -20,6 +20,8 @@ def test_the_table_of_papers_links_only_papers_that_have_a_chapter():
     for name in papers.names():
         assert (f"{name}.html" in table) == (f"book/{name}\n" in toc), name
     assert len(table.splitlines()) == 2 + len(papers.names())
+    for told in ("compatible: K12", "set aside: K4", "illustrates: X1", "cannot be decided: "):
+        assert told in table
 
 
 def test_sections_of_the_verdicts_page_follow_the_contents():
@@ -34,7 +36,21 @@ def test_sections_of_the_verdicts_page_follow_the_contents():
     assert f"The same in detail: {len(refined)} rows" in text
     for verdict in main + refined:
         assert f"| **{verdict.claim}** " in text
-    assert text.count("<details>") == text.count("</details>") == 2
+    assert text.count("<details>") == text.count("</details>") == 3
+    for reason in (
+        "Not counted: it cannot succeed",
+        "five published runs with a standard deviation",
+    ):
+        assert reason in text
+
+
+def test_orders_are_told_together():
+    text = verdict_pages.orders_markdown(verdicts())
+    orders = [v for v in verdicts() if v.kind == "order" and v.ours]
+    assert text.startswith(f"Of {len(orders)} orders with runs, ")
+    assert "qssl R1" in text
+    assert "c2q Q1" not in text.replace("c2q Q1-", "")
+    assert "these do not: none." in verdict_pages.orders_markdown([])
 
 
 def test_without_the_book_a_section_links_nothing(monkeypatch, tmp_path):

@@ -222,7 +222,8 @@ def sweep(
     ] = None,
     profile: Annotated[errors.Profile, Option(help="How much is run.")] = "full",
     seeds: Annotated[
-        int | None, Option(min=1, help="Seeds per variant; the experiment's own number.")
+        str | None,
+        Option(metavar="N|A-B", help="Seeds of every variant; those that its claims ask for."),
     ] = None,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, Option("--retry-failed", help="Run failed runs again.")] = False,
@@ -238,6 +239,7 @@ def sweep(
     """
     from .evidence import sweep as library
     from .evidence.cluster import Cluster
+    from .evidence.planned import seeds_of
 
     if device == "cuda" and scheduler is None:
         _require_cuda()
@@ -245,7 +247,7 @@ def sweep(
         paper,
         experiment=experiment,
         profile=profile,
-        seeds=seeds,
+        seeds=None if seeds is None else seeds_of(seeds),
         device=device,
         dry_run=dry_run,
         retry_failed=retry_failed,

@@ -8,10 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .. import papers
-from ..base.errors import UsageError
+from ..base.errors import UsageError, counted
 from ..base.paths import project_root
 from ..evidence.claims import load
-from ..evidence.report import count, headlines, markdown_table, render
+from ..evidence.editions import Before, compare
+from ..evidence.report import (
+    DECIDED,
+    corrected_orders,
+    count,
+    headlines,
+    markdown_table,
+    render,
+    tally,
+)
+from ..evidence.stats import LEVEL, NOT_APPLICABLE, NOT_TESTED, UNDECIDED
+from ..evidence.store import Store
 from ..evidence.verdicts import Verdict, load_runs, verdicts
 from . import chapters
 
@@ -20,31 +31,45 @@ PAGE_LINK, README_LINK = '<a href="{name}.html">{title}</a>', "[{title}](book/{n
 
 
 def papers_table(link: str = PAGE_LINK, *, findings: Mapping[str, str] | None = None) -> str:
-    """Return a Markdown table with a line a paper: what its main claims came to.
+    """Return a Markdown table with a line a paper: what the claims that it makes came to.
 
-    Rows that refine a claim and the book's own questions are not counted.
+    Counted are claims that runs or proofs decide, once each; beside them stands what is not, and
+    why. Rows that refine a claim and the book's own questions are neither.
 
     Args:
         link: how a chapter is linked, by its paper's name and title; papers without a chapter
             have no link.
         findings: a sentence for a paper, set below its title.
     """
-    columns = ("paper", "claims", "reproduced", "not repr.", "inconclusive",
-               "explained by a control", "open")  # fmt: skip
+    columns = ("paper", "claims counted", "reproduced", "not repr.", "inconclusive",
+               "explained by a control", "not counted")  # fmt: skip
     cells, linked = [], _documents()
     for name in reading_order():
-        main, _ = headlines(verdicts([name]))
-        main = [verdict for verdict in main if not verdict.source.startswith("this book")]
+        main, others = tally(verdicts([name]))
         counts = count(main)
         explained = sum(verdict.controls.startswith("explained") for verdict in main)
-        decided = [counts[outcome] for outcome in ("reproduced", "not reproduced", "inconclusive")]
-        undecided = len(main) - sum(decided)
+        numbers = (len(main), *(counts[outcome] for outcome in DECIDED), explained)
         title = load(name).title
         title = link.format(name=name, title=title) if name in linked else title
         if finding := (findings or {}).get(name):
             title = f"{title}<br>{finding}"
-        cells.append((title, *map(str, (len(main), *decided, explained, undecided))))
-    return markdown_table(columns, cells, numbers=range(1, len(columns)))
+        rest = "; ".join(f"{word}: {', '.join(claims)}" for word, claims in others.items())
+        cells.append((title, *map(str, numbers), rest))
+    return markdown_table(columns, cells, numbers=range(1, len(columns) - 1))
+
+
+def orders_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return in words which orders are still there when all of them are tested at once."""
+    corrected = corrected_orders(verdicts)
+    found = [v for v in verdicts if (v.paper, v.claim) in corrected and v.ours]
+    ahead = [v for v in found if v.ours and v.ours["low"] > 0]
+    lost = [v for v in ahead if corrected[v.paper, v.claim] > 1 - LEVEL]
+    rows = ", ".join(f"{v.paper} {v.claim}" for v in lost)
+    return (
+        f"Of {len(found)} orders with runs, {len(ahead)} have an interval above zero. Held against "
+        f"all {len(found)} at once, {len(ahead) - len(lost)} of them remain (Holm's correction of "
+        f"the p values of t tests, 5 %); these do not: {rows or 'none'}.\n"
+    )
 
 
 def reading_order() -> list[str]:
@@ -77,6 +102,7 @@ def section(paper: str) -> str:
     folds = {
         f"The same in detail: {len(refined)} rows": render(refined, "markdown") if refined else "",
         "Notes, and the figures behind the controls": notes_markdown(main),
+        "Notes on the rows in detail": notes_markdown(refined),
     }
     blocks = [
         f'<h3 id="verdicts-{paper}">{known.title}</h3>',
@@ -90,6 +116,43 @@ def section(paper: str) -> str:
         ),
     ]
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def edition_section(paper: str, *, store: Store | None = None) -> str:
+    """Return every verdict of a paper in both editions, in Markdown: first those that differ.
+
+    Args:
+        paper: name of its room.
+        store: where records are; the book's own when omitted.
+
+    Raises:
+        UsageError: the paper is not known.
+    """
+    rows = compare(paper, store=store)
+    changed = [
+        (f"**{row.claim}**", _both_words(row.before), _both_words(row.now), row.why)
+        for row in rows
+        if row.why
+    ]
+    same = [(f"**{row.claim}**", _both_words(row.now)) for row in rows if not row.why]
+    blocks = [f"<h3>{load(paper).title}</h3>"]
+    if changed:
+        blocks.append(markdown_table(("claim", "first edition", "now", "why"), changed))
+    if same:
+        table = markdown_table(("claim", "in both editions"), same)
+        blocks.append(
+            f"<details>\n<summary>As it was: {counted(len(same), 'row')}</summary>\n\n{table}\n"
+            "</details>"
+        )
+    return "\n\n".join(blocks) + "\n"
+
+
+def _both_words(verdict: Verdict | Before | None) -> str:
+    """Return the outcome, and what the controls made of it."""
+    if verdict is None:
+        return "–"
+    words = {NOT_APPLICABLE: "", NOT_TESTED: "", UNDECIDED: "controls undecided"}
+    return ", ".join(filter(None, [verdict.outcome, words.get(verdict.controls, verdict.controls)]))
 
 
 def _documents() -> list[str]:
@@ -123,7 +186,10 @@ def notes_markdown(verdicts: Sequence[Verdict]) -> str:
     """Return a Markdown list of what is written beside claims: notes, and figures of the rule."""
     lines = []
     for verdict in verdicts:
-        text = " ".join([verdict.note, *(f"{detail}." for detail in verdict.details)]).strip()
+        aside = f"Not counted: {verdict.uncounted}." if verdict.uncounted else ""
+        text = " ".join(
+            [verdict.note, aside, *(f"{detail}." for detail in verdict.details)]
+        ).strip()
         if text:
             lines.append(f"- **{verdict.claim}** {' '.join(text.split())}\n")
     return "".join(lines)

@@ -24,12 +24,19 @@ from .stats import MIN_PAIRS, MIN_RUNS, NOT_APPLICABLE, RUNS_PER_BEST
 NOT_AVAILABLE = "not available"
 Kind = Literal["value", "order", "property"]
 Statistic = Literal["mean", "max", "difference"]
-Evidence = Literal["proved", "computed", "measured", "illustrated"]
-CHOICES = {"kind": get_args(Kind), "statistic": get_args(Statistic), "evidence": get_args(Evidence)}
+Evidence = Literal["proved", "computed", "sampled", "measured", "illustrated"]
+Provenance = Literal["published", "own after a pilot", "own before any run"]
+CHOICES = {
+    "kind": get_args(Kind),
+    "statistic": get_args(Statistic),
+    "evidence": get_args(Evidence),
+    "provenance": get_args(Provenance),
+}
 PUBLISHED = (("mean", "sd", "n"), ("mean",), ("single",), ("best", "of"))
 REQUIRED = ("id", "statement", "kind", "source", "evidence")
 HEADER = ("paper", "title", "citation", "claims")
 MIN_SEEDS = {"value": MIN_RUNS, "order": MIN_PAIRS, "property": 1}
+LEAD_PER_MARGIN = 3  # a published lead is at least so many margins of its controls
 LARGEST = 1e100  # its square is a number, too
 MAX_DEPTH, MAX_FIELDS = 20, 200  # of a file: no person writes more
 
@@ -98,6 +105,18 @@ def _whole(value: Any, least: int = 1, part: str = "") -> int:
     return value
 
 
+def _seeds(value: Any) -> range:
+    """Return the seeds that a number of them, or ``{from, to}``, both included, stands for."""
+    if isinstance(value, range):
+        return value
+    if not isinstance(value, Mapping):
+        return range(_whole(value))
+    if set(value) != {"from", "to"}:
+        raise _must(value, "a whole number, 1 or more, or {from, to}")
+    first = _whole(value["from"], 0, ".from")
+    return range(first, _whole(value["to"], first, ".to") + 1)
+
+
 _PARTS: dict[str, Callable[..., float]] = {
     **dict.fromkeys(("mean", "single", "best"), _number),
     **{"sd": partial(_number, least=0), "n": partial(_whole, least=2), "of": _whole},
@@ -116,6 +135,7 @@ def _published(value: Any) -> Mapping[str, float] | str:
 Text = Annotated[str, PlainValidator(_text)]
 Remark = Annotated[str, PlainValidator(_remark)]
 Variants = Annotated[tuple[str, ...], PlainValidator(_variants)]
+Number = Annotated[float, PlainValidator(_number)]
 NotNegative = Annotated[float, PlainValidator(partial(_number, least=0))]
 
 
@@ -129,7 +149,10 @@ class Claim:
         statement: the claim in one sentence.
         kind: ``value`` (a number), ``order`` (A over B) or ``property`` (holds or fails).
         source: section or figure of the paper, or repository, file and lines.
-        evidence: ``proved``, ``computed``, ``measured`` or ``illustrated``.
+        evidence: ``proved``, ``computed`` (every case, or exact numbers), ``sampled`` (random
+            cases), ``measured`` or ``illustrated``.
+        provenance: who asked: the paper (``published``), or this book, ``own after a pilot`` had
+            been run on the same data, or ``own before any run``.
         published: ``{mean, sd, n}`` (sample standard deviation), ``{mean}``, ``{single}``,
             ``{best, of}`` or ``"not available"``, in the units of ``metric``.
         experiment: where the runs are; ``None`` if this book does not attempt the claim.
@@ -140,10 +163,16 @@ class Claim:
             A name may be ``experiment/variant`` when it lives elsewhere (`cells`).
         under: for a difference, the variants paired with ``variants`` by position and seed.
         margin: largest difference without consequence, in the units of ``metric``; the best of
-            several needs none, and its controls then take 0.
-        seeds: runs of every variant that the verdict waits for and uses (seeds 0 .. seeds-1).
+            several needs none.
+        control_margin: the same for the lead over a control, where it is not ``margin``: at most a
+            third of a published lead.
+        seeds: runs of every variant that the verdict waits for and uses. A file gives their number
+            (from seed 0), or ``{from, to}``, both included, where earlier ones were looked at.
         controls: name -> variants paired with ``variants`` by position and seed; a larger metric
             must be the better one. ``"not applicable"`` where no control makes sense.
+        dead: a run whose metric is below this never learned; such runs are counted.
+        cannot: why runs cannot decide the claim; whatever the rule says is shown beside it.
+        uncounted: why the claim is in no tally although it has a verdict.
         note: deviations from the paper, for people.
         why: why ``seeds`` and ``margin`` are what they are.
     """
@@ -154,6 +183,9 @@ class Claim:
     kind: Annotated[Kind, PlainValidator(partial(_choice, field="kind"))]
     source: Text
     evidence: Annotated[Evidence, PlainValidator(partial(_choice, field="evidence"))]
+    provenance: Annotated[Provenance, PlainValidator(partial(_choice, field="provenance"))] = (
+        "published"
+    )
     published: Annotated[Mapping[str, float] | str, PlainValidator(_published)] = NOT_AVAILABLE
     experiment: Text | None = None
     metric: Text | None = None
@@ -161,16 +193,32 @@ class Claim:
     variants: Variants = ()
     under: Annotated[tuple[str, ...], PlainValidator(partial(_variants, repeated=True))] = ()
     margin: NotNegative | None = None
-    seeds: Annotated[int, PlainValidator(_whole)] = 1
+    control_margin: NotNegative | None = None
+    seeds: Annotated[range, PlainValidator(_seeds)] = range(1)
     controls: Annotated[Mapping[str, tuple[str, ...]] | str, PlainValidator(_controls)] = field(
         default_factory=dict
     )
+    dead: Number | None = None
+    cannot: Remark = ""
+    uncounted: Remark = ""
     note: Remark = ""
     why: Remark = ""
 
     def cells(self, names: Iterable[str]) -> list[Cell]:
         """Return what these names of variants mean."""
         return [Cell.parse(name, self.experiment or "") for name in names]
+
+    @property
+    def controls_margin(self) -> float | None:
+        """The largest lead over a control that means nothing."""
+        return self.margin if self.control_margin is None else self.control_margin
+
+    @property
+    def every_cell(self) -> list[Cell]:
+        """The cells whose runs decide the claim and its controls, each once, sorted."""
+        groups = self.controls.values() if isinstance(self.controls, Mapping) else ()
+        named = {*self.variants, *self.under, *(name for group in groups for name in group)}
+        return sorted(self.cells(named))
 
 
 @dataclass(frozen=True)
@@ -277,7 +325,7 @@ def _claim(paper: str, entry: Any, file: str, number: int) -> Claim:
     _known(where, entry, FIELDS, REQUIRED)
     given = dict(entry)
     kind = given["kind"]
-    for name in ("experiment", "metric", "margin"):
+    for name in ("experiment", "metric", "margin", "control_margin", "dead"):
         if name in given and given[name] is None:
             raise QmlbookError(f"{where}: {name} is None and must be given or left out.")
     if isinstance(sides := given.get("variants"), Mapping):
@@ -293,6 +341,10 @@ def _claim(paper: str, entry: Any, file: str, number: int) -> Claim:
 
 def _contradictions(claim: Claim) -> Iterator[str]:
     """Yield what is wrong with a claim whose fields are right, each by itself."""
+    own = claim.source.startswith("this book")
+    if own == (claim.provenance == "published"):
+        source = "this book's" if own else "the paper's"
+        yield f"provenance is {claim.provenance!r}, and the source says that the claim is {source}"
     if claim.kind == "property" and claim.controls != NOT_APPLICABLE:
         yield "a property takes no controls; make the comparison an order"
     if claim.kind == "property" and claim.statistic != "mean":
@@ -328,9 +380,16 @@ def _wrong_numbers(claim: Claim) -> Iterator[str]:
     needs_margin = claim.kind == "order" or (published and "best" not in published)
     if claim.kind != "property" and needs_margin and claim.margin is None:
         yield "margin is missing, and the verdict depends on it"
-    if claim.seeds < (least := MIN_SEEDS[claim.kind]):
-        yield f"seeds is {claim.seeds} and must be {least} or more ({claim.kind})"
-    of, runs = published.get("of", 0), claim.seeds * len(claim.variants)
+    most = published.get("mean", LARGEST) / LEAD_PER_MARGIN
+    compared = claim.kind == "order" and isinstance(claim.controls, Mapping) and claim.controls
+    if compared and (margin := claim.controls_margin or 0.0) > most:
+        yield (
+            f"control_margin is {margin:g} and must be at most {most:.3g}, a third of the "
+            "published lead (without it, margin counts)"
+        )
+    if (number := len(claim.seeds)) < (least := MIN_SEEDS[claim.kind]):
+        yield f"seeds is {number} and must be {least} or more ({claim.kind})"
+    of, runs = published.get("of", 0), number * len(claim.variants)
     if claim.kind == "value" and runs < (needed := RUNS_PER_BEST * of):
         yield f"seeds and variants give {runs} runs, and the best of {of} needs {needed} or more"
 

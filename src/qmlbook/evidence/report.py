@@ -8,10 +8,13 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from ..base.errors import ReportFormat, require_choice
+from . import stats
 from .claims import CHOICES
 from .verdicts import OUTCOMES, Verdict
 
 FORMATS = get_args(ReportFormat)
+DECIDED = (stats.REPRODUCED, stats.NOT_REPRODUCED, stats.INCONCLUSIVE)
+SET_ASIDE = "set aside"
 COLUMNS = ("claim", "published", "ours", "margin", "verdict", "controls")
 WIDTH = 100
 #: What may be in ``ours`` of a verdict, in the order of the CSV's columns: type and meaning.
@@ -22,6 +25,7 @@ OURS = {
     "high": ("number", "upper end of that interval"),
     "n": ("whole number", "seeds behind it; for a best of several, runs"),
     "p": ("number", "of an order: p of the sign-flip permutation test"),
+    "size": ("text", "of an order with a published lead: how ours compares with it"),
     "holds": ("true or false", "of a property: whether it held in every case"),
     "checked": ("whole number", "of a property: how many cases were checked"),
 }
@@ -66,6 +70,43 @@ def headlines(verdicts: Sequence[Verdict]) -> tuple[list[Verdict], list[Verdict]
     ids = {verdict.claim for verdict in verdicts}
     below = [v for v in verdicts if any(v.claim.startswith(f"{other}-") for other in ids)]
     return [verdict for verdict in verdicts if verdict not in below], below
+
+
+def tally(verdicts: Sequence[Verdict]) -> tuple[list[Verdict], dict[str, list[str]]]:
+    """Return the claims that the papers make and runs or proofs decide, once each, and the others.
+
+    Rows that refine a claim and this book's own questions are neither.
+
+    Args:
+        verdicts: those of one paper.
+
+    Returns:
+        The claims that are counted, and why -> identifiers of those that are not: their outcome,
+        or ``set aside`` where the claim says why it is in no tally.
+    """
+    counted: list[Verdict] = []
+    others: dict[str, list[str]] = {}
+    for verdict in headlines(verdicts)[0]:
+        word = SET_ASIDE if verdict.uncounted else verdict.outcome.partition(" (")[0]
+        if verdict.provenance != "published":
+            continue
+        if word in DECIDED:
+            counted.append(verdict)
+        else:
+            others.setdefault(word, []).append(verdict.claim)
+    return counted, others
+
+
+def corrected_orders(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], float]:
+    """Return paper and claim -> p of its t test, corrected by Holm for the number of all orders."""
+    orders = [v for v in verdicts if v.kind == "order" and v.ours]
+    ps = [
+        stats.t_p(stats.Interval(*(v.ours[name] for name in ("mean", "low", "high", "n"))))
+        for v in orders
+        if v.ours
+    ]
+    corrected = stats.holm(ps)
+    return {(v.paper, v.claim): float(p) for v, p in zip(orders, corrected, strict=True)}
 
 
 def markdown_table(
@@ -115,11 +156,18 @@ def _digits(width: float) -> int:
     return max(0, 1 - math.floor(math.log10(width / 2))) if width > 0 else 3
 
 
+def _statement(verdict: Verdict) -> str:
+    """Return the statement, and who asked if it was not the paper."""
+    own = "" if verdict.provenance == "published" else f" ({verdict.provenance})"
+    return f"{verdict.statement}{own}"
+
+
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     """Return the cells of `COLUMNS` but the first."""
     margin = "–" if verdict.margin is None else f"{verdict.margin:g}"
     published = published_text(verdict.published)
-    return published, ours_text(verdict), margin, verdict.outcome, verdict.controls
+    words = ", ".join(filter(None, [verdict.outcome, (verdict.ours or {}).get("size")]))
+    return published, ours_text(verdict), margin, words, verdict.controls
 
 
 def _groups(verdicts: Sequence[Verdict]) -> list[tuple[str, str, list[Verdict]]]:
@@ -140,7 +188,7 @@ def _markdown(verdicts: Sequence[Verdict]) -> str:
     several = len({paper for paper, _, _ in groups}) > 1
     blocks = []
     for paper, kind, members in groups:
-        rows = [(f"**{each.claim}** {each.statement}", *_cells(each)) for each in members]
+        rows = [(f"**{each.claim}** {_statement(each)}", *_cells(each)) for each in members]
         title = ", ".join(filter(None, [paper if several else "", kind.capitalize()]))
         title = f"**{title}**\n\n" if title else ""
         blocks.append(title + markdown_table(COLUMNS, (map(_escaped, row) for row in rows)))
@@ -183,7 +231,7 @@ def _table(verdicts: Sequence[Verdict], color: bool) -> str:
         for name, ratio in zip(COLUMNS, (8, 4, 6, None, 4, 4), strict=True):
             table.add_column(name, ratio=ratio, overflow="fold", min_width=len(name))
         for verdict in members:
-            cells = [Text(f"{verdict.claim} {verdict.statement}"), *map(Text, _cells(verdict))]
+            cells = [Text(f"{verdict.claim} {_statement(verdict)}"), *map(Text, _cells(verdict))]
             cells[4].stylize(styles.get(verdict.outcome, ""))
             table.add_row(*cells)
         console.print(table)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..base.errors import QmlbookError
 
 LEVEL = 0.95
+POWER = 0.8  # of the number of seeds that an undecided control would need
 MIN_RUNS = 3
 MIN_PAIRS = 8  # for an order
 RUNS_PER_BEST = 5  # runs of ours for each published run that a best was taken from
@@ -27,12 +28,17 @@ NOT_REPRODUCED = "not reproduced"
 INCONCLUSIVE = "inconclusive"
 NO_PUBLISHED_VALUE = "no published value"
 NOT_ATTEMPTED = "not attempted"
+COMPATIBLE = "compatible"  # all that can be said of one published run that our runs do not exclude
 
 SURVIVES = "survives"
 EXPLAINED_BY = "explained by"
 UNDECIDED = "undecided"
 NOT_TESTED = "not tested"
 NOT_APPLICABLE = "not applicable"
+BEST_MARGIN = 0.1  # chance of a best of m that would not matter
+
+AS_PUBLISHED = "as published"
+SMALLER, LARGER = "smaller than published", "larger than published"
 
 Floats = NDArray[np.float64]
 
@@ -165,7 +171,7 @@ def value_outcome(
         if not interval.low <= published["single"] <= interval.high:
             return NOT_REPRODUCED, interval
         narrow = (interval.high - interval.low) / 2 <= margin
-        return (REPRODUCED if narrow else INCONCLUSIVE), interval
+        return (COMPATIBLE if narrow else INCONCLUSIVE), interval
     centre = published["mean"]
     if "sd" in published:
         mean, low, high, n = welch_interval(seeds, centre, published["sd"], int(published["n"]))
@@ -231,12 +237,69 @@ def controls_outcome(
     }
     if not intervals:
         return NOT_TESTED, {}
-    if all(interval.low > 0 for interval in intervals.values()):
-        return SURVIVES, intervals
     limit = margin or 0.0
+    if all(interval.low > limit for interval in intervals.values()):
+        return SURVIVES, intervals
     if matched := [name for name, interval in intervals.items() if interval.high <= limit]:
         return f"{EXPLAINED_BY} {', '.join(matched)}", intervals
     return UNDECIDED, intervals
+
+
+def seeds_needed(interval: Interval, margin: float) -> int:
+    """Return how many seeds would tell no lead over a control from one of the margin.
+
+    With so many, and the spread of these differences, the interval of a true difference of zero
+    stays below the margin in 80 % of studies.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    quantile = stdtrit(interval.n - 1, (1 + LEVEL) / 2)
+    sd = (interval.high - interval.low) / 2 / quantile * np.sqrt(interval.n)
+    return int(np.ceil(((ndtri((1 + LEVEL) / 2) + ndtri(POWER)) * sd / margin) ** 2))
+
+
+def best_probability(runs: ArrayLike, best: float, m: int) -> Interval:
+    """Return the chance that the best of ``m`` runs is ``best`` or more, from runs of any shape.
+
+    The interval is that of Clopper and Pearson for the chance p of a single run, carried to m runs
+    by 1 - (1 - p)^m: without any hit in n runs it still begins at 0 and does not end there.
+    Runs of one seed count as independent; in the stored ones, hits of a seed do not cluster.
+    """
+    from scipy.special import betaincinv
+
+    values = np.ravel(np.asarray(runs, dtype=float))
+    n, hits = values.size, int((values >= best).sum())
+    tail = (1 - LEVEL) / 2
+    low = betaincinv(hits, n - hits + 1, tail) if hits else 0.0
+    high = betaincinv(hits + 1, n - hits, 1 - tail) if hits < n else 1.0
+    mean, low, high = (float(1 - (1 - p) ** m) for p in (hits / n, low, high))
+    return Interval(mean, low, high, n)
+
+
+def best_difference(control: ArrayLike, circuit: ArrayLike, best: float, m: int) -> Interval:
+    """Return the interval of `best_probability` of a control minus that of the circuit.
+
+    Both intervals are combined by the method of variance estimates recovery (Zou and Donner 2008),
+    with the correlation of the shares of hits over seeds, which both have in common.
+
+    Args:
+        control: its runs, shape (variants, seeds) or (seeds,).
+        circuit: those of the circuit, same shape, paired by seed.
+        best: the value to reach.
+        m: in how many runs.
+    """
+    ours, theirs = (best_probability(runs, best, m) for runs in (circuit, control))
+    shares = np.array([per_seed(np.asarray(runs) >= best) for runs in (circuit, control)])
+    varied = bool((np.ptp(shares, axis=1) > 0).all())
+    shared = 2 * float(np.corrcoef(shares)[0, 1]) if varied else 0.0
+
+    def reach(above: float, below: float) -> float:
+        return float(np.sqrt(max(above**2 + below**2 - shared * above * below, 0.0)))
+
+    gap = theirs.mean - ours.mean
+    low = gap - reach(theirs.mean - theirs.low, ours.high - ours.mean)
+    high = gap + reach(theirs.high - theirs.mean, ours.mean - ours.low)
+    return Interval(gap, low, high, shares.shape[1])
 
 
 def best_controls_outcome(
@@ -244,33 +307,73 @@ def best_controls_outcome(
 ) -> tuple[str, dict[str, Interval]]:
     """Decide whether a published best of ``m`` is more than controls give.
 
-    A mean says nothing about a maximum, so each control is asked for its own best of m.
+    A mean says nothing about a maximum, so each control is asked how likely its own best of m is to
+    reach the published one.
 
     Args:
         published: the published best.
-        circuit: runs of the circuit, any shape.
-        controls: name -> runs of that control, any shape; or ``"not applicable"``.
+        circuit: runs of the circuit, shape (variants, seeds) or (seeds,).
+        controls: name -> runs of that control, same shape, paired by seed; or ``"not applicable"``.
         m: how many runs it is the best of.
 
     Returns:
-        ``explained by X`` for every control whose band reaches it; ``survives`` if none does but
-        the circuit's own band; ``undecided`` if not even that does. And the bands of the controls.
+        ``explained by X`` for every control whose chance is surely less than 0.1 below the
+        circuit's; ``survives`` if that of every control is surely more than 0.1 below; otherwise
+        ``undecided``. And the intervals of the differences, control minus circuit.
 
     Raises:
         QmlbookError: fewer than 5 m runs of a control, or a value that is not finite.
     """
     if isinstance(controls, str):
         return NOT_APPLICABLE, {}
-
-    def band(runs: ArrayLike) -> Interval:
-        return best_band(_checked(np.ravel(np.asarray(runs, float)), RUNS_PER_BEST * m), m)
-
-    bands = {name: band(runs) for name, runs in controls.items()}
-    if not bands:
+    for runs in (circuit, *controls.values()):
+        _checked(np.ravel(np.asarray(runs, dtype=float)), RUNS_PER_BEST * m)
+    gaps = {name: best_difference(runs, circuit, published, m) for name, runs in controls.items()}
+    if not gaps:
         return NOT_TESTED, {}
-    if matched := [name for name, band in bands.items() if published <= band.high]:
-        return f"{EXPLAINED_BY} {', '.join(matched)}", bands
-    return (SURVIVES if published <= band(circuit).high else UNDECIDED), bands
+    if matched := [name for name, gap in gaps.items() if gap.low > -BEST_MARGIN]:
+        return f"{EXPLAINED_BY} {', '.join(matched)}", gaps
+    return (SURVIVES if all(g.high < -BEST_MARGIN for g in gaps.values()) else UNDECIDED), gaps
+
+
+def size_outcome(differences: ArrayLike, published: Mapping[str, float]) -> str:
+    """Say how a lead compares with the published one, whose spread enters where it is printed.
+
+    Args:
+        differences: paired differences by seed, shape (n,).
+        published: ``{mean}`` or ``{mean, sd, n}``.
+
+    Returns:
+        ``as published`` if the 95 % interval of (ours - published) has zero inside, otherwise
+        ``smaller than published`` or ``larger than published``.
+    """
+    if "sd" in published:
+        spread = published["sd"], int(published["n"])
+        gap = welch_interval(differences, published["mean"], *spread)
+    else:
+        gap = t_interval(np.asarray(differences, dtype=float) - published["mean"])
+    return LARGER if gap.low > 0 else SMALLER if gap.high < 0 else AS_PUBLISHED
+
+
+def t_p(interval: Interval) -> Any:
+    """Return the two-sided p value of the t test whose 95 % interval this is."""
+    from scipy.special import stdtr, stdtrit
+
+    mean, half = np.abs(interval.mean), np.subtract(interval.high, interval.low) / 2
+    df = interval.n - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(mean == 0, 0.0, mean / half * stdtrit(df, (1 + LEVEL) / 2))
+    return 2 * stdtr(df, -t)
+
+
+def holm(ps: ArrayLike) -> Floats:
+    """Return p values corrected for their number by Holm's step-down method, in the same order."""
+    ps = np.asarray(ps, dtype=float)
+    order = np.argsort(ps)
+    stepped = np.maximum.accumulate(ps[order] * np.arange(len(ps), 0, -1))
+    corrected = np.empty_like(ps)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
 
 
 def property_outcome(holds: ArrayLike) -> str:

@@ -117,27 +117,31 @@ def plan(
     paper: str,
     experiment: str | Sequence[str] | None = None,
     profile: str = "full",
-    seeds: int | None = None,
+    seeds: int | range | None = None,
     store: Store | None = None,
     device: str = "cpu",
 ) -> list[Job]:
     """Return every run of a paper's profile, all variants of a seed before the next seed.
 
+    In full, a variant has the seeds that the paper's claims ask for, or as many as its experiment
+    says where no claim looks at it.
+
     Args:
         paper: name of its room.
         experiment: only this experiment, or these.
         profile: ``quick`` or ``full``.
-        seeds: this many seeds of every variant instead of the experiment's own number.
+        seeds: this many seeds of every variant, from 0, or these, instead of its own.
         store: where records are; the book's own when omitted.
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        UsageError: a name is not known, ``seeds`` is less than 1, or an experiment cannot use the
-            device.
+        UsageError: a name is not known, ``seeds`` is less than 1 or no seed, or an experiment
+            cannot use the device.
     """
     papers.validate([paper])
     require_choice("profile", profile, papers.PROFILES)
-    if seeds is not None and seeds < 1:
+    chosen_seeds = range(seeds) if isinstance(seeds, int) else seeds
+    if chosen_seeds is not None and not chosen_seeds:
         raise UsageError(f"seeds is {seeds} and must be 1 or more.")
     known = planned(paper)
     chosen = [experiment] if isinstance(experiment, str) else list(experiment or known)
@@ -148,8 +152,8 @@ def plan(
     stored = {record.key: record.status for record in (store or Store()).records(paper)}
     jobs = []
     for name in chosen:
-        for seed in range(seeds or known[name].seeds.get(profile, 0)):
-            for variant, key in known[name].variants.get(profile, {}).items():
+        for variant, key in known[name].variants.get(profile, {}).items():
+            for seed in chosen_seeds or known[name].seeds[profile][variant]:
                 job = Job(paper, name, known[name].version, variant, profile, key, seed, device)
                 jobs.append(replace(job, status=stored.get(job.key, "missing")))
     return sorted(jobs, key=lambda job: job.seed)  # stable: experiments and variants keep order
@@ -206,7 +210,7 @@ def sweep(
     *,
     experiment: str | Sequence[str] | None = None,
     profile: str = "full",
-    seeds: int | None = None,
+    seeds: int | range | None = None,
     device: str = "cpu",
     dry_run: bool = False,
     retry_failed: bool = False,
@@ -220,7 +224,7 @@ def sweep(
         paper: name of its room.
         experiment: only this experiment, or these.
         profile: ``quick`` or ``full``.
-        seeds: this many seeds of every variant instead of the experiment's own number.
+        seeds: this many seeds of every variant, from 0, or these, instead of its own.
         device: ``cpu`` or ``cuda``.
         dry_run: only count, and estimate the time from earlier runs of the same variants.
         retry_failed: try runs again that are stored as failed.

@@ -1,9 +1,9 @@
 """Join claims and records: one verdict for every claim.
 
 A record counts for a claim when its run succeeded, its experiment has the version of today, its
-configuration is the one of the full profile, and its seed is below the number planned for the
-claim. Before all planned runs are there, nothing is decided: looking early and stopping when one
-likes the answer is not allowed.
+configuration is the one of the full profile, and its seed is one that the claim asks for. Before
+all of these runs are there, nothing is decided: looking early and stopping when one likes the
+answer is not allowed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ from ..base.rng import stream
 from . import stats
 from .cells import Cell
 from .claims import Claim, load_claims
-from .planned import Planned, planned
+from .planned import Planned, planned, seeds_text
 from .store import Record, Store
 
 NOT_YET_RUN = "not yet run"
 INCOMPLETE = "incomplete"
+CANNOT = "cannot be decided"
+ILLUSTRATES = "illustrates"
 OUTCOMES = (
     stats.REPRODUCED,
     stats.NOT_REPRODUCED,
     stats.INCONCLUSIVE,
+    CANNOT,
+    stats.COMPATIBLE,
+    ILLUSTRATES,
     stats.NO_PUBLISHED_VALUE,
     INCOMPLETE,
     NOT_YET_RUN,
@@ -38,7 +43,7 @@ OUTCOMES = (
 )
 PROFILE = "full"
 FOR_PEOPLE = ("note", "details")
-Experiments = Mapping[str, rooms.Experiment] | Mapping[str, Planned]
+Experiments = Mapping[str, Planned]
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,17 @@ class Verdict:
 
     Attributes:
         paper, claim, kind, statement, published, source, margin, evidence: as in the `Claim`.
+        provenance, uncounted: as in the `Claim`.
         ours: ``None`` where nothing was decided; for a property ``{holds, checked}``; otherwise
-            ``{statistic, mean, low, high, n}`` (and ``p`` for an order): ``mean`` is the mean of
-            our runs, or of the paired differences, over ``n`` seeds (over ``n`` runs for a best),
-            and ``low`` to ``high`` is the interval that decided.
-        outcome: ``reproduced``, ``not reproduced``, ``inconclusive``, ``no published value``,
-            ``incomplete`` (followed by how many seeds of how many), ``not yet run`` or
-            ``not attempted``.
-        controls: ``survives`` (the circuit beats every control), ``explained by`` a control,
+            ``{statistic, mean, low, high, n}`` (and for an order ``p``, and ``size`` where a lead
+            is published): ``mean`` is the mean of our runs, or of the paired differences, over
+            ``n`` seeds (over ``n`` runs for a best), and ``low`` to ``high`` is the interval that
+            decided.
+        outcome: ``reproduced``, ``not reproduced``, ``inconclusive``, ``cannot be decided`` (the
+            details say why), ``compatible`` (with one published run), ``illustrates``, ``no
+            published value``, ``incomplete`` (followed by how many seeds of how many), ``not yet
+            run`` or ``not attempted``.
+        controls: ``survives`` (every control is more than its margin behind), ``explained by`` one,
             ``undecided``, ``not tested`` or ``not applicable``.
         cost_s: seconds that the runs behind this verdict took together.
         command: the command that makes these runs; ``None`` where nothing is attempted.
@@ -75,6 +83,8 @@ class Verdict:
     controls: str
     cost_s: float
     command: str | None
+    provenance: str = "published"
+    uncounted: str = ""
     note: str = ""
     details: tuple[str, ...] = ()
 
@@ -197,28 +207,39 @@ def notes(papers: Sequence[str] | None = None, *, store: Store | None = None) ->
 
 def judge(claim: Claim, experiments: Experiments, runs: Runs) -> Verdict:
     """Decide one claim from the usable runs of its paper; errors as `verdicts`."""
-    cells = _Cells.of(claim)
+    cells, every = _Cells.of(claim), claim.every_cell
     if claim.experiment:
-        _check_cells(claim, cells.every, experiments)
+        _check_cells(claim, every, experiments)
     outcome, ours, details = _outcome(claim, runs, cells)
+    if (word := _word(claim, ours)) and ours:
+        details.append(f"the rule alone would say: {outcome}")
     controls_outcome = claim.controls if isinstance(claim.controls, str) else stats.NOT_TESTED
     if ours and cells.controls:
         controls_outcome, more = _controls(claim, runs, cells)
         details += more
-    details += _left_out(cells.every, runs)
-    used = [record for cell in cells.every for record in runs.usable.get(cell, {}).values()]
-    cost = sum(record.seconds for record in used if record.seed < claim.seeds)
-    quoted = ("paper", "kind", "statement", "published", "source", "margin", "evidence", "note")
+    details += _looked_at(claim, runs, cells)
+    details += _left_out(every, runs)
+    used = [record for cell in every for record in runs.usable.get(cell, {}).values()]
+    cost = sum(record.seconds for record in used if record.seed in claim.seeds)
+    quoted = ("paper", "kind", "statement", "published", "source", "margin", "evidence", "note",
+              "provenance", "uncounted")  # fmt: skip
     return Verdict(
         **{name: getattr(claim, name) for name in quoted},
         claim=claim.id,
         ours=ours,
-        outcome=outcome,
+        outcome=word or outcome,
         controls=controls_outcome,
         cost_s=round(cost, 1),
-        command=_command(claim, {cell.experiment for cell in cells.every}, experiments),
-        details=tuple(details),
+        command=_command(claim, every, experiments),
+        details=tuple(filter(None, (claim.cannot, *details))),
     )
+
+
+def _word(claim: Claim, ours: Mapping[str, Any] | None) -> str | None:
+    """Return what stands in place of the rule's outcome, if anything."""
+    if claim.cannot:
+        return CANNOT
+    return ILLUSTRATES if claim.evidence == "illustrated" and ours else None
 
 
 @dataclass(frozen=True)
@@ -228,15 +249,13 @@ class _Cells:
     over: list[Cell]
     under: list[Cell]
     controls: dict[str, list[Cell]]
-    every: list[Cell]
 
     @classmethod
     def of(cls, claim: Claim) -> _Cells:
         over, under = claim.cells(claim.variants), claim.cells(claim.under)
         named = claim.controls if isinstance(claim.controls, Mapping) else {}
         controls = {name: claim.cells(variants) for name, variants in named.items()}
-        every = {*over, *under, *(cell for cells in controls.values() for cell in cells)}
-        return cls(over, under, controls, sorted(every))
+        return cls(over, under, controls)
 
 
 Outcome = tuple[str, dict[str, Any] | None, list[str]]
@@ -248,9 +267,9 @@ def _outcome(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
     if claim.experiment is None:
         return (stats.NO_PUBLISHED_VALUE if unpublished else stats.NOT_ATTEMPTED), None, []
     complete, any_run = _complete(runs, [*cells.over, *cells.under], claim.seeds)
-    if complete == claim.seeds:
+    if complete == len(claim.seeds):
         return (_property if claim.kind == "property" else _number)(claim, runs, cells)
-    seeds = f"{complete} of {counted(claim.seeds, 'seed')}"
+    seeds = f"{complete} of {counted(len(claim.seeds), 'seed')}"
     if unpublished:
         return stats.NO_PUBLISHED_VALUE, None, [f"{seeds} are recorded"]
     if any_run:
@@ -259,70 +278,123 @@ def _outcome(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
 
 
 def _property(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
-    outcome = stats.property_outcome(_values(claim, runs, cells.over))
+    outcome = stats.property_outcome(_values(claim, runs, cells.over, claim.seeds))
     checked = 0.0
     for cell in cells.over:
-        for seed in range(claim.seeds):
+        for seed in claim.seeds:
             cases = runs.usable[cell][seed].metrics.get("checked", 1)
             checked += cases if isinstance(cases, int | float) else len(cases)
     return outcome, {"holds": outcome == stats.REPRODUCED, "checked": int(checked)}, []
 
 
 def _number(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
-    details, extra = [], {}
-    over = _values(claim, runs, cells.over)
-    under = _values(claim, runs, cells.under) if cells.under else 0.0
-    if claim.kind == "order":
+    extra: dict[str, Any] = {}
+    over = _values(claim, runs, cells.over, claim.seeds)
+    under = _values(claim, runs, cells.under, claim.seeds) if cells.under else None
+    values = over if under is None else over - under
+    details = _runs_told(claim, over, under)
+    published = claim.published if isinstance(claim.published, Mapping) else {}
+    if claim.kind == "order" and under is not None:
         rng = stream(0, "sign-flip", claim.paper, claim.id)
         outcome, interval, p = stats.order_outcome(over, under, claim.margin, rng)
         extra = {"p": _short(p)}
+        if "mean" in published:
+            extra["size"] = stats.size_outcome(stats.per_seed(values), published)
     else:
-        outcome, interval = stats.value_outcome(over - under, claim.published, claim.margin)
-    published = claim.published if isinstance(claim.published, Mapping) else {}
+        outcome, interval = stats.value_outcome(values, claim.published, claim.margin)
     if claim.kind == "value" and "best" in published:
         of = int(published["of"])
         error = stats.best_band_error(interval.n, of)
         details.append(
             f"a best of {of} from exactly our distribution would fall outside in {error:.0%} of "
-            f"cases (our band ends at the best of {interval.n} runs)"
+            f"cases (our band ends at the best of {interval.n} runs, and is "
+            f"{interval.high - interval.low:.2g} wide)"
         )
     numbers = {name: _short(getattr(interval, name)) for name in ("mean", "low", "high")}
     return outcome, {"statistic": claim.statistic, **numbers, "n": interval.n, **extra}, details
 
 
+def _runs_told(claim: Claim, over: np.ndarray, under: np.ndarray | None) -> list[str]:
+    """Return what a mean hides where some runs never learn: the medians, and how many did not."""
+    if claim.dead is None:
+        return []
+    sides = {"median": over} if under is None else {"medians": over, "against": under}
+    medians = " ".join(f"{word} {np.median(side):.3g}" for word, side in sides.items())
+    dead = " and ".join(
+        f"{(side < claim.dead).sum()} of {counted(side.size, 'run')}" for side in sides.values()
+    )
+    return [f"{medians}; below {claim.dead:g} are {dead}"]
+
+
 def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
     """Return the outcome of the controls and their intervals in words."""
     complete = {name: _complete(runs, of, claim.seeds)[0] for name, of in cells.controls.items()}
-    wanted = counted(claim.seeds, "seed")
-    if missing := {name: seeds for name, seeds in complete.items() if seeds < claim.seeds}:
+    number = len(claim.seeds)
+    wanted = counted(number, "seed")
+    if missing := {name: seeds for name, seeds in complete.items() if seeds < number}:
         return stats.NOT_TESTED, [
             f"control {name}: {seeds} of {wanted} are recorded" for name, seeds in missing.items()
         ]
-    values = {name: _values(claim, runs, control) for name, control in cells.controls.items()}
-    circuit = _values(claim, runs, cells.over)
+    values = {
+        name: _values(claim, runs, control, claim.seeds) for name, control in cells.controls.items()
+    }
+    circuit = _values(claim, runs, cells.over, claim.seeds)
     if isinstance(claim.published, Mapping) and "best" in claim.published:
         best, m = claim.published["best"], int(claim.published["of"])
-        outcome, bands = stats.best_controls_outcome(best, circuit, values, m)
+        outcome, gaps = stats.best_controls_outcome(best, circuit, values, m)
+        chances = {
+            name: stats.best_probability(of, best, m)
+            for name, of in {"the circuit": circuit, **values}.items()
+        }
         return outcome, [
-            f"best of {m} of {name}: [{band.low:.3g}, {band.high:.3g}], n = {band.n}"
-            for name, band in bands.items()
+            f"the best of {m} of {name} reaches {best:g} with probability {_band(chance)}"
+            + (f"; minus the circuit {_band(gaps[name])}" if name in gaps else "")
+            for name, chance in chances.items()
         ]
-    outcome, intervals = stats.controls_outcome(circuit, values, claim.margin)
-    return outcome, [
-        f"minus {name}: {mean:+.3g} [{low:+.3g}, {high:+.3g}], n = {n}"
-        for name, (mean, low, high, n) in intervals.items()
+    outcome, intervals = stats.controls_outcome(circuit, values, claim.controls_margin)
+    told = [f"minus {name}: {_band(gap, '+.3g')}, n = {gap.n}" for name, gap in intervals.items()]
+    margin = claim.controls_margin
+    if claim.control_margin is not None:
+        told.append(f"the margin of controls is {margin:g}")
+    if outcome == stats.UNDECIDED and margin:
+        needed = {name: stats.seeds_needed(gap, margin) for name, gap in intervals.items()}
+        few = [f"{name} {seeds}" for name, seeds in needed.items() if seeds > len(claim.seeds)]
+        told += [f"seeds that could resolve this margin: {', '.join(few)}"] if few else []
+    return outcome, told
+
+
+def _band(interval: stats.Interval, form: str = ".2f") -> str:
+    """Return a mean with its interval."""
+    mean, low, high, _ = interval
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def _looked_at(claim: Claim, runs: Runs, cells: _Cells) -> list[str]:
+    """Return what the seeds before the claim's own said, which decide nothing any more."""
+    before = range(claim.seeds[0])
+    known = [before, *(runs.usable.get(cell, {}) for cell in (*cells.over, *cells.under))]
+    old = sorted(set.intersection(*map(set, known)))
+    if len(old) < stats.MIN_RUNS or claim.kind == "property":
+        return []
+    values = stats.per_seed(_values(claim, runs, cells.over, old))
+    if cells.under:
+        values = values - stats.per_seed(_values(claim, runs, cells.under, old))
+    mean, low, high, n = stats.t_interval(values)
+    return [
+        f"{counted(n, 'seed')} looked at before ({old[0]} to {old[-1]}), which decide nothing: "
+        f"{mean:.3g} [{low:.3g}, {high:.3g}]"
     ]
 
 
-def _complete(runs: Runs, cells: Iterable[Cell], seeds: int) -> tuple[int, bool]:
+def _complete(runs: Runs, cells: Iterable[Cell], seeds: range) -> tuple[int, bool]:
     """Return how many planned seeds every cell has, and whether any cell has any of them."""
-    planned = [{seed for seed in runs.usable.get(cell, {}) if seed < seeds} for cell in cells]
+    planned = [{seed for seed in runs.usable.get(cell, {}) if seed in seeds} for cell in cells]
     return len(set.intersection(*planned)), any(planned)
 
 
-def _values(claim: Claim, runs: Runs, cells: Sequence[Cell]) -> np.ndarray:
+def _values(claim: Claim, runs: Runs, cells: Sequence[Cell], seeds: Iterable[int]) -> np.ndarray:
     """Return the claim's metric as an array of shape (variants, seeds)."""
-    seeds = range(claim.seeds)
+    seeds = list(seeds)
     rows = [[_value(claim, runs.usable[cell][seed]) for seed in seeds] for cell in cells]
     return np.array(rows, dtype=float)
 
@@ -365,15 +437,17 @@ def _outdated(number: int) -> str:
     return _are(number, "record", of=" of other versions of the experiment")
 
 
-def _command(claim: Claim, used: set[str], experiments: Experiments) -> str | None:
-    """Return what makes the runs of a claim that may ask for more seeds than are planned."""
+def _command(claim: Claim, cells: Iterable[Cell], experiments: Experiments) -> str | None:
+    """Return what makes the runs of a claim, which may not be the book's and ask for more."""
     if claim.experiment is None:
         return None
-    known = sorted(name for name in used if name in experiments)
-    if any(experiments[name].seeds.get(PROFILE, 0) < claim.seeds for name in known):
-        chosen, seeds = known, f" --seeds {claim.seeds}"
+    planned = [experiments[name].seeds[PROFILE][variant]
+               for name, variant in cells if name in experiments]  # fmt: skip
+    used = dict.fromkeys(cell.experiment for cell in cells)
+    if all(set(claim.seeds) <= set(seeds) for seeds in planned):
+        chosen, seeds = [claim.experiment] if list(used) == [claim.experiment] else [], ""
     else:
-        chosen, seeds = [claim.experiment] if used == {claim.experiment} else [], ""
+        chosen, seeds = [*used], f" --seeds {seeds_text(claim.seeds)}"
     only = "".join(f" --experiment {name}" for name in chosen)
     return f"qmlbook sweep {claim.paper}{only}{seeds}"
 
