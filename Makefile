@@ -21,16 +21,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_AR
 book: $(READY)
 	@$(BIN)/qmlbook build
 
-# Everything that a change must keep, the cheapest first.
+# Everything that a change must keep.
 test: contracts
-	@echo "== library"
-	@$(PYTEST) -m "not slow and not nightly"
 	@echo "== book"
 	@$(BIN)/qmlbook build
 	@echo "== chapters, compared with their references"
 	@$(BIN)/qmlbook check
-	@echo "== chapter pipeline, environment and pages"
-	@$(PYTEST) -m "slow and not nightly"
+	@echo "== library, chapter pipeline, environment and pages"
+	@$(PYTEST) -m "not nightly"
 
 # And what takes long and seldom tells more, every night: each cell run again by nbval, every
 # notebook graded, each page in both themes at both widths.

@@ -118,7 +118,10 @@ def test_state_preparation_of_complex_vectors_and_batches():
         np.testing.assert_allclose(flat(on(circuit)(given)), flat(circuit(given)), atol=1e-10)
 
 
-@pytest.mark.parametrize("wires", [(0, 1, 2), (2, 0, 1), ("b", "a", 7)])
+@pytest.mark.parametrize(
+    "wires",
+    [*(pytest.param(w, marks=pytest.mark.nightly) for w in ((0, 1, 2), (2, 0, 1))), ("b", "a", 7)],
+)
 def test_bits_keep_the_order_of_wires(wires):
     """Only the middle wire is flipped: every reversal shows, exact and sampled."""
 

@@ -15,6 +15,7 @@ FOUND = "search.html?q=quantum"
 PAGES = [f"{document}.html" for document in DOCUMENTS]
 PAGES += [FOUND, "genindex.html", "py-modindex.html"]
 WIDTHS = {"desktop": 1280, "phone": 390}
+LISTS = [page for page in PAGES if page.startswith(("book/api", "genindex", "py-modindex"))]
 
 # A switch of the theme fades in, and what is half faded has no contrast.
 AT_ONCE = "* { transition: none !important; animation: none !important }"
@@ -83,8 +84,16 @@ def show(browser):
 
 @pytest.fixture(
     scope="module",
-    params=[(width, page) for width in WIDTHS for page in PAGES],
-    ids=lambda where: "-".join(where),
+    params=[
+        pytest.param(
+            (width, page),
+            id=f"{width}-{page}",
+            # What is looked up is alike, and seldom on a phone.
+            marks=[pytest.mark.nightly] * (width == "phone" and page in LISTS),
+        )
+        for width in WIDTHS
+        for page in PAGES
+    ],
 )
 def tab(show, site, html, request):
     """Return each page in turn: wide from a server, narrow from its file."""

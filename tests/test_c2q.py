@@ -335,6 +335,7 @@ def test_the_command_leaves_stored_networks_alone_and_downloads_nothing(
     assert weights.path(weights.stored("c2q"), "source-8", 0).read_bytes() == before
 
 
+@pytest.mark.nightly
 def test_properties_hold_as_recorded():
     found = runs.run_properties(Properties(images=3, inputs=80), seed=0)
     assert found["quadratic_form"] == found["poolings_agree"] == found["fewer_effective"] == 1

@@ -634,6 +634,8 @@ def test_the_published_figure_agrees_with_the_claims():
 
 # --- properties ---
 
+LONG = ("sharing-n4", "lie-dimension")  # seconds
+
 
 def decided(name):
     """Return what the run of a property gives."""
@@ -641,7 +643,10 @@ def decided(name):
     return made.run(made.variants["full"][name], 0)
 
 
-@pytest.mark.parametrize("name", checks.PROPERTIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.nightly] * (n in LONG)) for n in checks.PROPERTIES],
+)
 def test_properties_hold(name, monkeypatch):
     monkeypatch.setattr(checks, "TRIPLES", 20)
     monkeypatch.setattr(checks, "SEARCHES", 200)

@@ -579,7 +579,7 @@ def test_nbgrader_gives_full_marks_none_and_asks_a_person_for_the_rest(nbgrader_
     assert found == {"diligent": (1, 3, True), "empty": (0, 3, False)}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_nbgrader_grades_a_chapter(nbgrader_course, book):
     chapter = course.read("circuits", ROOT, book)
     assert (
@@ -599,7 +599,7 @@ def test_nbgrader_grades_every_chapter(nbgrader_course, book, name):
     assert grades(nbgrader_course, chapter, *students) == expected
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_nbgrader_releases_every_chapter_without_running_it(nbgrader_course, book):
     release(nbgrader_course, [course.read(name, ROOT, book) for name in NAMES])
 
@@ -616,7 +616,7 @@ FITS = """() => {
 
 
 # One without training, one with many figures, one with a slider; the others at night.
-DECKS = ("circuits", "klssl", "qdeq")
+DECKS = ("circuits", "qdeq")
 
 
 @pytest.mark.slow

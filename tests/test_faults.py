@@ -407,8 +407,8 @@ pathlib.Path.replace = replace
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param("SIGINT", marks=pytest.mark.nightly), "SIGKILL"])
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
 def test_an_interrupted_build_leaves_the_last_good_book(copy, name):
     number = signal.Signals[name]
     status = -number if name == "SIGKILL" else 128 + number

@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 ADDRESS = "https://github.com/someone/book"
 # Those of the papers take minutes, and use no more of the package than these and their own room.
 NAMES = sorted(set(chapters.names(ROOT)) - set(papers.names()))
-QUICK = ("data", "verdicts")  # one reads images, one records; the others at night
+QUICK = ("data",)  # reads images; the others at night
 
 
 @pytest.fixture(scope="module")

@@ -289,6 +289,7 @@ def test_small_published_runs_behave_as_the_full_ones_do():
     assert 0.03 < np.std(quantum) < 0.2
 
 
+@pytest.mark.nightly
 def test_the_mended_loss_teaches_both_heads():
     for classifier in ("quantum", "classical"):
         config = replace(experiments.QUICK_CORRECTED, classifier=classifier)

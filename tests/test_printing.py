@@ -56,7 +56,7 @@ def test_a_folder_is_no_file(tmp_path):
     assert f"--to {str(tmp_path)!r} is a folder" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_was_built_with_an_address_is_printed_as_it_is(project, browser):
     """Publishing builds, prints, and then needs the notebooks that the build has written."""
     where = {"QMLBOOK_REPOSITORY": "https://github.com/someone/book"}

@@ -87,7 +87,7 @@ def swept(call):
     return quick, call("-m", "qmlbook.cli", "sweep", "fourier", "--workers", "1")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_sixth_paper_needs_a_folder_and_gets_verdicts(call, swept):
     listed = call("-m", "qmlbook.cli", "chapters", "fourier", "--parameters")
     assert "encodings: int = 2" in listed

@@ -153,7 +153,7 @@ def distant(batch):
     return [tensor.numpy() for tensor in results(compile_qnode(node(ring)), batch)]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_workers_of_dask_compute_the_same():
     from distributed import Client, LocalCluster
 

@@ -163,13 +163,13 @@ def agree(numbers: range) -> None:
 
 
 def test_random_circuits_agree_with_default_qubit():
-    agree(chosen("150"))
+    agree(chosen("100"))
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(0)
 def test_many_random_circuits_agree_with_default_qubit():
-    agree(chosen("150:2000"))
+    agree(chosen("100:2000"))
 
 
 def test_default_qubit_agrees_with_itself():

@@ -13,7 +13,10 @@ from qmlbook.papers.klssl import training
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("paper", papers.names())
+@pytest.mark.parametrize(
+    "paper",
+    [pytest.param(n, marks=[pytest.mark.nightly] * (n == "c2q")) for n in papers.names()],
+)
 def test_stored_runs_are_made_again(paper):
     """The cheapest quick runs of the book's own records, from as many experiments as possible."""
     result = verify(paper, profile="quick", cheapest=True, sample=6)
