@@ -39,7 +39,7 @@ def _training(node, *given):
 
 
 @pytest.mark.parametrize("how", OURS + THEIRS)
-@pytest.mark.parametrize("batch", [1, 32, 256])
+@pytest.mark.parametrize("batch", [1, 32, 256, 1024])
 @pytest.mark.parametrize("circuit", ["ring", "all-to-all"])
 def test_qssl(measure, circuit, batch, how):
     function = qssl_ring if circuit == "ring" else qssl_all_to_all
@@ -47,6 +47,17 @@ def test_qssl(measure, circuit, batch, how):
     step = _training(_node(function, how, 8), numbers(batch, 8, seed=0), weights)
     letter = "a" if circuit == "ring" else "b"
     measure(f"({letter}) QSSL {circuit}, batch {batch}", how, step)
+
+
+@pytest.mark.parametrize("how", OURS + THEIRS)
+@pytest.mark.parametrize("batch", [1, 32, 256, 1024])
+def test_qssl_in_double_precision(measure, batch, how):
+    inputs, weights = (
+        given.detach().double().requires_grad_()
+        for given in (numbers(batch, 8, seed=0), numbers(COUNTS["ring"], seed=1))
+    )
+    step = _training(_node(qssl_ring, how, 8), inputs, weights)
+    measure(f"(a) QSSL ring, batch {batch}, double precision", how, step)
 
 
 @pytest.mark.parametrize("how", OURS + THEIRS)
