@@ -35,7 +35,9 @@ def test_the_record_is_as_described(record):
 def test_every_program_of_the_record_computes_the_right_thing(record):
     for each in record["results"]:
         if each["status"] == "measured":
-            allowed = {"single": 1e-2, "double": 1e-10}[each["precision"]]
+            # Values of lightning.qubit reach torch in single precision.
+            rounded = each["precision"] == "single" or each["program"] == "lightning.qubit"
+            allowed = 1e-5 if rounded else 1e-10
             assert max(each["relative_error"].values()) < allowed, each["program"]
 
 
