@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -92,6 +93,30 @@ def test_bad_usage_is_one_sentence_and_status_2(monkeypatch, capsys, arguments, 
     assert out == ""
     assert "Traceback" not in err
     assert all(name in err for name in names), err
+
+
+def ends(good):
+    """Return the result of a sweep."""
+    return SimpleNamespace(interrupted=False, failed=not good)
+
+
+@pytest.mark.parametrize(
+    ("words", "work", "result"),
+    [
+        (
+            "chapters",
+            "book.execute.run",
+            lambda good: [SimpleNamespace(ok=o) for o in (True, good)],
+        ),
+        ("sweep klssl", "evidence.sweep.sweep", ends),
+        ("tune qssl", "evidence.tuning.tune", lambda good: (ends(good), {})),
+        ("verify klssl", "evidence.verify.verify", lambda good: SimpleNamespace(good=good)),
+    ],
+)
+def test_work_that_fails_is_status_1(monkeypatch, capsys, words, work, result):
+    for good in (True, False):
+        monkeypatch.setattr(f"qmlbook.{work}", lambda *_, good=good, **__: result(good))
+        assert call(monkeypatch, capsys, *words.split())[0] == (not good)
 
 
 def test_vectors_pass_and_fail(monkeypatch, capsys, tmp_path):

@@ -135,7 +135,7 @@ def edition_section(paper: str, *, store: Store | None = None) -> str:
         if row.why
     ]
     same = [(f"**{row.claim}**", _both_words(row.now)) for row in rows if not row.why]
-    blocks = [f"<h3>{load(paper).title}</h3>"]
+    blocks = [f"<h2>{load(paper).title}</h2>"]
     if changed:
         blocks.append(markdown_table(("claim", "first edition", "now", "why"), changed))
     if same:
