@@ -2,8 +2,8 @@
 
 If all of k runs drawn from a stratum agree with their records, fewer than 1 - 0.05^(1/k) of its
 runs could be wrong, with 95 % confidence: were it more, k good ones would be drawn in less than one
-audit of twenty. A run agrees only where nothing that it decides could change: its metrics are
-within a quarter of the smallest margin of the claims that they decide.
+audit of twenty. A run agrees only where it is off by little against all that it decides: its
+metrics are within a quarter of the smallest margin of their claims.
 """
 
 import json

@@ -72,18 +72,19 @@ def outline(audit: Audit) -> Iterator[tuple[int, str]]:
             yield 1, f"{one.half} half, up to {one.seconds:.3g} s a run: {_follows([one])}"
             yield from ((2, run) for run in one.differ + one.not_assessable + one.not_made)
     if len(audit.strata) > 2:
-        yield 0, f"all papers, counted alike: {_follows(audit.strata)}"
+        # Not of all runs: a paper with many has no more weight than one with few.
+        yield 0, f"all papers: {_follows(audit.strata, 'a paper’s runs, on average over papers,')}"
 
 
-def _follows(strata: Sequence[Stratum]) -> str:
+def _follows(strata: Sequence[Stratum], of: str = "") -> str:
     """Return in words what became of the runs that were drawn, and what follows for all."""
     drawn, share = sum(one.k for one in strata), bound(strata)
     numbers = {name: sum(len(getattr(one, name)) for one in strata) for name in RESULTS}
     told = [f"{n} of {drawn} {name.replace('_', ' ')}" for name, n in numbers.items() if n]
-    runs = counted(sum(one.runs for one in strata), "run")
+    of = of or counted(sum(one.runs for one in strata), "run")
     if share is None:
-        return f"{', '.join(told)}; no bound follows for {runs}"
-    sure = f"with {stats.LEVEL:.0%} confidence, fewer than {share:.1%} of {runs} could be wrong"
+        return f"{', '.join(told)}; no bound follows for {of}"
+    sure = f"with {stats.LEVEL:.0%} confidence, fewer than {share:.1%} of {of} could be wrong"
     return f"{', '.join(told)}; {sure}"
 
 
