@@ -29,7 +29,7 @@ def call(monkeypatch, capsys, *arguments):
 
 COMMANDS = [
     *("chapters", "check", "measure", "build", "pdf", "course"),
-    *("sweep", "verify", "report", "records", "vectors", "data"),
+    *("sweep", "verify", "audit", "report", "records", "vectors", "data"),
 ]
 
 
@@ -79,6 +79,12 @@ def test_pages_name_only_commands_and_options_that_exist():
         (("sweep", "klssl", "--profile", "huge"), ["huge"]),
         (("verify", "nosuch"), ["nosuch", "klssl"]),
         (("verify", "klssl", "--sample", "0"), ["--sample", "1"]),
+        (("audit", "--paper", "nosuch"), ["nosuch", "klssl"]),
+        (("audit", "--k", "19"), ["k is 19", "20 or more"]),
+        (("audit", "--k", "0"), ["--k", "1"]),
+        (("audit", "--seed", "-1"), ["--seed", "0"]),
+        (("audit", "--paper", "qssl", "--budget", "0"), ["qssl", "0 min"]),
+        (("audit", "--format", "csv"), ["csv", "table", "json"]),
         (("data", "verify", "nosuch"), ["nosuch", "mnist"]),
         (("data", "fetch", "nosuch"), ["nosuch", "mnist"]),
         (("data", "list", "nosuch"), ["nosuch", "mnist"]),

@@ -289,6 +289,52 @@ def verify(
 
 
 @app.command()
+def audit(
+    k: Annotated[int, Option("--k", min=1, help="Runs made again, four or more a paper.")] = 20,
+    paper: Annotated[
+        list[str] | None,
+        Option(help="Only these papers; all when none is named.", autocompletion=rooms.names),
+    ] = None,
+    seed: Annotated[
+        int | None, Option(min=0, help="Of the draw; today's date, YYYYMMDD, when none is given.")
+    ] = None,
+    budget: Annotated[
+        float | None, Option(metavar="MINUTES", help="Leave out runs that took longer.")
+    ] = None,
+    save: Annotated[
+        bool, Option("--save", help="Keep the outcome for the page of what it took.")
+    ] = False,
+    format: Annotated[errors.ListFormat, Option(help="How it is written.")] = "table",
+    scheduler: Scheduler = None,
+) -> None:
+    """Make stored runs again, drawn at random, and say what follows for all.
+
+    The draw has as many runs of each paper, half of them cheap and half dear. A run agrees within a
+    quarter of the smallest margin that it decides.
+    """
+    from .book import status
+    from .evidence import audit as library
+    from .evidence.cluster import Cluster
+    from .evidence.report import outline
+    from .evidence.sweep import in_turn
+
+    made = library.audit(
+        paper or (),
+        k=k,
+        seed=seed,
+        budget=budget,
+        machine="workers of a Dask scheduler" if scheduler else status.machine(),
+        runner=Cluster(scheduler) if scheduler else in_turn,
+        echo=partial(print, file=sys.stderr, flush=True),
+    )
+    if save:
+        files.write(status.audit_file(), made.to_json().encode())
+    told = (f"{'  ' * depth}{sentence}\n" for depth, sentence in outline(made))
+    print(made.to_json() if format == "json" else "".join(told), end="")
+    raise typer.Exit(not made.good)
+
+
+@app.command()
 def tune(
     paper: Paper,
     dry_run: DryRun = False,

@@ -21,8 +21,9 @@ from pydantic.dataclasses import dataclass
 from .. import papers
 from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError
+from ..evidence.audit import Audit
 from ..evidence.claims import load
-from ..evidence.report import markdown_table
+from ..evidence.report import markdown_table, outline
 from ..evidence.store import Record, Store
 from . import chapters, execute
 from .verdict_pages import reading_order
@@ -59,6 +60,7 @@ class Cost:
 
 Costs = dict[str, dict[str, Cost]]
 _FILE = TypeAdapter(Costs)
+_AUDIT = TypeAdapter(Audit)
 
 
 def file(root: Path | None = None) -> Path:
@@ -252,6 +254,30 @@ def _stored(records: list[Record]) -> list[str]:
         for package in ("python", "torch", "pennylane", "numpy")
     ]
     return [f"{len(records):,}", f"{hours:.1f}", made, ", ".join(devices), "; ".join(versions)]
+
+
+def audit_file() -> Path:
+    """Return where the last audit of the records is kept, beside them."""
+    return paths.data_root() / "audit.json"
+
+
+def last_audit() -> str:
+    """Return as a Markdown list what the last audit found that was kept, if there is one.
+
+    Raises:
+        QmlbookError: if its file does not hold an audit.
+    """
+    path = audit_file()
+    if not path.is_file():
+        return "No audit is kept: `qmlbook audit --save` makes one.\n"
+    try:
+        kept = _AUDIT.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise QmlbookError(
+            f"{path.name} does not hold an audit ({error.errors()[0]['msg']}); remove it, `qmlbook "
+            "audit --save` writes it."
+        ) from error
+    return "".join(f"{'  ' * depth}- {sentence}\n" for depth, sentence in outline(kept))
 
 
 def versions_table() -> str:

@@ -4,11 +4,12 @@ import csv
 import io
 import json
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from ..base.errors import ReportFormat, require_choice
+from ..base.errors import ReportFormat, counted, require_choice
 from . import stats
+from .audit import RESULTS, Audit, Stratum, bound
 from .claims import CHOICES
 from .verdicts import OUTCOMES, Verdict
 
@@ -52,6 +53,39 @@ def render(verdicts: Sequence[Verdict], format: str = "table", *, color: bool = 
         lines = [_flat(verdict) for verdict in verdicts]
         return csv_text([*lines[:1], *(line.values() for line in lines)])
     return _markdown(verdicts) if format == "markdown" else _table(verdicts, color)
+
+
+def outline(audit: Audit) -> Iterator[tuple[int, str]]:
+    """Yield what an audit did and what follows: sentences with their depths in the outline."""
+    drawn = counted(sum(one.k for one in audit.strata), "stored run")
+    tools = ", ".join(f"{package} {version}" for package, version in audit.versions.items())
+    yield 0, f"{audit.date}: {drawn}, drawn with seed {audit.seed}, on {audit.machine} ({tools})"
+    if audit.budget is not None:
+        yield (
+            0,
+            f"left out: runs that took more than {audit.budget:g} min, of which nothing follows",
+        )
+    for paper in dict.fromkeys(one.paper for one in audit.strata):
+        halves = [one for one in audit.strata if one.paper == paper]
+        yield 0, f"{paper}: {_follows(halves)}"
+        for one in halves:
+            yield 1, f"{one.half} half, up to {one.seconds:.3g} s a run: {_follows([one])}"
+            yield from ((2, run) for run in one.differ + one.not_assessable + one.not_made)
+    if len(audit.strata) > 2:
+        # Not of all runs: a paper with many has no more weight than one with few.
+        yield 0, f"all papers: {_follows(audit.strata, 'a paper’s runs, on average over papers,')}"
+
+
+def _follows(strata: Sequence[Stratum], of: str = "") -> str:
+    """Return in words what became of the runs that were drawn, and what follows for all."""
+    drawn, share = sum(one.k for one in strata), bound(strata)
+    numbers = {name: sum(len(getattr(one, name)) for one in strata) for name in RESULTS}
+    told = [f"{n} of {drawn} {name.replace('_', ' ')}" for name, n in numbers.items() if n]
+    of = of or counted(sum(one.runs for one in strata), "run")
+    if share is None:
+        return f"{', '.join(told)}; no bound follows for {of}"
+    sure = f"with {stats.LEVEL:.0%} confidence, fewer than {share:.1%} of {of} could be wrong"
+    return f"{', '.join(told)}; {sure}"
 
 
 def count(verdicts: Iterable[Verdict]) -> dict[str, int]:

@@ -395,12 +395,16 @@ def _complete(runs: Runs, cells: Iterable[Cell], seeds: range) -> tuple[int, boo
 def _values(claim: Claim, runs: Runs, cells: Sequence[Cell], seeds: Iterable[int]) -> np.ndarray:
     """Return the claim's metric as an array of shape (variants, seeds)."""
     seeds = list(seeds)
-    rows = [[_value(claim, runs.usable[cell][seed]) for seed in seeds] for cell in cells]
+    rows = [[value_of(claim, runs.usable[cell][seed]) for seed in seeds] for cell in cells]
     return np.array(rows, dtype=float)
 
 
-def _value(claim: Claim, record: Record) -> float:
-    """Return the claim's metric of one run."""
+def value_of(claim: Claim, record: Record) -> float:
+    """Return the claim's metric of one run.
+
+    Raises:
+        QmlbookError: the record lacks it, or it is no number.
+    """
     value = record.metrics.get(str(claim.metric))
     if isinstance(value, int | float):
         return value

@@ -1,9 +1,10 @@
 """Run a random sample of stored runs again and compare: can the records be trusted here?"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count, islice
+from types import MappingProxyType
 
 from .. import papers
 from ..base.errors import UsageError, counted
@@ -74,7 +75,7 @@ def verify(
     """
     if sample < 1:
         raise UsageError(f"sample is {sample} and must be 1 or more.")
-    again = dict(_candidates(paper, store or Store()))
+    again = dict(candidates(paper, store or Store()))
     stored = {job: record for job, record in again.items() if profile in (None, job.profile)}
     if not stored:
         raise UsageError(f"paper {paper} has no stored runs of today's versions to verify.")
@@ -94,15 +95,19 @@ def verify(
             if record.status == "failed":
                 missing.add((job.cell, job.profile))
                 result.unavailable.append(f"{what}: {record.error}")
-            elif problem := _difference(stored[job], record):
+            elif problem := difference(stored[job], record):
                 result.differ.append(f"{what}: {problem}")
             else:
                 result.agree.append(what)
     return result
 
 
-def _candidates(paper: str, store: Store) -> Iterator[tuple[Job, Record]]:
-    """Yield a job for every stored run that today's experiments could make again."""
+def candidates(paper: str, store: Store) -> Iterator[tuple[Job, Record]]:
+    """Yield a job for every stored run that today's experiments could make again.
+
+    Raises:
+        UsageError: the paper is not known.
+    """
     papers.validate([paper])
     experiments = papers.experiments(paper)
     profiles = {
@@ -126,18 +131,29 @@ def _one_of_each(jobs: Iterable[Job]) -> Iterator[Job]:
     return iter(sorted(jobs, key=lambda job: next(turns[job.cell])))
 
 
-def _difference(stored: Record, again: Record) -> str | None:
-    """Return a sentence about the metric that differs most, or nothing."""
-    limit = papers.experiments(stored.paper)[stored.experiment].tolerance
+def difference(
+    stored: Record, again: Record, within: Mapping[str, float] = MappingProxyType({})
+) -> str | None:
+    """Return a sentence about the metric that differs most, or nothing.
+
+    Args:
+        stored: the record.
+        again: what came of making its run again.
+        within: by metric, the largest difference relative to the larger of 1 and its size; for
+            metrics without one it is the tolerance of their experiment.
+    """
+    tolerance = papers.experiments(stored.paper)[stored.experiment].tolerance
     if stored.metrics.keys() != again.metrics.keys():
         return f"has the metrics {sorted(again.metrics)}, stored are {sorted(stored.metrics)}"
-    worst, name = max(
-        (_gap(stored.metrics[name], again.metrics[name]), name) for name in again.metrics
-    )
-    if worst <= limit:
+    limits = {name: within.get(name, tolerance) for name in again.metrics}
+    gaps = {name: _gap(stored.metrics[name], again.metrics[name]) for name in again.metrics}
+    worst = max(((gap, name) for name, gap in gaps.items() if gap > limits[name]), default=None)
+    if worst is None:
         return None
+    name = worst[1]
     now, then = again.metrics[name], stored.metrics[name]
-    return f"{name} is {now}, stored is {then}, allowed is a relative difference of {limit:g}"
+    allowed = f"allowed is a relative difference of {limits[name]:.3g}"
+    return f"{name} is {now}, stored is {then}, {allowed}"
 
 
 def _gap(a: float | list[float], b: float | list[float]) -> float:
