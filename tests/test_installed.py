@@ -33,6 +33,10 @@ def installed(tmp_path_factory):
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
     packages = {name: Path(name).name for name in wheel["packages"]}
     for source, place in (packages | wheel["force-include"]).items():
+        if (ROOT / source).is_file():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / source, folder / place)
+            continue
         unwanted = shutil.ignore_patterns("__pycache__", ".pending")
         shutil.copytree(ROOT / source, folder / place, dirs_exist_ok=True, ignore=unwanted)
     return folder
