@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from qmlbook import papers
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.base.rng import stream
 from qmlbook.evidence import report, stats
+from qmlbook.evidence.cells import Cell
 from qmlbook.evidence.store import Record, Store, config_key
-from qmlbook.evidence.verdicts import OUTCOMES, notes, verdicts
+from qmlbook.evidence.verdicts import OUTCOMES, Runs, notes, verdicts
 
 SEEDS = 20
 
@@ -606,3 +608,11 @@ def test_summary_counts_every_outcome(full):
     # what needs q2 and another variant is incomplete; q2 alone was not run
     counts = report.count(full.verdicts())
     assert (counts["incomplete"], counts["not yet run"]) == (6, 2)
+
+
+def test_values_are_those_of_the_seeds_that_are_asked_for():
+    by_seed = {seed: SimpleNamespace(metrics={"accuracy": seed / 10}) for seed in (7, 0, 1, 3)}
+    runs = Runs({Cell("grid", "q2"): by_seed})
+    assert runs.values("grid/q2", "accuracy").tolist() == [0.0, 0.1, 0.3, 0.7]
+    assert runs.values("grid/q2", "accuracy", range(1, 5)).tolist() == [0.1, 0.3]
+    assert len(runs.values("grid/c2", "accuracy", range(5))) == 0

@@ -49,7 +49,12 @@ def state(way: str, path: str) -> str:
 
 
 def _ignored(name: str) -> bool:
-    return name.startswith(".") or name == "__pycache__" or name.endswith(".md")
+    return _made(name) or name.endswith(".md")
+
+
+def _made(name: str) -> bool:
+    """Return whether a name is hidden or compiled: it follows from others, or is under way."""
+    return name.startswith(".") or name == "__pycache__"
 
 
 def _searches_modules(frame: FrameType | None) -> bool:
@@ -125,9 +130,7 @@ class Notes:
                 if whole.startswith(sys.prefix + os.sep) and sys.prefix.startswith(folder):
                     return ""  # an environment inside the checkout
                 inside = whole[len(folder) + 1 :].split(os.sep)
-                # What is hidden or compiled follows from other files, or is under way.
-                made = any(part.startswith(".") or part == "__pycache__" for part in inside)
-                return "" if made else "/".join([name, *inside])
+                return "" if any(map(_made, inside)) else "/".join([name, *inside])
         return ""
 
 

@@ -9,7 +9,7 @@ answer is not allowed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,15 +107,23 @@ class Runs:
     failed: Counter[Cell] = field(default_factory=Counter)
     outdated: Counter[str] = field(default_factory=Counter)
 
-    def values(self, cell: Cell | str, metric: str) -> np.ndarray:
+    def values(
+        self, cell: Cell | str, metric: str, seeds: Container[int] | None = None
+    ) -> np.ndarray:
         """Return a metric of every usable run of a cell (or ``experiment/variant``), by seed.
+
+        Args:
+            cell: the cell.
+            metric: name of the metric.
+            seeds: only these; what is compared should have the same ones. All when omitted.
 
         Returns:
             (n,) floats, or (n, k) where the metric is a list of k numbers; n is 0 while nothing
             has been run.
         """
         by_seed = self.usable.get(Cell.parse(cell) if isinstance(cell, str) else cell, {})
-        return np.array([by_seed[seed].metrics[metric] for seed in sorted(by_seed)], dtype=float)
+        chosen = [seed for seed in sorted(by_seed) if seeds is None or seed in seeds]
+        return np.array([by_seed[seed].metrics[metric] for seed in chosen], dtype=float)
 
     def describe(self) -> str:
         """Return in one sentence how many runs there are, when and where they ran, how long."""

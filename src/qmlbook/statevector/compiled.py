@@ -121,7 +121,7 @@ class _Arguments:
 
     def __init__(self, args: tuple, kwargs: dict) -> None:
         self.leaves, self._spec = list(args), cast(Any, len(args))
-        if kwargs or any(type(arg) is not Tensor for arg in args):  # a tree to walk through
+        if kwargs or not all(isinstance(arg, Tensor) for arg in args):  # a tree to walk through
             self.leaves, self._spec = tree_flatten((args, dict(sorted(kwargs.items()))))
         self._varying: list[int] = []
         self.foreign = False
@@ -209,6 +209,7 @@ class _Record:
         _, self._shape = qml.pytrees.flatten(
             returned, is_leaf=lambda part: isinstance(part, MeasurementProcess)
         )
+        # By far the most frequent, and a tree would be walked through at every call.
         measured = returned if type(returned) is list else [None]
         self._is_list = all(isinstance(part, MeasurementProcess) for part in measured)
         self._place = {wire: wire for wire in range(len(place))}
