@@ -232,4 +232,26 @@ assert Path("{you}.here").exists()"""
         alpha=chapter("Alpha", ("parameters", PARAMETERS), meet.format(me="alpha", you="beta")),
         beta=chapter("Beta", ("parameters", PARAMETERS), meet.format(me="beta", you="alpha")),
     )
-    assert all(result.ok for result in project.run().values())
+    assert [result.error for result in project.run().values()] == ["", ""]
+
+
+@pytest.mark.slow
+def test_a_kernel_that_meets_a_taken_port_is_started_once_more(project, monkeypatch):
+    """Jupyter chooses the ports of a kernel before the kernel opens them."""
+    once = f"""
+import runpy
+import sys
+from pathlib import Path
+
+sys.path.remove({str(project.root)!r})
+with Path({str(project.root)!r}, "starts").open("a") as stream:
+    stream.write("one\\n")
+if Path({str(project.root)!r}, "starts").read_text() == "one\\n":
+    sys.exit("zmq.error.ZMQError: Address already in use")
+runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+"""
+    project.write(project.root / "ipykernel_launcher.py", once)
+    monkeypatch.setenv("PYTHONPATH", str(project.root))
+    project.chapters(tiny=TINY)
+    assert project.run()["tiny"].error == ""
+    assert (project.root / "starts").read_text().split() == ["one", "one"]

@@ -41,10 +41,12 @@ ALLOW_ERROR = "raises-exception"
 _MARKER = "papermill-error-cell-tag"
 #: Seconds one cell may take, by profile.
 CELL_TIMEOUT = {"quick": 600.0, "full": 6 * 3600.0}
+#: What papermill says of a kernel that ended before it was ready.
+_STILLBORN = "Kernel died before replying"
 #: What is said where a process gets no more memory, threads or address space.
 _NO_MEMORY = re.compile(
     "MemoryError|failed to map segment|[Cc]annot allocate memory|can't start new thread"
-    "|Kernel died before replying|Resource temporarily unavailable"
+    f"|{_STILLBORN}|Resource temporarily unavailable"
 )
 #: Seconds a program has to end by itself, its kernel included, before it is killed.
 GRACE = 15
@@ -360,9 +362,10 @@ def _papermill(
         values.write_text(yaml.safe_dump(dict(order.changed)), "utf-8")
     options = ["--parameters_file", values, "--cwd", order.source.parent, "--kernel", "python3"]
     options += ["--execution-timeout", f"{cell_timeout:.0f}", "--no-progress-bar"]
-    process = programs.run(
-        [sys.executable, "-m", "papermill", raw, done, *options, "--log-level", "ERROR"], env=env
-    )
+    command = [sys.executable, "-m", "papermill", raw, done, *options, "--log-level", "ERROR"]
+    process = programs.run(command, env=env)
+    if _STILLBORN in process.stderr:  # ports are chosen before a kernel opens them: others may, too
+        process = programs.run(command, env=env)
     try:
         notebook = notebooks.read(done)
     except (OSError, ValueError):  # papermill stopped before it wrote, or in the midst of it
