@@ -69,7 +69,7 @@ def untrained_source(recipe: Recipe, seed: int) -> models.Source:
 
 
 @lru_cache(maxsize=4)
-def source(recipe: Recipe, seed: int) -> models.Source:
+def source(recipe: Recipe, seed: int, /) -> models.Source:  # by name it would be another entry
     """Return a source network, stored or trained now, ready to extract features.
 
     Raises:
