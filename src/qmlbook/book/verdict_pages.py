@@ -61,14 +61,14 @@ def papers_table(link: str = PAGE_LINK, *, findings: Mapping[str, str] | None = 
 def orders_markdown(verdicts: Sequence[Verdict]) -> str:
     """Return in words which orders are still there when all of them are tested at once."""
     corrected = corrected_orders(verdicts)
-    found = [v for v in verdicts if (v.paper, v.claim) in corrected and v.ours]
-    ahead = [v for v in found if v.ours and v.ours["low"] > 0]
+    tested = [v for v in verdicts if (v.paper, v.claim) in corrected and v.ours]
+    ahead = [v for v in tested if v.ours and v.ours["low"] > 0]
     lost = [v for v in ahead if corrected[v.paper, v.claim] > 1 - LEVEL]
-    rows = ", ".join(f"{v.paper} {v.claim}" for v in lost)
+    names = ", ".join(f"{v.paper} {v.claim}" for v in lost)
     return (
-        f"Of {len(found)} orders with runs, {len(ahead)} have an interval above zero. Held against "
-        f"all {len(found)} at once, {len(ahead) - len(lost)} of them remain (Holm's correction of "
-        f"the p values of t tests, 5 %); these do not: {rows or 'none'}.\n"
+        f"Of {len(tested)} orders with runs, {len(ahead)} have an interval above zero. Held "
+        f"against all {len(tested)} at once, {len(ahead) - len(lost)} of them remain (Holm's "
+        f"correction of the p values of t tests, 5 %); these do not: {names or 'none'}.\n"
     )
 
 

@@ -136,11 +136,11 @@ def _leaves(
         yield path, expected, ours
         return
     for key, value in expected.items():
-        found = ours.get(key, _MISSING) if isinstance(ours, Mapping) else _MISSING
-        if found is _MISSING:
+        own = ours.get(key, _MISSING) if isinstance(ours, Mapping) else _MISSING
+        if own is _MISSING:
             yield (*path, key), value, _MISSING
         else:
-            yield from _leaves(value, found, (*path, key), exact)
+            yield from _leaves(value, own, (*path, key), exact)
     if exact and path and (more := set(ours) - set(expected)):
         yield (*path, f"keys {sorted(more)[:3]}"), False, True
 

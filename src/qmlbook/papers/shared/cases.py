@@ -55,8 +55,8 @@ def gradients(value: Tensor, **variables: Tensor) -> dict[str, Tensor]:
 
     The graph is kept: a case may ask for more derivatives of what lies below the number.
     """
-    found = torch.autograd.grad(value, list(variables.values()), retain_graph=True)
-    return dict(zip(variables, found, strict=True))
+    derivatives = torch.autograd.grad(value, list(variables.values()), retain_graph=True)
+    return dict(zip(variables, derivatives, strict=True))
 
 
 _OPERATORS: dict[type, Callable] = {
