@@ -390,6 +390,9 @@ def records(
         errors.RecordFormat,
         Option(help="csv: a line per number of a run; json: an object per run."),
     ] = "csv",
+    predictions: Annotated[
+        bool, Option("--predictions", help="What runs that keep it said of every test image.")
+    ] = False,
     to: To = None,
 ) -> None:
     """Export the stored runs behind the verdicts."""
@@ -397,6 +400,9 @@ def records(
     from .evidence.store import Store
 
     store = Store()
+    if predictions:
+        _put(export.predictions(papers, format, store=store), to)
+        return
     _put(export.render(export.records(papers, store=store), format), to)
     for name in papers or rooms.names():
         for problem in store.problems(name):

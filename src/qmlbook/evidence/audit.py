@@ -18,9 +18,10 @@ from pydantic.dataclasses import dataclass
 from .. import papers
 from ..base.errors import UsageError
 from ..base.rng import stream
+from .cells import Key
 from .claims import load_claims
 from .stats import LEVEL
-from .store import Key, Record, Store, versions
+from .store import Record, Store, versions
 from .sweep import Job, Runner, in_turn
 from .verdicts import load_runs, value_of
 from .verify import candidates, difference

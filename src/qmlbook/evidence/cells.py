@@ -44,6 +44,16 @@ class Run(NamedTuple):
         return f"{self.cell}, seed {self.seed}"
 
 
+class Key(NamedTuple):
+    """What makes a run this run and no other, in the order of the file."""
+
+    experiment: str
+    version: int
+    variant: str
+    config_key: str
+    seed: int
+
+
 class OfRun:
     """What belongs to one run, by the names of its experiment and variant and its seed."""
 

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import QmlbookError, UsageError
-from .store import Record, code_version
+from ..papers.shared.predictions import Predictions
+from .store import Predicted, Record, code_version
 from .sweep import Job, execute, failed_record, in_turn
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ class Cluster:
             yield client
 
 
-def remote(job: dict[str, Any], expected: str) -> str:
-    """Make one run on a worker and return its record as a line.
+def remote(job: dict[str, Any], expected: str) -> tuple[str, Predictions | None]:
+    """Make one run on a worker and return its record as a line, and its predictions if kept.
 
     Raises:
         WorkerRefused: the worker has another version of the library, or lacks the device.
@@ -129,7 +130,8 @@ def remote(job: dict[str, Any], expected: str) -> str:
             f"a worker runs version {here} of the library and this sweep {expected}; "
             "install the same version there"
         )
-    return execute(Job(**job)).line()
+    record = execute(Job(**job))
+    return record.line(), record.predictions if isinstance(record, Predicted) else None
 
 
 def _collect(client: Client, jobs: list[Job]) -> Iterator[Record]:
@@ -164,7 +166,9 @@ def _record(future: Future, job: Job) -> Record:
     from distributed import KilledWorker
 
     if future.status == "finished":
-        return Record.parse(future.result())
+        line, predictions = future.result()
+        record = Record.parse(line)
+        return record if predictions is None else Predicted.of(record, predictions)
     if future.status != "error":  # cancelled or lost
         raise CancelledError
     error = future.exception()

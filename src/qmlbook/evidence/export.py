@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from .. import papers as rooms
 from ..base.errors import RecordFormat, require_choice
 from .claims import Claim
+from .predictions import COLUMNS
 from .report import OURS, csv_text, markdown_table
 from .store import Record, Store
 from .verdicts import FOR_PEOPLE, Verdict
@@ -67,6 +68,42 @@ def render(records: Sequence[Record], format: str = "csv") -> str:
     return csv_text(rows)
 
 
+def predictions(
+    papers: Sequence[str] | None = None, format: str = "csv", *, store: Store | None = None
+) -> str:
+    """Return the predictions of every run that keeps them, as text that ends with a line end.
+
+    Args:
+        papers: names of rooms; all when empty.
+        format: ``csv`` has a line for every run and test image, with the scores as JSON; ``json``
+            is a list with one object a run.
+        store: where they are; the book's own when omitted.
+
+    Raises:
+        UsageError: a paper or the format is not known.
+        QmlbookError: a file is not one of ours, or pyarrow is missing.
+    """
+    require_choice("format", format, get_args(RecordFormat))
+    store = store or Store()
+    runs = [
+        ({"paper": name, **dict(zip(COLUMNS, key, strict=False))}, kept.labels, kept.scores)
+        for name in rooms.validate(list(papers or []))
+        for file in sorted((store.root / name).glob("*.parquet"))
+        for key, kept in store.predictions(name, file.stem).items()
+    ]
+    if format == "json":
+        objects = [
+            run | {"labels": labels.tolist(), "scores": scores.tolist()}
+            for run, labels, scores in runs
+        ]
+        return "[\n" + ",\n".join(map(_dumps, objects)) + "\n]\n"
+    rows: list[list[Any]] = [["paper", *list(COLUMNS)[:5], "image", "label", "scores"]]
+    for run, labels, scores in runs:
+        images = enumerate(zip(labels.tolist(), map(_dumps, scores.tolist()), strict=True))
+        rows += ([*run.values(), number, *image] for number, image in images)
+    return csv_text(rows)
+
+
 def _dumps(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -96,12 +133,12 @@ class Entry:
 
 
 def dictionary() -> dict[str, list[Entry]]:
-    """Return what every field means, in four tables.
+    """Return what every field means, in five tables.
 
     Returns:
         ``records`` and ``verdicts``: the fields of one object of the JSON, which are the columns
         of the CSV too, but for ``metrics`` and ``ours``: ``records.csv`` and ``verdicts.csv`` are
-        the columns that stand for these.
+        the columns that stand for these. ``predictions``: the columns of the Parquet files.
     """
     told = _attributes(Verdict)
     as_in_claim = {**_attributes(Claim), "claim": _attributes(Claim)["id"]}
@@ -111,6 +148,7 @@ def dictionary() -> dict[str, list[Entry]]:
     return {
         "records": [Entry(f.name, _type(kinds[f.name]), about[f.name]) for f in fields(Record)],
         "records.csv": [Entry(name, *rest) for name, rest in NUMBER.items()],
+        "predictions": [Entry(name, *rest) for name, rest in COLUMNS.items()],
         "verdicts": [Entry(f.name, _type(kinds[f.name]), told[f.name]) for f in kept],
         "verdicts.csv": [Entry(name, *rest) for name, rest in OURS.items()],
     }

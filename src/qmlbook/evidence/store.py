@@ -23,22 +23,14 @@ from pydantic_core import from_json
 
 from ..base import files, paths
 from ..base.errors import counted, shown
-from .cells import OfRun
+from ..papers.shared.predictions import Predictions
+from . import predictions
+from .cells import Key, OfRun
 
 MAX_LIST = 256  # longer lists are data, not metrics
 MAX_LINE = 2**20  # bytes of a line; longer ones are no records
 DIGITS = 12
 LARGEST = 1e100  # the square of a metric is a number, too
-
-
-class Key(NamedTuple):
-    """What makes a run this run and no other, in the order of the file."""
-
-    experiment: str
-    version: int
-    variant: str
-    config_key: str
-    seed: int
 
 
 def clean_metrics(metrics: Mapping[str, Any]) -> dict[str, float | list[float]]:
@@ -158,7 +150,7 @@ class Record(OfRun):
         Raises:
             ValueError: if the configuration holds a number that is not finite.
         """
-        content = dict(vars(self))
+        content = {item.name: getattr(self, item.name) for item in fields(Record)}
         if self.error is None:
             del content["error"]
         return json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -182,6 +174,24 @@ class Record(OfRun):
             return cls(**content)
         except pydantic.ValidationError as error:
             raise ValueError(reason(error)) from None
+
+
+@pydantic.dataclasses.dataclass(
+    frozen=True, config=ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+)
+class Predicted(Record):
+    """The record of a run that keeps its predictions; they are stored in a file beside it.
+
+    Attributes:
+        predictions: of the run.
+    """
+
+    predictions: Predictions | None = None
+
+    @classmethod
+    def of(cls, record: Record, predictions: Predictions) -> Predicted:
+        """Return a record with predictions."""
+        return cls(**vars(record), predictions=predictions)
 
 
 def reason(error: pydantic.ValidationError) -> str:
@@ -333,7 +343,11 @@ class Store:
         """
         line = record.line() + "\n"
         name = hashlib.sha256(line.encode()).hexdigest()[:24]
-        files.write(self._pending(record.paper) / f"{name}.json", line.encode())
+        file = self._pending(record.paper) / f"{name}.json"
+        if isinstance(record, Predicted) and record.predictions is not None:  # never without them
+            kept = predictions.dump({record.key: record.predictions})
+            files.write(file.with_suffix(".parquet"), kept)
+        files.write(file, line.encode())
 
     def require_writable(self, paper: str) -> None:
         """Ask whether records can be stored, before anything is computed.
@@ -386,11 +400,36 @@ class Store:
                 sealed = path.is_file() and files.checksum_file(path).is_file()
                 if not sealed or path.read_bytes() != text:
                     files.write(path, text, checksum=path not in scan.altered)
-            for path in scan.pending:  # only now: a crash before this line loses nothing
+            kept = self._fold_predictions(paper, scan)
+            for path in [*scan.pending, *kept]:  # only now: a crash before this line loses nothing
                 path.unlink(missing_ok=True)
         # Where nothing but what was set aside had been added, the file is the stored one again.
         altered = [path for path in scan.altered if _read(path)[1]]
         return [*map(str, scan.rejected), *map(_altered, altered)]
+
+    def predictions(self, paper: str, experiment: str) -> dict[Key, Predictions]:
+        """Return the predictions of an experiment's runs that keep them, folded ones, by key.
+
+        Raises:
+            QmlbookError: if the file cannot be read or is not one of ours, or pyarrow is missing.
+        """
+        return predictions.load(self._predictions(paper, experiment))
+
+    def _predictions(self, paper: str, experiment: str) -> Path:
+        return self.root / paper / f"{experiment}.parquet"
+
+    def _fold_predictions(self, paper: str, scan: _Scan) -> list[Path]:
+        """Move pending predictions of stored runs beside their records; return their files."""
+        pending = sorted(self._pending(paper).glob("*.parquet"))
+        new = {key: kept for path in pending for key, kept in predictions.load(path).items()}
+        for experiment in sorted({key.experiment for key in new}):
+            file = self._predictions(paper, experiment)
+            runs = {key: kept for key, kept in new.items() if key.experiment == experiment}
+            runs = {**runs, **predictions.load(file)}
+            usable = {k for k in runs if k in scan.records and scan.records[k].status == "ok"}
+            content = predictions.dump({key: runs[key] for key in usable})
+            files.write(file, content, checksum=True)
+        return pending
 
     def _pending(self, paper: str) -> Path:
         return self.root / paper / ".pending"

@@ -12,9 +12,11 @@ from typing import Any
 
 from .. import papers
 from ..base.errors import UsageError, counted, require_choice
-from .cells import Cell, OfRun
+from ..papers.shared.predictions import Predictions
+from .cells import Cell, Key, OfRun
 from .planned import planned
-from .store import Key, Record, Store, clean_metrics, code_version, versions
+from .predictions import require_parquet
+from .store import Predicted, Record, Store, clean_metrics, code_version, versions
 
 SHOWN = 5  # errors that a summary spells out
 THREADS_NAMED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -161,17 +163,34 @@ def plan(
 
 def execute(job: Job) -> Record:
     """Make one run; a run that raises becomes a ``failed`` record."""
-    experiment = papers.experiments(job.paper)[job.experiment]
-    config = experiment.variants[job.profile][job.variant]
-    elsewhere = {} if job.device == "cpu" else {"device": job.device}
     with _one_thread() as threads:
         started, clock = datetime.now(UTC), time.perf_counter()
+        predictions, error = None, None
         try:
-            metrics, error = clean_metrics(experiment.run(config, job.seed, **elsewhere)), None
+            metrics, predictions = _run(job)
         except Exception as problem:
             metrics, error = {}, " ".join(f"{type(problem).__name__}: {problem}".split())[:500]
         seconds = round(time.perf_counter() - clock, 4)
-    return _record(job, started, error, metrics=metrics, seconds=seconds, threads=threads)
+    record = _record(job, started, error, metrics=metrics, seconds=seconds, threads=threads)
+    return record if predictions is None else Predicted.of(record, predictions)
+
+
+def _run(job: Job) -> tuple[dict[str, float | list[float]], Predictions | None]:
+    """Return the metrics of a run, and its predictions where they are kept."""
+    experiment = papers.experiments(job.paper)[job.experiment]
+    config = experiment.variants[job.profile][job.variant]
+    if experiment.predict and keeps_predictions(job):
+        metrics, predictions = experiment.predict(config, job.seed)
+        return clean_metrics(metrics), predictions
+    elsewhere = {} if job.device == "cpu" else {"device": job.device}
+    return clean_metrics(experiment.run(config, job.seed, **elsewhere)), None
+
+
+def keeps_predictions(job: Job) -> bool:
+    """Return whether a run is one of those that keep their predictions: headlines, fresh seeds."""
+    experiment = papers.experiments(job.paper)[job.experiment]
+    fresh = job.profile == "full" and job.seed >= experiment.seeds["full"]
+    return fresh and job.variant in experiment.predicted
 
 
 def failed_record(job: Job, error: str) -> Record:
@@ -251,6 +270,8 @@ def sweep(
         summary.rejected += rejected
         if todo:
             store.require_writable(paper)
+            if any(map(keeps_predictions, todo)):
+                require_parquet()
             _make(todo, summary, store, runner, progress)
     return summary
 

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 
 from ...base.rng import stream
+from ..shared.predictions import Predictions
 from ..shared.splits import Split
 from .checks import random_layer, saved_bytes
 from .config import FOUR, Config, Memory, Roots
 from .features import load_pooled
 from .models import QDEQ
 from .solvers import broyden
-from .training import Trained, residuals, score, splits, train
+from .training import Trained, logits, residuals, score, splits, train
 
 
 def run(config: Config, seed: int) -> dict[str, float]:
@@ -25,8 +26,15 @@ def run(config: Config, seed: int) -> dict[str, float]:
         calls per step that ended above the tolerance. For the baseline ``accuracy_75``, on the
         first 75 test images.
     """
+    return predict(config, seed)[0]
+
+
+def predict(config: Config, seed: int) -> tuple[dict[str, float], Predictions]:
+    """Return the metrics of `run`, and the probabilities of the classes of every test image."""
     training, validation, test = splits(config, seed)
-    return evaluate(config, train(config, seed, training, validation), test)
+    trained = train(config, seed, training, validation)
+    scores = logits(trained.model, test, trained.depth).softmax(1)
+    return evaluate(config, trained, test), Predictions.of(test.labels, scores)
 
 
 def evaluate(config: Config, trained: Trained, test: Split) -> dict[str, float]:

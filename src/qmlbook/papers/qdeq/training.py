@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ...base.rng import stream
@@ -76,8 +77,8 @@ def _epochs(
         losses = []
         for index in shuffled(draws.batches, len(training), config.batch_size):
             batch, depth = training[index], depth_at(config, model.tally.steps, warm_until)
-            logits, penalty = model(batch.inputs, depth, draws)
-            cross_entropy = F.cross_entropy(logits, batch.labels)
+            given, penalty = model(batch.inputs, depth, draws)
+            cross_entropy = F.cross_entropy(given, batch.labels)
             descend(optimiser, cross_entropy + config.gamma * penalty, clip)
             model.tally.steps += 1
             losses.append(cross_entropy.item())
@@ -107,11 +108,16 @@ def depth_at(config: Config, step: int, warm_until: int) -> int:
 
 
 @torch.no_grad()
+def logits(model: models.Classifier, split: Split, depth: int) -> Tensor:
+    """Return what a model gives every class, (N, C), on a split."""
+    return torch.cat([model(u, depth)[0] for u in split.inputs.split(CHUNK)])
+
+
 def score(model: models.Classifier, split: Split, depth: int) -> tuple[float, float]:
     """Return mean cross-entropy and accuracy on a split."""
-    logits = torch.cat([model(u, depth)[0] for u in split.inputs.split(CHUNK)])
-    right = logits.argmax(1) == split.labels
-    return F.cross_entropy(logits, split.labels).item(), right.double().mean().item()
+    given = logits(model, split, depth)
+    right = given.argmax(1) == split.labels
+    return F.cross_entropy(given, split.labels).item(), right.double().mean().item()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from ...base.errors import Profile
+from .predictions import Predictions
 
 Config = TypeVar("Config", bound=Any)  # a frozen dataclass
 Axis = Mapping[str, Mapping[str, Any]]  # part of a variant's name -> the settings it stands for
@@ -32,6 +33,9 @@ class Experiment:
         dtype: precision of the run as recorded.
         devices: where it can run; with anything but ``cpu``, ``run`` takes a keyword ``device``.
         about: one line for people.
+        predict: what ``run`` does, with the predictions on the test images beside the metrics.
+        predicted: variants of the full profile whose runs from fresh seeds, those beyond ``seeds``,
+            keep their predictions.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Experiment:
     dtype: str = "float64"
     devices: tuple[str, ...] = ("cpu",)
     about: str = field(default="", compare=False)
+    predict: Callable[[Any, int], tuple[Mapping[str, Any], Predictions]] | None = None
+    predicted: tuple[str, ...] = ()
 
     @classmethod
     def of(

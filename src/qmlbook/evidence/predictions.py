@@ -1,0 +1,99 @@
+"""Predictions of runs in Parquet, one row a run, beside the records of their experiment."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..base import files
+from ..base.errors import QmlbookError
+from ..papers.shared.predictions import Predictions
+from .cells import Key
+
+if TYPE_CHECKING:
+    import pyarrow
+
+#: Columns of the file: name -> (kind, meaning). The first five are the `Key`.
+COLUMNS = {
+    "experiment": ("text", "as in the record of the run"),
+    "version": ("whole number", "`experiment_version` of the record"),
+    "variant": ("text", "as in the record"),
+    "config_key": ("text", "as in the record"),
+    "seed": ("whole number", "as in the record"),
+    "classes": ("whole number", "number C of classes"),
+    "labels": ("list of whole numbers", "true class of each of the N test images, in their order"),
+    "scores": ("list of numbers", "N times C scores, image by image, in half precision"),
+}
+
+
+def dump(runs: Mapping[Key, Predictions]) -> bytes:
+    """Return a Parquet file of runs, sorted by their keys.
+
+    Raises:
+        QmlbookError: if pyarrow is missing.
+    """
+    parquet = require_parquet()
+    import pyarrow as pa
+
+    keys = sorted(runs)
+    columns = [*map(list, zip(*keys, strict=True))] if keys else [[]] * 5
+    columns += [
+        [runs[key].scores.shape[1] for key in keys],
+        [runs[key].labels for key in keys],
+        [runs[key].scores.ravel() for key in keys],
+    ]
+    kinds = [pa.string(), pa.int32(), pa.string(), pa.string(), pa.int64(), pa.uint8()]
+    kinds += [pa.list_(pa.uint8()), pa.list_(pa.float16())]
+    schema = pa.schema(list(zip(COLUMNS, kinds, strict=True)))
+    stream = io.BytesIO()
+    parquet.write_table(pa.table(columns, schema=schema), stream, compression="zstd")
+    return stream.getvalue()
+
+
+def load(file: Path) -> dict[Key, Predictions]:
+    """Return the predictions in a file by the key of their run; none if there is no file.
+
+    Raises:
+        QmlbookError: if pyarrow is missing, or the file is not one of ours.
+    """
+    if not file.is_file():
+        return {}
+    parquet = require_parquet()
+    from pyarrow import ArrowException
+
+    try:
+        with files.reading(file):
+            table: pyarrow.Table = parquet.read_table(io.BytesIO(file.read_bytes()))
+        *key, classes, labels, scores = (table[name] for name in COLUMNS)
+        return {
+            Key(*run): Predictions(
+                np.asarray(label.values), np.asarray(score.values).reshape(-1, count.as_py())
+            )
+            for run, count, label, score in zip(
+                zip(*(column.to_pylist() for column in key), strict=True),
+                *(classes, labels, scores),
+                strict=True,
+            )
+        }
+    except (ArrowException, KeyError, TypeError, ValueError) as error:
+        raise QmlbookError(f"{file} holds no predictions: {str(error)[:100]}.") from None
+
+
+def require_parquet() -> ModuleType:
+    """Return pyarrow's module for Parquet.
+
+    Raises:
+        QmlbookError: if pyarrow is missing.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise QmlbookError(
+            "Package pyarrow is missing for predictions: pip install 'qmlbook[book]'."
+        ) from None
+    return pyarrow.parquet

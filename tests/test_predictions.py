@@ -1,0 +1,122 @@
+"""Predictions of runs: what is kept, where, and what a fault leaves of it."""
+
+import json
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from qmlbook import papers
+from qmlbook.base.errors import QmlbookError
+from qmlbook.evidence import cluster, export, predictions
+from qmlbook.evidence.store import Predicted, Record, Store
+from qmlbook.evidence.sweep import execute, plan, sweep
+from qmlbook.papers.shared.predictions import Predictions
+
+LABELS = torch.tensor([0, 1, 2, 1])
+
+
+@dataclass(frozen=True)
+class Config:
+    depth: int = 2
+
+
+def predict(config, seed):
+    scores = torch.full((4, 3), 0.1 * config.depth, dtype=torch.float64)
+    scores[:, 0] += seed
+    return {"accuracy": 0.25}, Predictions.of(LABELS, scores)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    experiment = papers.Experiment(
+        name="grid", version=1, run=lambda config, seed: predict(config, seed)[0],
+        variants={"full": {"n2": Config(), "n4": Config(4)}, "quick": {"n2": Config()}},
+        seeds={"full": 2, "quick": 1}, predict=predict, predicted=("n2",),
+    )  # fmt: skip
+    monkeypatch.setattr(papers, "experiments", lambda _: {"grid": experiment})
+    monkeypatch.setattr(papers, "names", lambda: ("fake",))
+    monkeypatch.setattr(papers, "validate", lambda names: list(names))
+    monkeypatch.setattr(papers, "claims_file", lambda _: tmp_path / "claims.yml")
+    monkeypatch.setattr(papers, "room", lambda _: tmp_path, raising=False)
+    return Store(tmp_path / "results")
+
+
+def jobs(store):
+    return plan("fake", "grid", seeds=range(1, 4), store=store)
+
+
+def test_headline_variants_keep_predictions_of_fresh_seeds(store):
+    kept = {(r.variant, r.seed) for r in map(execute, jobs(store)) if isinstance(r, Predicted)}
+    assert kept == {("n2", 2), ("n2", 3)}
+    assert not isinstance(execute(plan("fake", profile="quick", store=store)[0]), Predicted)
+
+
+def test_predictions_are_stored_beside_records_that_stay_as_they_are(store):
+    sweep("fake", seeds=range(1, 4), store=store)
+    stored = store.predictions("fake", "grid")
+    assert [(key.variant, key.seed) for key in stored] == [("n2", 2), ("n2", 3)]
+    scores = stored[min(stored)].scores
+    assert scores.dtype == np.float16
+    assert np.array_equal(scores, np.array([[2.2, 0.2, 0.2]] * 4, dtype=np.float16))
+    assert stored[min(stored)].labels.tolist() == LABELS.tolist()
+    assert not list((store.root / "fake" / ".pending").glob("*.*t"))
+    assert all("predictions" not in vars(record) for record in store.records("fake"))
+    with pytest.raises(ValueError, match="'predictions' is not known"):
+        Record.parse(json.dumps({**vars(store.records("fake")[0]), "predictions": None}))
+    before = (store.root / "fake" / "grid.parquet").read_bytes()
+    sweep("fake", seeds=range(1, 5), store=store)
+    assert len(store.predictions("fake", "grid")) == 3
+    assert (store.root / "fake" / "grid.parquet").read_bytes() != before
+
+
+def test_a_killed_sweep_loses_no_predictions(store):
+    for job in jobs(store):
+        store.add(execute(job))  # and no fold: the process died
+    pending = store.root / "fake" / ".pending"
+    assert len(list(pending.glob("*.parquet"))) == 2
+    next(pending.glob("*.parquet")).with_suffix(".json").unlink()  # died between the two
+    store.fold("fake")
+    assert len(store.predictions("fake", "grid")) == 1
+    assert not list(pending.glob("*.parquet"))
+    summary = sweep("fake", seeds=range(1, 4), store=store)
+    assert (summary.ran, len(store.predictions("fake", "grid"))) == (1, 2)
+
+
+def test_predictions_come_back_from_workers(store):
+    job = next(job for job in jobs(store) if job.key.seed == 3 and job.variant == "n2")
+    line, kept = cluster.remote(vars(job), cluster.code_version())
+    assert Record.parse(line).metrics == {"accuracy": 0.25}
+    assert kept.scores[0, 0] == np.float16(3.2)
+
+
+def test_predictions_as_text(store):
+    sweep("fake", seeds=range(2, 3), store=store)
+    first, line, *rest = export.predictions(["fake"], store=store).splitlines()
+    assert first == "paper,experiment,version,variant,config_key,seed,image,label,scores"
+    assert line.startswith("fake,grid,1,n2,")
+    assert line.endswith(',2,0,0,"[2.19921875,0.199951171875,0.199951171875]"')
+    assert len(rest) == 3
+    (run,) = json.loads(export.predictions(["fake"], "json", store=store))
+    assert (run["seed"], run["labels"], len(run["scores"])) == (2, [0, 1, 2, 1], 4)
+
+
+def test_what_is_no_prediction_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"labels \(4,\) and scores \(3, 3\)"):
+        Predictions.of(LABELS, torch.ones(3, 3))
+    with pytest.raises(ValueError, match="not finite"):
+        Predictions.of(LABELS, torch.full((4, 2), 1e9))
+    damaged = tmp_path / "grid.parquet"
+    damaged.write_bytes(b"PAR1 no table PAR1")
+    with pytest.raises(QmlbookError, match=r"grid\.parquet holds no predictions"):
+        predictions.load(damaged)
+
+
+def test_nothing_is_computed_where_predictions_could_not_be_kept(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(QmlbookError, match=r"Package pyarrow is missing .* 'qmlbook\[book\]'"):
+        sweep("fake", seeds=range(1, 4), store=store)
+    assert store.records("fake") == []
+    assert sweep("fake", seeds=2, store=store).ran == 4  # which keep none
