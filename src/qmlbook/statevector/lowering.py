@@ -10,12 +10,15 @@ nothing.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .machine import table
 from .structure import Operation, Structure, basis_states, outcomes
 
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
@@ -148,6 +151,15 @@ class Lowering:
         inner = bool((np.diff(initial) == 1).all())
         self.initial = slice(initial[0], initial[-1] + 1) if inner else initial
         self.circuit = self._finished(structure, rows)
+
+    @cached_property
+    def table(self) -> array[int]:
+        """Return where the arrays of the circuit are, for the kernels."""
+        return table(*self.circuit)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but addresses, which a copy has others of."""
+        return {name: value for name, value in vars(self).items() if name != "table"}
 
     def _finished(self, structure: Structure, rows: Rows) -> Circuit:
         groups, terms, weights = self._words(rows.words)
