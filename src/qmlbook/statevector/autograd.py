@@ -49,10 +49,10 @@ def _slopes(function: Several, wanted: Sequence[int]) -> Several:
 
     def run(gradient: Tensor, *values: Tensor) -> list[Tensor]:
         with torch.enable_grad():
-            inputs = [
-                value if value.requires_grad or at not in wanted else value.detach().requires_grad_()
-                for at, value in enumerate(values)
-            ]
+            inputs = list(values)
+            for at in wanted:
+                if not values[at].requires_grad:
+                    inputs[at] = values[at].detach().requires_grad_()
             result = torch.cat([part.reshape(-1) for part in function(*inputs)])
             gradients = torch.autograd.grad(
                 result, [inputs[at] for at in wanted], gradient.conj().to(result.dtype),

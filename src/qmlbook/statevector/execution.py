@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from . import torch_path
-from .lowering import Call, Slopes, is_unitary
-from .machine import kernel, table
+from .lowering import Call, Slopes, is_unitary, table
+from .machine import kernel
 from .plan import Plan, Values
 
 BLOCK = 256  # circuits that are together in memory, at most

@@ -10,6 +10,7 @@ nothing.
 
 from __future__ import annotations
 
+import ctypes
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .machine import table
 from .structure import Operation, Structure, basis_states, outcomes
 
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
@@ -287,6 +287,29 @@ class Lowering:
             groups.append((flip, int(odd), len(terms), len(terms) + len(members)))
             terms += members
         return groups, [term[:2] for term in terms], [term[2] for term in terms]
+
+
+def table(*parts: int | np.ndarray) -> array[int]:
+    """Return what tells a kernel where its arrays are: numbers, and of arrays address and shape.
+
+    Args:
+        *parts: numbers and arrays, which have to stay alive while a kernel reads the table.
+
+    Raises:
+        ValueError: if the elements of an array do not follow one another.
+    """
+    made: list[int] = []
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            if not part.flags.c_contiguous:
+                raise ValueError("A kernel reads arrays only whose elements follow one another.")
+            # several times faster than what numpy offers
+            first: Any = part
+            made.append(part.size and ctypes.addressof(ctypes.c_char.from_buffer(first)))
+            made += part.shape
+        else:
+            made.append(part)
+    return array("q", made)
 
 
 def is_unitary(matrices: np.ndarray, tolerance: float = 1e-12) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import version
@@ -17,13 +16,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import numpy as np
-
 from ..base import paths
 from ..base.errors import WriteError
 from ..base.files import write
 
-Kernel = Callable[[int], Any]  # of the address of a table, see `table`
+Kernel = Callable[[int], Any]  # of the address of a table, see `lowering.table`
 SYMBOL = "kernel"
 _SOURCES = ("kernels.py", "lanes.py", "lowering.py")
 _SIGNATURE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -31,28 +28,6 @@ _DIGEST = 32  # bytes
 _UNREAD = ctypes.byref(ctypes.c_void_p())  # where results go that nobody reads
 _known: dict[tuple, Kernel] = {}
 _making = Lock()
-
-
-def table(*parts: int | np.ndarray) -> array[int]:
-    """Return what tells a kernel where its arrays are: numbers, and of arrays address and shape.
-
-    Args:
-        *parts: numbers and arrays, which have to stay alive while a kernel reads the table.
-
-    Raises:
-        ValueError: if the elements of an array do not follow one another.
-    """
-    made: list[int] = []
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            if not part.flags.c_contiguous:
-                raise ValueError("A kernel reads arrays only whose elements follow one another.")
-            # several times faster than what numpy offers
-            made.append(part.size and ctypes.addressof(ctypes.c_char.from_buffer(part)))
-            made += part.shape
-        else:
-            made.append(part)
-    return array("q", made)
 
 
 def kernel(name: str, kind: Any, many: bool) -> Kernel:
