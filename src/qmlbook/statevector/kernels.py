@@ -312,7 +312,7 @@ def _seed(
 # A kernel takes the address of a table of int64: numbers, and of every array its address and shape.
 # (`lowering.table` makes it.) This is what stands where in it.
 
-CIRCUIT, CALL, FIRST, ROWS, STATES, ROOM = 0, 20, 32, 33, 36, 40
+CALL, FIRST, ROWS, STATES, ROOM = 20, 32, 33, 36, 40  # `Circuit` comes first
 ADJOINTS, SLOPES, STOP, ALONE, END = 42, 46, 55, 56, 57
 
 
