@@ -44,6 +44,7 @@ NOT_COMPARED = {
     "orders them by their hash, another one every time",
     "a batch of one in PauliRot with I": "PennyLane drops the axis of the batch, and fails",
     "a batch of one matrix, to a power": "expval of a sum has no axis of the batch, others have",
+    "a batch of one matrix of numpy": "likewise, where no other gate has a batch or a gradient",
     "probs of a sum": "refused by PennyLane",
     "the variance of a sum with trainable coefficients": "its matrix is built by numpy",
 }
@@ -306,6 +307,7 @@ def unitary(draw: Draw, size: int) -> Number:
         shape = (draw.batch,) if draw.batch is not None and draw.chance(0.4) else ()
         matrix = np.linalg.qr(draw.rng.normal(size=(*shape, size, size, 2)) @ (1, 1j))[0]
         if kind == "constant":
+            matrix = matrix[0] if draw.batch == 1 and shape else matrix
             return lambda arguments: matrix
         return _constant(draw.rounded(matrix.real) + 1j * draw.rounded(matrix.imag))
     levels, vectors = np.linalg.eigh(_hermitian(draw, size))

@@ -1,7 +1,9 @@
 """The kernels among threads, processes and read-only folders; structures; numbers that are none."""
 
+import copy
 import gc
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -16,10 +18,11 @@ import random_circuits
 import torch
 
 from qmlbook.base import paths
-from qmlbook.statevector import StatevectorDevice, compile_qnode
+from qmlbook.statevector import StatevectorDevice, compile_qnode, machine
+from qmlbook.statevector.autograd import differentiable
 from qmlbook.statevector.device import ready
 from qmlbook.statevector.execution import run
-from qmlbook.statevector.lowering import Lowering, Rows
+from qmlbook.statevector.lowering import Lowering, Rows, table
 from qmlbook.statevector.plan import Plan
 from qmlbook.statevector.reading import read, structure
 from qmlbook.statevector.structure import Structure
@@ -168,18 +171,116 @@ def test_workers_of_dask_compute_the_same():
 
 IMPORTED = """if True:
     import sys
-    import qmlbook.statevector
-    print("numba" in sys.modules)
     from test_statevector_kernels import node, results, ring
-    node(ring)
-    print("numba" in sys.modules)
-    results(node(ring), 1)
+    for batch in (1, 20):
+        results(node(ring), batch)
     print("numba" in sys.modules)
 """
 
 
-def test_numba_is_imported_with_the_first_circuit():
-    assert said(IMPORTED) == ["False", "False", "True"]
+def test_a_process_that_finds_machine_code_does_without_numba():
+    said(IMPORTED)
+    assert said(IMPORTED) == ["False"]
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Return the names of kernels that are compiled, which here takes no time; nothing is kept."""
+    names = []
+
+    def entry(name, kind, many, called):
+        names.append(name)
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(f"{KERNELS}.entry", entry)
+    monkeypatch.setattr(f"{KERNELS}.assembly", lambda compiled: (TRIVIAL, "trivial"))
+    return names
+
+
+KERNELS = "qmlbook.statevector.kernels"
+TRIVIAL = "define i32 @trivial(ptr %result, ptr %error, i64 %table) { ret i32 0 }"
+
+
+def kept(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def find(name="forward"):
+    return machine._kernel(name, np.float32, True)
+
+
+def test_machine_code_is_kept_for_each_kernel(made, tmp_path):
+    for name in ("forward", "backward", "forward", "backward"):
+        find(name)(0)
+    assert made == ["forward", "backward"]
+    assert [name.partition("-")[0] for name in kept(tmp_path)] == sorted(made)
+
+
+@pytest.mark.parametrize("change", [lambda code: code[:-1], lambda _: b"", lambda code: code * 2])
+def test_machine_code_that_is_not_whole_is_made_again(change, made, tmp_path):
+    find()
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(change(whole))
+    find()(0)
+    assert made == ["forward", "forward"]
+    assert file.read_bytes() == whole
+
+
+def test_machine_code_of_another_source_is_replaced(made, tmp_path, monkeypatch):
+    find()
+    monkeypatch.setattr(machine, "_source", lambda name: "another")
+    find()
+    assert len(made) == 2
+    assert len(kept(tmp_path)) == 1
+
+
+def test_machine_code_of_another_processor_has_a_file_of_its_own(made, tmp_path, monkeypatch):
+    find()
+    monkeypatch.setattr(machine, "_machine", lambda: ("another",))
+    find()
+    assert len(made) == len(kept(tmp_path)) == 2
+
+
+def test_code_that_needs_functions_of_numba_is_not_kept(made, tmp_path, monkeypatch):
+    needs = "declare void @NRT_Free(ptr)"
+    monkeypatch.setattr(f"{KERNELS}.assembly", lambda compiled: (TRIVIAL + "\n" + needs, "trivial"))
+    monkeypatch.setattr(f"{KERNELS}.entry", lambda *args, called: print if called else None)
+    assert find() is print
+    assert kept(tmp_path) == []
+
+
+def test_a_kernel_that_stops_on_the_way_is_heard_of(made, monkeypatch):
+    stops = TRIVIAL.replace("ret i32 0", "ret i32 1")
+    monkeypatch.setattr(f"{KERNELS}.assembly", lambda compiled: (stops, "trivial"))
+    with pytest.raises(RuntimeError, match="stopped"):
+        find()(0)
+
+
+def test_a_table_says_where_arrays_are_and_how_large():
+    numbers = np.arange(6.0).reshape(2, 3)
+    assert table(7, numbers).tolist() == [7, numbers.ctypes.data, 2, 3]
+    assert table(numbers[:0]).tolist() == [0, 0, 3]
+
+
+def test_arrays_with_gaps_are_refused():
+    with pytest.raises(ValueError, match="follow one another"):
+        table(np.zeros((3, 4)).T)
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda whole: pickle.loads(pickle.dumps(whole))])
+def test_a_copy_of_a_circuit_knows_where_its_own_arrays_are(way):
+    device = StatevectorDevice(3)
+    right = results(qml.QNode(ring, device), 1)
+    (plan,) = device._plans.values()
+    (one,) = plan.plan._lowered.values()
+    other = way(one)
+    assert one.table == table(*one.circuit)
+    assert other.table == table(*other.circuit) != one.table
+    copied = way(device)
+    del device, plan, one
+    gc.collect()
+    assert same(results(qml.QNode(ring, copied), 1), right)
 
 
 UNWRITABLE = """if True:
@@ -214,7 +315,7 @@ def test_a_package_without_any_folder_for_caches_works(tmp_path):
     slope = (np.cos(2 * x) - 1) * np.sin(x) / 2 - (1 - np.cos(x)) * np.sin(2 * x)
     np.testing.assert_allclose([float(number) for number in found], [value, slope], atol=1e-12)
     assert all(path.is_file() for path in closed)
-    assert not list(tmp_path.rglob("*.nb[ic]"))
+    assert not list(tmp_path.rglob("*.o"))
 
 
 # -- numbers that are none ----------------------------------------------------------------------
@@ -369,6 +470,23 @@ def test_the_hessian_of_autograd():
     np.testing.assert_allclose(found, right, atol=1e-10)
 
 
+def test_autograd_asks_once_for_the_gradients_in_all_arguments():
+    calls = []
+
+    def function(*numbers):
+        calls.append(numbers)
+        return torch.stack(numbers).prod(0), torch.stack(numbers).sum(0) * 1j
+
+    def total(*numbers):
+        product, turned = differentiable(function)(*numbers)
+        return product + qml.math.imag(turned) ** 2
+
+    numbers = [qml.numpy.array(x, requires_grad=True) for x in (0.5, 2.0, 3.0)]
+    slopes = qml.grad(total)(*numbers)
+    np.testing.assert_allclose(slopes, [6.0 + 11.0, 1.5 + 11.0, 1.0 + 11.0])
+    assert len(calls) == 2
+
+
 @WAYS
 def test_a_trainable_coefficient_of_an_observable(way):
     def function(c, x):
@@ -400,7 +518,7 @@ def test_torch_compiles_around_a_circuit(way):
 def test_plans_go_with_their_device():
     def plans():
         gc.collect()
-        return sum(isinstance(thing, Lowering) for thing in gc.get_objects())
+        return sum(type(thing) is Lowering for thing in gc.get_objects())  # no weak proxy is asked
 
     before = plans()
     for wire in range(5):  # circuits that find their numbers at the same places

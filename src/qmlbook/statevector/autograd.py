@@ -2,46 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pennylane as qml
 import torch
-from autograd.extend import defvjp_argnum, primitive
+from autograd.extend import defvjp_argnums, primitive
 from torch import Tensor
 
+Several = Callable[..., Sequence[Tensor]]
 
-def differentiable(function: Callable[..., Tensor]) -> Callable[..., Any]:
+
+def differentiable(function: Several) -> Callable[..., list[Any]]:
     """Return a function of arrays that autograd differentiates, to any order.
 
     Args:
-        function: takes tensors and returns one, differentiably.
+        function: takes tensors and returns several, differentiably.
     """
+    parts: list[Tensor] = []
 
     @primitive
-    def run(*arrays: Any) -> np.ndarray:
-        return function(*(torch.as_tensor(np.asarray(a)) for a in arrays)).detach().numpy()
+    def joined(*arrays: Any) -> np.ndarray:
+        parts[:] = function(*(torch.as_tensor(np.asarray(a)) for a in arrays))
+        return torch.cat([part.detach().reshape(-1) for part in parts]).numpy()
 
-    def slope(argument: int, _: Any, arrays: tuple, __: dict) -> Callable[[Any], Any]:
-        return lambda gradient: differentiable(_slope(function, argument))(gradient, *arrays)
+    def slopes(wanted: Sequence[int], _: Any, arrays: tuple, __: dict) -> Callable[[Any], Any]:
+        gradients = differentiable(_slopes(function, wanted))
+        return lambda gradient: gradients(gradient, *arrays)
 
-    defvjp_argnum(run, slope)
+    defvjp_argnums(joined, slopes)
+
+    def run(*arrays: Any) -> list[Any]:
+        vector, start, made = joined(*arrays), 0, []
+        for part in parts:
+            piece = vector[start : start + part.numel()].reshape(tuple(part.shape))
+            made.append(piece if part.is_complex() else qml.math.real(piece))
+            start += part.numel()
+        return made
+
     return run
 
 
-def _slope(function: Callable[..., Tensor], argument: int) -> Callable[..., Tensor]:
-    """Return the gradient in one argument; autograd's are the conjugates of torch's."""
+def _slopes(function: Several, wanted: Sequence[int]) -> Several:
+    """Return the gradients in some arguments; autograd's are the conjugates of torch's."""
 
-    def run(gradient: Tensor, *values: Tensor) -> Tensor:
+    def run(gradient: Tensor, *values: Tensor) -> list[Tensor]:
         with torch.enable_grad():
             inputs = list(values)
-            if not inputs[argument].requires_grad:
-                inputs[argument] = inputs[argument].detach().requires_grad_()
-            result = function(*inputs)
-            gradient = gradient.conj().to(result.dtype)
-            return torch.autograd.grad(
-                result, inputs[argument], gradient, create_graph=True, materialize_grads=True,
-                allow_unused=True,
-            )[0].conj()  # fmt: skip
+            for at in wanted:
+                if not values[at].requires_grad:
+                    inputs[at] = values[at].detach().requires_grad_()
+            result = torch.cat([part.reshape(-1) for part in function(*inputs)])
+            gradients = torch.autograd.grad(
+                result, [inputs[at] for at in wanted], gradient.conj().to(result.dtype),
+                create_graph=True, materialize_grads=True, allow_unused=True,
+            )  # fmt: skip
+            return [part.conj() for part in gradients]
 
     return run

@@ -260,18 +260,11 @@ class StatevectorDevice(Device):
         return made[0] if len(made) == 1 else tuple(made)
 
     def _through_autograd(self, tape: QuantumScript, numbers: Sequence[Any]) -> Any:
-        parts: list[Tensor] = []
-
-        def joined(*values: Tensor) -> Tensor:
+        def run(*values: Tensor) -> Sequence[Tensor]:
             found = self._run(tape.bind_new_parameters(list(values), range(len(values))))
-            parts[:] = found if isinstance(found, tuple) else (found,)
-            return torch.cat([part.reshape(-1) for part in parts])
+            return found if isinstance(found, tuple) else (found,)
 
-        vector, start, made = differentiable(joined)(*numbers), 0, []
-        for part in parts:
-            piece = vector[start : start + part.numel()].reshape(tuple(part.shape))
-            made.append(piece if part.is_complex() else qml.math.real(piece))
-            start += part.numel()
+        made = differentiable(run)(*numbers)
         return made[0] if len(made) == 1 else tuple(made)
 
     def planned(self, tape: QuantumScript, place: dict, reading: Reading) -> Simulation:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from . import torch_path
-from .lowering import Call, Slopes, is_unitary
+from .lowering import Call, Slopes, is_unitary, table
+from .machine import kernel
 from .plan import Plan, Values
 
 BLOCK = 256  # circuits that are together in memory, at most
@@ -95,7 +96,6 @@ class _Run:
         share = -(-self.chunks // torch.get_num_threads())
         self.block = max(1, min(share, BLOCK // step))  # chunks whose states are made together
         self.samples = _samples(self.batch, step)
-        self.like = self.kind(0) if step == 1 else np.zeros(1, self.kind)
         tolerance = 1e-12 if self.kind == np.float64 else 1e-5
         self.given = [matrix.numpy(force=True) for matrix in values.matrices]
         self.undoes = self.lowering.unitary and all(is_unitary(m, tolerance) for m in self.given)
@@ -107,9 +107,9 @@ class _Run:
         call = self._call(back=False)
         out = np.zeros((self.circuit.rows, len(self.samples)), self.kind)
 
-        def block(kernels: Any, first: int, last: int) -> np.ndarray | None:
+        def block(first: int, last: int) -> np.ndarray | None:
             states = self._initial(first, last)
-            kernels.forward(first, self.circuit, call, out, states, self.like)
+            self._walk("forward", call, first, out, states)
             return states if self.keeps else None
 
         self.states = self._blocks(block)
@@ -132,12 +132,10 @@ class _Run:
         m = np.zeros((2, call.m_re.shape[0] * bool(self.given), len(self.samples)), self.kind)
         slopes = Slopes(np.zeros_like(self.cosine), m[0], m[1])
 
-        def block(kernels: Any, first: int, last: int) -> np.ndarray | None:
+        def block(first: int, last: int) -> np.ndarray | None:
             states = self.states[first // self.block]
             adjoints = self._zeros(last - first) if seeds is None else seeds[first:last]
-            kernels.backward(
-                first, stop, alone, self.circuit, call, rows, states, adjoints, slopes, self.like
-            )
+            self._walk("backward", call, first, rows, states, adjoints, *slopes, stop, alone)
             return adjoints if prepared else None
 
         adjoints = self._blocks(block)
@@ -150,14 +148,19 @@ class _Run:
             for gradient, tensor, want in zip(made, values.tensors, wanted, strict=True)
         ]
 
-    def _blocks(self, work: Callable[[Any, int, int], Any]) -> list[Any]:
-        """Do work for every block of chunks, in as many threads as torch takes."""
-        from . import kernels  # Numba is imported with the first circuit
+    def _walk(self, name: str, call: Call, first: int, rows: np.ndarray, states: np.ndarray,
+              *rest: np.ndarray | int) -> None:  # fmt: skip
+        """Run a kernel on a block; `kernels` says what it takes."""
+        room = self._zeros(2)
+        told = self.lowering.table + table(*call, first, rows, states, room.reshape(-1), *rest)
+        kernel(name, self.kind, self.circuit.step > 1)(told.buffer_info()[0])
 
+    def _blocks(self, work: Callable[[int, int], Any]) -> list[Any]:
+        """Do work for every block of chunks, in as many threads as torch takes."""
         starts = range(0, self.chunks, self.block)
         threads = min(torch.get_num_threads(), len(starts))
         each = map if threads < 2 else _pool(os.getpid(), threads).map
-        return list(each(lambda at: work(kernels, at, min(at + self.block, self.chunks)), starts))
+        return list(each(lambda at: work(at, min(at + self.block, self.chunks)), starts))
 
     # -- what goes in ---------------------------------------------------------------------------
 

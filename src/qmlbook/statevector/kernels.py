@@ -7,8 +7,7 @@ a place is ``place ^ flip``. Walking back undoes every gate on the state and on 
 together, and the derivative of a rotation is the imaginary part of their overlap with its
 generator: nothing has to be remembered.
 
-Compiled when first needed, for each precision, and kept beside this file or, where that cannot be
-written, in Numba's folder for caches.
+Compiled when first needed, for each precision, and kept by `machine`, which loads it the next time.
 """
 
 from __future__ import annotations
@@ -18,9 +17,12 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
 from .lanes import load, store, zero
-from .lowering import DENSE, IMAGINARY, REAL, SWAP, Call, Circuit, Slopes
+from .lowering import DENSE, IMAGINARY, OPERATION, REAL, SWAP, Call, Circuit, Slopes
 
 Array = np.ndarray
 Op = np.record  # one of the type `lowering.OPERATION`
@@ -30,13 +32,6 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {
 
 def _compiled(function: Callable) -> Any:
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
-
-
-def _cached(function: Callable) -> Any:
-    try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # no folder can be written: compiled again by every process
-        return numba.njit(**_OPTIONS)(function)
 
 
 # -- one operation ------------------------------------------------------------------------------
@@ -314,54 +309,132 @@ def _seed(
 
 
 # -- blocks of chunks ---------------------------------------------------------------------------
+# A kernel takes the address of a table of int64: numbers, and of every array its address and shape.
+# (`lowering.table` makes it.) This is what stands where in it.
+
+CALL, FIRST, ROWS, STATES, ROOM = 20, 32, 33, 36, 40  # `Circuit` comes first
+ADJOINTS, SLOPES, STOP, ALONE, END = 42, 46, 55, 56, 57
 
 
-@_cached
-def forward(first: int, circuit: Circuit, call: Call, out: Array, states: Array, like: Any) -> None:
+@intrinsic
+def _pointer(typing: Any, address: Any) -> Any:
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.intp), code
+
+
+@_compiled
+def _line(table: Array, at: int, kind: Any) -> Array:
+    return numba.carray(_pointer(table[at]), table[at + 1], kind)
+
+
+@_compiled
+def _grid(table: Array, at: int, kind: Any) -> Array:
+    return numba.carray(_pointer(table[at]), (table[at + 1], table[at + 2]), kind)
+
+
+@_compiled
+def _block(table: Array, at: int, kind: Any) -> Array:
+    shape = table[at + 1], table[at + 2], table[at + 3]
+    return numba.carray(_pointer(table[at]), shape, kind)
+
+
+@_compiled
+def _circuit(table: Array) -> Circuit:
+    return Circuit(
+        table[0], table[1], table[2], _line(table, 3, OPERATION), _line(table, 5, np.int32),
+        _line(table, 7, np.int64), _grid(table, 9, np.int64), _grid(table, 12, np.int64),
+        _line(table, 15, np.float64), _grid(table, 17, np.int64),
+    )  # fmt: skip
+
+
+@_compiled
+def _call(table: Array, kind: Any) -> Call:
+    return Call(
+        _grid(table, CALL, kind), _grid(table, CALL + 3, kind), _grid(table, CALL + 6, kind),
+        _grid(table, CALL + 9, kind),
+    )  # fmt: skip
+
+
+@_compiled
+def _forward(table: Array, kind: Any, like: Any) -> None:
     """Run the chunks of a block.
 
+    Its table: `Circuit`, `Call`, number of the first chunk; (rows, samples) zeros, filled with
+    what is measured; (chunks, 2, size) states where they start, and where they end; room of 4 *
+    size to work in.
+
     Args:
-        first: number of the first chunk.
-        circuit, call: what they are.
-        out: (rows, samples) zeros, filled with what is measured.
-        states: (chunks, 2, size) where they start, and where they end.
+        table: see above.
+        kind: precision.
         like: an array for chunks of many circuits, a number for those of one.
     """
-    scratch = np.empty(2 * circuit.size, out.dtype)
+    circuit, call = _circuit(table), _call(table, kind)
+    out, states = _grid(table, ROWS, kind), _block(table, STATES, kind)
+    scratch = _line(table, ROOM, kind)[: 2 * circuit.size]
     for chunk in range(len(states)):
-        sample = (first + chunk) * circuit.step
+        sample = (table[FIRST] + chunk) * circuit.step
         state = states[chunk, 0], states[chunk, 1], scratch
         for op in circuit.ops:
             _apply(state, op, circuit, call, sample, like)
         _measure(state, circuit, out, sample, like)
 
 
-@_cached
-def backward(
-    first: int, stop: int, alone: bool, circuit: Circuit, call: Call, rows: Array, states: Array,
-    adjoints: Array, slopes: Slopes, like: Any,
-) -> None:  # fmt: skip
+@_compiled
+def _backward(table: Array, kind: Any, like: Any) -> None:
     """Walk back through the chunks of a block.
 
-    Args:
-        first, circuit, like: as for `forward`.
-        stop: the first operation that has to be undone.
-        alone: whether only ``adjoints`` are wanted, which need no state on the way.
-        call: what undoes the operations: opposite angles and adjoint matrices.
-        rows: (rows, samples) gradients of what was measured.
-        states: (chunks, 2, size) as `forward` left them.
-        adjoints: (chunks, 2, size) gradients of the final states; those of the first ones after it.
-        slopes: zeros, filled.
+    Its table: as for `_forward`, with what undoes the operations (opposite angles and adjoint
+    matrices), gradients of what was measured, and states as `_forward` left them; then (chunks, 2,
+    size) gradients of the final states, which become those of the first ones; `Slopes`, zeros that
+    are filled; the first operation that has to be undone; whether only gradients of the first
+    states are wanted, which need no state on the way.
     """
-    re, im = np.empty(circuit.size, rows.dtype), np.empty(circuit.size, rows.dtype)
-    scratch = np.empty(2 * circuit.size, rows.dtype)
+    circuit, call = _circuit(table), _call(table, kind)
+    rows, states = _grid(table, ROWS, kind), _block(table, STATES, kind)
+    adjoints, room, size = _block(table, ADJOINTS, kind), _line(table, ROOM, kind), circuit.size
+    slopes = Slopes(
+        _grid(table, SLOPES, kind), _grid(table, SLOPES + 3, kind), _grid(table, SLOPES + 6, kind)
+    )
+    scratch, re, im = room[: 2 * size], room[2 * size : 3 * size], room[3 * size : 4 * size]
     for chunk in range(len(states)):
-        re[:], im[:] = states[chunk, 0], states[chunk, 1]
+        for i in range(size):  # numba's `re[:] =` would ask for its memory and exceptions
+            re[i], im[i] = states[chunk, 0, i], states[chunk, 1, i]
         state, adjoint = (re, im, scratch), (adjoints[chunk, 0], adjoints[chunk, 1], scratch)
-        sample = (first + chunk) * circuit.step
+        sample = (table[FIRST] + chunk) * circuit.step
         _seed(state, adjoint, circuit, rows, sample, like)
-        for number in range(len(circuit.ops) - 1, stop - 1, -1):
-            if alone:
+        for number in range(len(circuit.ops) - 1, table[STOP] - 1, -1):
+            if table[ALONE]:
                 _apply(adjoint, circuit.ops[number], circuit, call, sample, like)
             else:
                 _back(state, adjoint, circuit.ops[number], circuit, call, slopes, sample, like)
+
+
+def entry(name: str, kind: Any, many: bool, called: bool) -> Any:
+    """Return a kernel that Numba has compiled: a function of the address of its table.
+
+    Args:
+        name: "forward" or "backward".
+        kind: precision, a type of numpy.
+        many: whether it walks along many circuits at once.
+        called: whether Python calls it; if not, only its code is wanted.
+    """
+    walk = {"forward": _forward, "backward": _backward}[name]
+
+    def of_many(address: int) -> None:
+        table = numba.carray(_pointer(address), END, np.int64)
+        walk(table, kind, _line(table, ROOM, kind))
+
+    def of_one(address: int) -> None:
+        walk(numba.carray(_pointer(address), END, np.int64), kind, kind(0))
+
+    compiled = (numba.njit(**_OPTIONS) if called else _compiled)(of_many if many else of_one)
+    compiled.compile((types.intp,))
+    return compiled
+
+
+def assembly(compiled: Any) -> tuple[str, str]:
+    """Return what LLVM is told of a compiled kernel, and under which name."""
+    (made,) = compiled.overloads.values()
+    return compiled.inspect_llvm((types.intp,)), made.fndesc.llvm_func_name

@@ -10,9 +10,12 @@ nothing.
 
 from __future__ import annotations
 
+import ctypes
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -149,6 +152,15 @@ class Lowering:
         self.initial = slice(initial[0], initial[-1] + 1) if inner else initial
         self.circuit = self._finished(structure, rows)
 
+    @cached_property
+    def table(self) -> array[int]:
+        """Return where the arrays of the circuit are, for the kernels."""
+        return table(*self.circuit)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but addresses, which a copy has others of."""
+        return {name: value for name, value in vars(self).items() if name != "table"}
+
     def _finished(self, structure: Structure, rows: Rows) -> Circuit:
         groups, terms, weights = self._words(rows.words)
         found = np.zeros((len(rows.probabilities), len(self._elements)), dtype=np.int64)
@@ -275,6 +287,29 @@ class Lowering:
             groups.append((flip, int(odd), len(terms), len(terms) + len(members)))
             terms += members
         return groups, [term[:2] for term in terms], [term[2] for term in terms]
+
+
+def table(*parts: int | np.ndarray) -> array[int]:
+    """Return what tells a kernel where its arrays are: numbers, and of arrays address and shape.
+
+    Args:
+        *parts: numbers and arrays, which have to stay alive while a kernel reads the table.
+
+    Raises:
+        ValueError: if the elements of an array do not follow one another.
+    """
+    made: list[int] = []
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            if not part.flags.c_contiguous:
+                raise ValueError("A kernel reads arrays only whose elements follow one another.")
+            # several times faster than what numpy offers
+            first: Any = part
+            made.append(part.size and ctypes.addressof(ctypes.c_char.from_buffer(first)))
+            made += part.shape
+        else:
+            made.append(part)
+    return array("q", made)
 
 
 def is_unitary(matrices: np.ndarray, tolerance: float = 1e-12) -> bool:
