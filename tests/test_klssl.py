@@ -15,6 +15,7 @@ from qmlbook.evidence.store import config_key
 from qmlbook.papers.klssl import checks, circuits, experiments, models, runs, training
 from qmlbook.papers.shared.crops import draw_crops
 from qmlbook.papers.shared.qnodes import qnode
+from qmlbook.papers.shared.splits import set_apart, spoil
 
 TINY = replace(experiments.QUICK_PUBLISHED, n_train=128, n_eval=200, batch_size=32, epochs=2)
 
@@ -358,15 +359,15 @@ def test_published_runs_are_those_behind_the_claims():
 
 def test_spoiled_splits_keep_one_side_and_lose_the_other():
     split = training.splits(TINY)[0]
-    labels = training.spoil("labels", split, stream(0, "spoiled"))
+    labels = spoil(split, "labels", stream(0, "spoiled"))
     assert torch.equal(labels.inputs, split.inputs)
     assert not torch.equal(labels.labels, split.labels)
     assert torch.equal(labels.labels.sort().values, split.labels.sort().values)
-    images = training.spoil("images", split, stream(0, "spoiled"))
+    images = spoil(split, "images", stream(0, "spoiled"))
     assert torch.equal(images.labels, split.labels)
     assert images.inputs.shape == split.inputs.shape
     assert abs(images.inputs.mean() - 0.5) < 0.01
-    assert training.spoil("nothing", split, stream(0, "spoiled")) is split
+    assert spoil(split, "nothing", stream(0, "spoiled")) is split
 
 
 def test_spoiled_runs_end_near_chance():
@@ -377,7 +378,7 @@ def test_spoiled_runs_end_near_chance():
 
 def test_what_is_set_apart_is_not_trained_on():
     split = training.splits(TINY)[0]
-    rest, apart = training.set_apart(split, 0.25, stream(0, "validation"))
+    rest, apart = set_apart(split, 0.25, stream(0, "validation"))
     assert (len(rest), len(apart)) == (96, 32)
     together = torch.cat([rest.inputs, apart.inputs]).flatten(1)
     assert len(together.unique(dim=0)) == len(split.inputs.flatten(1).unique(dim=0))

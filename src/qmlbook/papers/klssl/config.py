@@ -7,12 +7,12 @@ which trained on the *test* split and was evaluated on the *train* split ("execu
 from dataclasses import dataclass
 
 from ...base.errors import UsageError, require_known, require_least
+from ..shared.splits import SPOILED
 
 DATASETS = ("mnist", "fashion_mnist", "kmnist")
 DEPTHS = (2, 4, 8, 16)
 CLASSIFIERS = ("quantum", "classical")
 LOSSES = ("published", "loop_fixed", "sign_fixed", "corrected")
-SPOILED = ("nothing", "labels", "images")
 RELEASED_LOOP = ("published", "sign_fixed")  # their negatives are those of a whole batch
 ROLES = {"released": ("train", "test"), "executed": ("test", "train")}  # (trained on, evaluated on)
 

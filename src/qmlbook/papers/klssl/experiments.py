@@ -6,8 +6,9 @@ from itertools import product
 from typing import Any
 
 from ..shared.grids import Axis, Experiment, axis, by_name, changed, read_numbers, told, variants
+from ..shared.splits import SPOILED
 from ..shared.tuning import Settings, Tuning, tuned
-from .config import CLASSIFIERS, DATASETS, DEPTHS, SPOILED, ClosedForm, Config, Counts, Draws
+from .config import CLASSIFIERS, DATASETS, DEPTHS, ClosedForm, Config, Counts, Draws
 from .runs import run, run_closed_form, run_counts, run_draws, run_tuning
 
 PUBLISHED = Config()

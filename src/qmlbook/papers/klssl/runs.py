@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...base.rng import stream
-from ..shared.splits import Split
+from ..shared.splits import Split, set_apart, spoil
 from . import training
 from .checks import closed_form_error, fewer_parameters, untrained_accuracies
 from .config import ClosedForm, Config, Counts, Draws
@@ -24,8 +24,8 @@ def run(config: Config, seed: int) -> dict[str, float]:
     trained_on, evaluated_on = training.splits(config)
     if config.spoiled != "nothing":
         rng = stream(seed, "spoiled", config.spoiled)
-        trained_on = training.spoil(config.spoiled, trained_on, rng)
-        evaluated_on = training.spoil(config.spoiled, evaluated_on, rng)
+        trained_on = spoil(trained_on, config.spoiled, rng)
+        evaluated_on = spoil(evaluated_on, config.spoiled, rng)
     trained = training.train(config, seed, trained_on)
     return evaluate(trained, trained_on, evaluated_on, seed)
 
@@ -41,7 +41,7 @@ def run_tuning(config: Config, seed: int) -> dict[str, float]:
     """
     other = int(stream(seed, "tuning").integers(10**6, 2**31))
     images, _ = training.splits(config)
-    trained_on, validation = training.set_apart(images, VALIDATION, stream(other, "validation"))
+    trained_on, validation = set_apart(images, VALIDATION, stream(other, "validation"))
     trained = training.train(config, other, trained_on)
     return {"matched": evaluate(trained, trained_on, validation, other)["matched"]}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -51,28 +51,6 @@ def splits(config: Config) -> tuple[Split, Split]:
         load_small(config.dataset, (first, second), trained_on, config.n_train),
         load_small(config.dataset, (first, second), evaluated_on, config.n_eval),
     )
-
-
-def spoil(what: str, split: Split, rng: np.random.Generator) -> Split:
-    """Return a split in which images and labels have nothing to do with each other.
-
-    Args:
-        what: ``labels`` (shuffled), ``images`` (every pixel uniform in [0, 1]) or ``nothing``.
-        split: the split as it is.
-        rng: draws the order of the labels, or the pixels.
-    """
-    if what == "labels":
-        return replace(split, labels=split.labels[torch.from_numpy(rng.permutation(len(split)))])
-    if what == "images":
-        return replace(split, inputs=torch.from_numpy(rng.random(split.inputs.shape)))
-    return split
-
-
-def set_apart(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
-    """Return a split in two parts, drawn at random: what remains, and a share of it."""
-    order = torch.from_numpy(rng.permutation(len(split)))
-    apart = round(share * len(split))
-    return split[order[apart:]], split[order[:apart]]
 
 
 def build(config: Config, seed: int) -> models.Classifier:
