@@ -4,16 +4,21 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
+import pennylane as qml
 import pytest
 import torch
 
+from qmlbook import papers
 from qmlbook.base.errors import UsageError
 from qmlbook.base.rng import stream
+from qmlbook.evidence.claims import load_claims
+from qmlbook.evidence.store import config_key
 from qmlbook.papers.c2q import __main__ as command
 from qmlbook.papers.c2q import checks, circuits, experiments, models, runs, training
 from qmlbook.papers.c2q.config import QUANTUM_HEADS, WIDTHS, Properties, Recipe
 from qmlbook.papers.shared import weights
 from qmlbook.papers.shared.qnodes import qnode
+from qmlbook.papers.shared.splits import TrainTest
 from qmlbook.papers.shared.weights import count_parameters
 
 TINY = replace(
@@ -263,18 +268,136 @@ def test_a_run_has_the_promised_metric():
     assert 0 <= result["accuracy"] <= 100
 
 
+# --- controls: local gates, quadratic forms, spoiled data, trials ---
+
+
+def wire_matrix(wire, params, *names):
+    """The gates of one wire, multiplied by hand."""
+    tape = qml.tape.make_qscript(circuits.network)(params, *names)
+    assert all(len(op.wires) == 1 for op in tape.operations)
+    made = np.eye(2)
+    for op in tape.operations:
+        if op.wires[0] == wire:
+            made = np.asarray(qml.matrix(op)) @ made
+    return made
+
+
+@pytest.mark.parametrize("gates", ["uncontrolled", "removed"])
+@pytest.mark.parametrize("head", ["1-zx", "5-general", "10-general", "11-trivial"])
+def test_local_gates_read_the_reduced_state_of_each_wire(head, gates):
+    names = (*QUANTUM_HEADS[head], gates)
+    x = stream(1, "local").normal(size=256)
+    params = torch.from_numpy(stream(2, "local").normal(size=circuits.count_params(*names)))
+    simulated = qnode(circuits.local, wires=8)(torch.from_numpy(x), params, *names)
+    state = (x / np.linalg.norm(x)).reshape((2,) * 8)
+    for wire in range(8):
+        half = np.moveaxis(state, wire, 0).reshape(2, -1)
+        turned = wire_matrix(wire, params, *names) @ (half @ half.T)
+        expected = np.trace(turned @ wire_matrix(wire, params, *names).conj().T @ np.diag([1, -1]))
+        assert simulated[wire].item() == pytest.approx(expected.real, abs=1e-10)
+
+
+@pytest.mark.parametrize("head", QUANTUM_HEADS)
+def test_local_gates_keep_the_gates_on_one_wire(head):
+    ansatz, pooling = QUANTUM_HEADS[head]
+    for whole, free, bare in zip(
+        *(circuits.blocks(ansatz, pooling, g) for g in circuits.GATE_SETS), strict=True
+    ):
+        single = [(name, wires) for name, wires in whole if len(wires) == 1]
+        rotations = [name for name, _ in whole if name in circuits.UNCONTROLLED]
+        assert list(bare) == single
+        assert len(free) == len(single) + len(rotations)
+    counts = [circuits.count_params(ansatz, pooling, gates) for gates in circuits.GATE_SETS]
+    assert counts[0] == counts[1] >= counts[2]
+    assert circuits.count_params(ansatz, pooling) == counts[0]
+
+
+def test_fewer_parameters_of_local_gates_are_effective():
+    ranks = [checks.effective_parameters(10, "general", gates=g) for g in circuits.GATE_SETS]
+    counts = [circuits.count_params(10, "general", g) + n for g, n in
+              zip(circuits.GATE_SETS, (0, 9, 9), strict=True)]  # fmt: skip
+    assert all(rank < count for rank, count in zip(ranks, counts, strict=True))
+    assert max(ranks[1:]) <= 17 < ranks[0]  # two numbers of each of eight wires, and a bias
+
+
+@pytest.mark.parametrize("size", [2, 6, 27, 63])
+def test_a_quadratic_form_is_one_of_as_many_parameters(size):
+    scores = models.quadratic(stream(0, "form"), 256, size)
+    x, params = stream(1, "form").normal(size=(7, 256)), stream(2, "form").normal(size=size)
+    x, params = torch.from_numpy(x), torch.from_numpy(params).requires_grad_()
+    half = size // 2
+    projection = stream(0, "form").normal(size=(256, half)) / half**0.5
+    v, w = params.detach()[: 2 * half].reshape(2, half).numpy()
+    matrix = projection @ (np.outer(v, v) - np.outer(w, w)) @ projection.T
+    logit = np.einsum("bi,ij,bj->b", x, matrix, x) / (x**2).sum(1).numpy()
+    logit = logit + (params[-1].item() if size % 2 else 0.0)
+    assert np.allclose(scores(x, params)[:, 1].detach(), 1 / (1 + np.exp(-logit)), atol=1e-12)
+    assert torch.allclose(scores(x, params).sum(1), torch.ones(7).double())
+    assert torch.allclose(scores(-3 * x, params), scores(x, params))
+    assert torch.autograd.gradcheck(lambda p: scores(x, p), params)
+
+
+@pytest.mark.parametrize("changes", [
+    {"gates": "uncontrolled"}, {"gates": "removed", "ansatz": 1}, {"head": "quadratic"},
+])  # fmt: skip
+def test_controls_are_trained_as_the_quantum_heads(changes):
+    config = replace(TINY, features="pixels", stepsize=0.03, **changes)
+    digits = training.load_features(config, 0)
+    before = training.train(replace(config, steps=0), 0, digits.train)
+    made = training.train(config, 0, digits.train)
+    assert made.costs[-10:].mean() < made.costs[:10].mean()
+    assert made.params.shape == before.params.shape
+    assert not torch.equal(made.params, before.params)
+
+
+def test_gates_are_left_out_of_amplitude_encoded_quantum_heads_alone():
+    for changes in ({"head": "1d"}, {"encoding": "angle"}):
+        with pytest.raises(UsageError, match="gates are left out of a quantum head"):
+            replace(TINY, gates="removed", **changes)
+
+
+def test_spoiled_features_are_those_of_noise_or_have_the_labels_of_others():
+    true, labels, images = (
+        training.load_features(replace(TINY, features="pixels", spoiled=what), 0)
+        for what in ("nothing", "labels", "images")
+    )
+    for split, shuffled, noise in zip(true, labels, images, strict=True):
+        assert torch.equal(split.inputs, shuffled.inputs)
+        assert not torch.equal(split.labels, shuffled.labels)
+        assert torch.equal(split.labels, noise.labels)
+        assert noise.inputs.shape == split.inputs.shape
+        assert noise.inputs.std(0).max() < split.inputs.std(0).max()
+
+
+def test_trials_look_at_no_test_digit_and_differ(monkeypatch):
+    asked = []
+    real = training.load_features
+
+    def watched(config, seed):
+        asked.append((config.source_seed, seed))
+        return TrainTest(real(config, seed).train, None)
+
+    monkeypatch.setattr(training, "load_features", watched)
+    result = runs.run_tuning(replace(TINY, features="pixels", steps=3), 1)
+    assert 0 <= result["accuracy"] <= 100 < 10**6 <= asked[0][1]
+    assert asked[0][0] == 1
+    made = experiments.experiments()["tuning"].variants["full"]
+    for trials in experiments.TUNING.trials.values():
+        assert len({config_key(made[trial]) for trial in trials}) == 8
+
+
 # --- experiments and stored weights ---
 
 
 def test_the_grid_is_the_charts():
-    variants = experiments.EXPERIMENTS["grid"].variants["full"]
+    variants = experiments.experiments()["grid"].variants["full"]
     assert len(variants) == 22 * 3 * 2
-    assert len(experiments.EXPERIMENTS["angle"].variants["full"]) == 18
+    assert len(experiments.experiments()["angle"].variants["full"]) == 18
     config = variants["11-trivial-8v9-nesterov"]
     assert (config.ansatz, config.pooling, config.pair) == (11, "none", (8, 9))
     assert config.optimiser == "nesterov"
     steps = {
-        name: {c.stepsize for c in experiments.EXPERIMENTS[name].variants["full"].values()}
+        name: {c.stepsize for c in experiments.experiments()[name].variants["full"].values()}
         for name in ("grid", "classical", "equal-step", "small-step")
     }
     assert steps == {
@@ -283,6 +406,25 @@ def test_the_grid_is_the_charts():
         "equal-step": {0.01},
         "small-step": {0.001},
     }
+
+
+def test_rules_that_wait_for_their_runs_fit_the_experiments(tmp_path):
+    written = papers.claims_file("c2q").read_text("utf-8")
+    flipped = tmp_path / "c2q" / "claims.yml"
+    flipped.parent.mkdir()
+    flipped.write_text(written.replace("\n#+", "\n"), "utf-8")
+    known = experiments.experiments()
+    claims = {claim.id: claim for claim in load_claims("c2q", flipped)}
+    for claim in claims.values():
+        for cell in claim.every_cell:
+            assert cell.variant in known[cell.experiment].variants["full"], (claim.id, cell)
+    for name in ("P-b", "K1", "K2"):
+        assert {"local-removed", "local-uncontrolled", "quadratic"} <= set(claims[name].controls)
+        over = claims[name].cells(claims[name].variants)
+        for head, form in zip(over, claims[name].controls["quadratic"], strict=True):
+            config = known["grid"].variants["full"][head.variant]
+            size = circuits.count_params(config.ansatz, config.pooling)
+            assert form == f"quadratic/quadratic-{size}-{head.variant.split('-')[2]}"
 
 
 def test_stored_networks_are_the_ones_that_were_trained():

@@ -2,6 +2,8 @@
 
 import copy
 import errno
+import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,7 +11,7 @@ import yaml
 from qmlbook import papers
 from qmlbook.base.errors import QmlbookError
 from qmlbook.evidence.cells import Cell
-from qmlbook.evidence.claims import Claim, load, load_claims
+from qmlbook.evidence.claims import Claim, Settled, load, load_claims
 
 VALUE = {
     "id": "K8",
@@ -104,6 +106,45 @@ def test_margins_of_controls_are_those_of_the_claim_or_their_own(read):
     assert read(without).claims[0].controls_margin == 0.05
     lead = {"published": {"mean": 0.09}, "control_margin": 0.03}
     assert read(ORDER | lead).claims[0].controls_margin == 0.03
+
+
+SETTLED = {
+    "closed form": {"exact": "K6", "because": "a formula"},
+    "equal effort": {"row": "K8", "because": "asked there"},
+    "same size": {"because": "none has it"},
+}
+
+
+def test_controls_without_runs_are_exact_asked_elsewhere_or_none(read):
+    order = read(VALUE, ORDER | {"settled": SETTLED}, PROPERTY).claims[1]
+    assert order.settled == {
+        "closed form": Settled("a formula", exact="K6"),
+        "equal effort": Settled("asked there", row="K8"),
+        "same size": Settled("none has it"),
+    }
+    assert replace(order, margin=0.1).settled == order.settled
+
+
+@pytest.mark.parametrize(
+    ("settled", "message"),
+    [
+        (
+            {"a": {"exact": "K8", "because": "b"}},
+            "settled.a.exact is 'K8' and must be the id of a p",
+        ),
+        (
+            {"a": {"row": "K9", "because": "b"}},
+            "settled.a.row is 'K9' and must be the id of a claim",
+        ),
+        ({"a": {"exact": "K6"}}, "must be {because}, {exact, because} or {row, because}"),
+        ({"a": {"because": " "}}, "must be a text that is not empty"),
+        ({"untrained": {"because": "b"}}, "untrained: a control has runs or is settled without"),
+        ("none", "must be name: {because}, {exact, because} or {row, because}"),
+    ],
+)
+def test_controls_without_runs_that_say_too_little_are_refused(read, settled, message):
+    with pytest.raises(QmlbookError, match=re.escape(message)):
+        read(VALUE, ORDER | {"settled": settled}, PROPERTY)
 
 
 def test_controls_that_make_no_sense(read):

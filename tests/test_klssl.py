@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from qmlbook.base.errors import UsageError
 from qmlbook.base.rng import stream
+from qmlbook.evidence.store import config_key
 from qmlbook.papers.klssl import checks, circuits, experiments, models, runs, training
 from qmlbook.papers.shared.crops import draw_crops
 from qmlbook.papers.shared.qnodes import qnode
+from qmlbook.papers.shared.splits import set_apart, spoil
 
 TINY = replace(experiments.QUICK_PUBLISHED, n_train=128, n_eval=200, batch_size=32, epochs=2)
 
@@ -73,6 +75,16 @@ def test_first_angles_of_odd_layers_have_no_effect(seed, n):
     weights[:, 1::2, 0] += angles(seed + 2, 3, n // 2)
     after = models.parity(features, models.effective_phases(*weights))
     assert torch.allclose(before, after, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 16])
+def test_without_entangling_gates_it_is_a_product_of_cosines_at_every_depth(n):
+    features, weights = angles(n, 20, 4), angles(50 + n, 3, n, 2)
+    without = qnode(circuits.head, wires=5)(features, *weights, entangling=False)[:, 0]
+    one, two, three = weights.sum(1)  # the angles of every wire simply add up
+    phases = torch.stack([one[0], one[1] + three[0], two[0] + three[1], two[1]])
+    z = models.parity(features, phases)
+    assert torch.allclose(without, (1 + z) / 2, rtol=0, atol=1e-10)
 
 
 def test_answers_are_squeezed():
@@ -201,6 +213,32 @@ def test_only_what_the_released_code_trains_receives_a_gradient():
     assert [models.published_sizes("classical", n) for n in (2, 16)] == [(102, 10), (382, 10)]
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_normalised_stack_has_the_weights_of_the_plain_one_and_keeps_images_apart(frozen):
+    plain, normalised = (
+        models.build(kind, 16, stream(0, "filter"), stream(0, "head"), frozen)
+        for kind in ("classical", "normalised")
+    )
+    ours, theirs = (dict(m.named_parameters()).values() for m in (normalised, plain))
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    features = torch.from_numpy(stream(0, "features").normal(size=(200, 4)))
+    prepared = normalised.head.prepare(features)
+    assert prepared.requires_grad is not frozen
+    assert torch.allclose(prepared.std(0), torch.ones(4).double(), atol=0.01)
+    assert plain.head.prepare(features).std(0).max() < 0.01
+
+
+def test_the_normalised_stack_is_as_large_and_trains_as_much_as_the_plain_one():
+    for n in (2, 16):
+        assert models.published_sizes("normalised", n) == models.published_sizes("classical", n)
+
+
+def test_what_is_never_trained_cannot_normalise():
+    with pytest.raises(UsageError, match=r"'normalised' .* epochs must be 1 or more"):
+        replace(TINY, classifier="normalised", epochs=0)
+    assert "accuracy" in runs.run(replace(TINY, classifier="normalised", epochs=1), 0)
+
+
 def test_mended_networks_train_everything():
     config = replace(
         experiments.QUICK_CORRECTED, n_train=64, n_eval=64, epochs=1, classifier="classical"
@@ -314,3 +352,50 @@ def test_published_runs_are_those_behind_the_claims():
     found = experiments.published_runs()
     assert {len(five) for cells in found.values() for five in cells.values()} == {5}
     assert max(max(five) for five in found["mnist"].values()) == 0.664
+
+
+# --- what leaks through, and trials ---
+
+
+def test_spoiled_splits_keep_one_side_and_lose_the_other():
+    split = training.splits(TINY)[0]
+    labels = spoil(split, "labels", stream(0, "spoiled"))
+    assert torch.equal(labels.inputs, split.inputs)
+    assert not torch.equal(labels.labels, split.labels)
+    assert torch.equal(labels.labels.sort().values, split.labels.sort().values)
+    images = spoil(split, "images", stream(0, "spoiled"))
+    assert torch.equal(images.labels, split.labels)
+    assert images.inputs.shape == split.inputs.shape
+    assert abs(images.inputs.mean() - 0.5) < 0.01
+    assert spoil(split, "nothing", stream(0, "spoiled")) is split
+
+
+def test_spoiled_runs_end_near_chance():
+    for what in ("labels", "images"):
+        config = replace(experiments.QUICK_CORRECTED, spoiled=what, epochs=10)
+        assert abs(runs.run(config, 0)["matched"] - 0.5) < 0.1
+
+
+def test_what_is_set_apart_is_not_trained_on():
+    split = training.splits(TINY)[0]
+    rest, apart = set_apart(split, 0.25, stream(0, "validation"))
+    assert (len(rest), len(apart)) == (96, 32)
+    together = torch.cat([rest.inputs, apart.inputs]).flatten(1)
+    assert len(together.unique(dim=0)) == len(split.inputs.flatten(1).unique(dim=0))
+
+
+def test_a_trial_does_not_look_at_the_images_of_the_evidence(monkeypatch):
+    images = training.splits(TINY)[0]
+    monkeypatch.setattr(training, "splits", lambda config: (images, None))
+    assert 0 <= runs.run_tuning(TINY, 0)["matched"] <= 1
+
+
+def test_every_network_has_eight_different_trials_and_is_run_as_tuned(monkeypatch):
+    made = experiments.experiments()["tuning"].variants["full"]
+    for trials in experiments.TUNING.trials.values():
+        assert len({config_key(made[trial]) for trial in trials}) == 8
+    chosen = {"corrected-mnist-quantum": {"learning_rate": 0.5}}
+    monkeypatch.setattr(experiments, "tuned", lambda _: chosen)
+    tuned = experiments.experiments()["tuned"].variants["full"]
+    assert tuned["corrected-mnist-quantum"] == replace(experiments.CORRECTED, learning_rate=0.5)
+    assert tuned["published-mnist-classical"].learning_rate == experiments.PUBLISHED.learning_rate

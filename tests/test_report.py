@@ -211,6 +211,28 @@ def test_margins_of_controls(full):
     assert "the margin of controls is 0.2" in order.details
 
 
+def test_a_control_that_is_the_circuit_by_proof_explains_once_the_property_holds(full):
+    said = {"closed form": {"exact": "holds", "because": "a formula"},
+            "equal effort": {"row": "mean", "because": "asked there"},
+            "same size": {"because": "there is none"}}  # fmt: skip
+    full.claims["order"] |= {"settled": said}
+    (order,) = full.verdicts("order")
+    assert order.controls == "explained by untrained, closed form"
+    assert "minus closed form: 0 in every run, by holds: a formula" in order.details
+    assert "control equal effort: see mean: asked there" in order.details
+    assert "control same size does not apply: there is none" in order.details
+    full.claims["order"] |= {"controls": {"classical": ["c2", "c4"]}, "control_margin": 0.2}
+    (order,) = full.verdicts("order")
+    assert order.controls == "explained by classical, closed form"
+    said["closed form"]["exact"] = "fails"
+    (order,) = full.verdicts("order")
+    assert order.controls == "explained by classical"
+    full.claims["order"] |= {"controls": {}}
+    said["closed form"]["exact"] = "holds"
+    (order,) = full.verdicts("order")
+    assert order.controls == "explained by closed form"
+
+
 def test_undecided_controls_say_how_many_seeds_they_need(full, monkeypatch):
     gaps = stats.t_interval((runs("q2", "q4") - runs("c2", "c4")).mean(0))
     lead = float(gaps.mean)

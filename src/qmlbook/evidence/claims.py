@@ -91,6 +91,39 @@ def _controls(value: Any) -> Mapping[str, tuple[str, ...]] | str:
     return {_text(name): _names(names, f".{name}") for name, names in value.items()}
 
 
+@dataclass(frozen=True)
+class Settled:
+    """What is said of a control that has no runs of its own in a claim.
+
+    Attributes:
+        because: the reason, in a sentence.
+        exact: the property by which the control is the circuit, so that it has the same value in
+            every run: it explains whatever the circuit does, once the property holds.
+        row: the claim that asks about this control, with seeds of its own.
+
+    Without either the control does not apply.
+    """
+
+    because: str
+    exact: str = ""
+    row: str = ""
+
+
+def _settled(value: Any) -> Mapping[str, Settled]:
+    if not isinstance(value, Mapping):
+        raise _must(value, "name: {because}, {exact, because} or {row, because}")
+    return {_text(name): _settled_one(said, f".{name}") for name, said in value.items()}
+
+
+def _settled_one(value: Any, part: str) -> Settled:
+    if isinstance(value, Settled):
+        return value
+    forms = ({"because"}, {"exact", "because"}, {"row", "because"})
+    if not isinstance(value, Mapping) or set(value) not in forms:
+        raise _must(value, "{because}, {exact, because} or {row, because}", part)
+    return Settled(**{name: _text(text) for name, text in value.items()})
+
+
 def _number(value: Any, least: float = -LARGEST, part: str = "") -> float:
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if not good or not least <= value <= LARGEST:
@@ -170,6 +203,8 @@ class Claim:
             (from seed 0), or ``{from, to}``, both included, where earlier ones were looked at.
         controls: name -> variants paired with ``variants`` by position and seed; a larger metric
             must be the better one. ``"not applicable"`` where no control makes sense.
+        settled: name -> what is said of a control without runs: it is the circuit by proof, has a
+            row of its own, or does not apply (`Settled`).
         dead: a run whose metric is below this never learned; such runs are counted.
         cannot: why runs cannot decide the claim; whatever the rule says is shown beside it.
         uncounted: why the claim is in no tally although it has a verdict.
@@ -196,6 +231,9 @@ class Claim:
     control_margin: NotNegative | None = None
     seeds: Annotated[range, PlainValidator(_seeds)] = range(1)
     controls: Annotated[Mapping[str, tuple[str, ...]] | str, PlainValidator(_controls)] = field(
+        default_factory=dict
+    )
+    settled: Annotated[Mapping[str, Settled], PlainValidator(_settled)] = field(
         default_factory=dict
     )
     dead: Number | None = None
@@ -261,6 +299,9 @@ def load(paper: str, path: Path | None = None) -> Claims:
         if claim.id in claims:
             raise QmlbookError(f"{where}: id {shown(claim.id)} is used by more than one claim.")
         claims[claim.id] = claim
+    for claim in claims.values():
+        for problem in _wrong_rows(claim, claims):
+            raise QmlbookError(f"{where}, claim {claim.id}: {problem}.")
     return Claims(paper, title, citation, tuple(claims.values()))
 
 
@@ -347,6 +388,8 @@ def _contradictions(claim: Claim) -> Iterator[str]:
         yield f"provenance is {claim.provenance!r}, and the source says that the claim is {source}"
     if claim.kind == "property" and claim.controls != NOT_APPLICABLE:
         yield "a property takes no controls; make the comparison an order"
+    if isinstance(claim.controls, Mapping) and (both := set(claim.controls) & set(claim.settled)):
+        yield f"{', '.join(sorted(both))}: a control has runs or is settled without"
     if claim.kind == "property" and claim.statistic != "mean":
         yield "a property takes no statistic"
     if claim.kind == "order" and claim.statistic != "difference":
@@ -354,6 +397,15 @@ def _contradictions(claim: Claim) -> Iterator[str]:
     if claim.experiment is not None:  # otherwise it is quoted, and no more can be asked of it
         yield from _wrong_variants(claim)
         yield from _wrong_numbers(claim)
+
+
+def _wrong_rows(claim: Claim, claims: Mapping[str, Claim]) -> Iterator[str]:
+    """Yield which claims, named by a control without runs, are not what they must be."""
+    for name, said in claim.settled.items():
+        if said.row and said.row not in claims:
+            yield f"settled.{name}.row is {shown(said.row)} and must be the id of a claim"
+        if said.exact and (said.exact not in claims or claims[said.exact].kind != "property"):
+            yield f"settled.{name}.exact is {shown(said.exact)} and must be the id of a property"
 
 
 def _wrong_variants(claim: Claim) -> Iterator[str]:

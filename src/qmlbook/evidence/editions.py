@@ -101,7 +101,13 @@ def _why(before: Before, now: Verdict, claim: Claim) -> str:
         }
         told.append(words.get(now.outcome, runs))
     if now.controls != before.controls:
-        told.append(_why_controls(before, claim))
+        proved = {name: said.exact for name, said in claim.settled.items() if said.exact}
+        exact = [
+            f"{n}: the circuit itself, by {row}" for n, row in proved.items() if n in now.controls
+        ]
+        told += exact
+        if not exact or _is_best(claim):
+            told.append(_why_controls(before, claim))
     if told and first:
         told.append(runs)
     return "; ".join(dict.fromkeys(told))
@@ -114,8 +120,12 @@ def _why_controls(before: Before, claim: Claim) -> str:
     gone = [name for name in named if before.controls != name and name not in known]
     if gone:
         return f"{', '.join(gone)}: no control of this claim"
-    if isinstance(claim.published, Mapping) and "best" in claim.published:
+    if _is_best(claim):
         return "chances of reaching the maximum are compared"
     if claim.control_margin is not None:
         return f"the margin of its controls is {claim.control_margin:g}"
     return "a control is beaten only by more than the margin"
+
+
+def _is_best(claim: Claim) -> bool:
+    return isinstance(claim.published, Mapping) and "best" in claim.published

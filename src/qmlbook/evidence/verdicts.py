@@ -194,8 +194,16 @@ def verdicts(
     for paper in names:
         experiments = planned(paper)
         runs = sort_runs(experiments, store.records(paper))
-        judged += [judge(claim, experiments, runs) for claim in load_claims(paper, claims)]
+        judged += _judge_all(load_claims(paper, claims), experiments, runs)
     return judged
+
+
+def _judge_all(claims: Sequence[Claim], experiments: Experiments, runs: Runs) -> list[Verdict]:
+    """Return the verdicts of a paper's claims; properties first, on which others may rest."""
+    properties = [claim for claim in claims if claim.kind == "property"]
+    alone = {claim.id: judge(claim, experiments, runs) for claim in properties}
+    holding = {name for name, verdict in alone.items() if verdict.outcome == stats.REPRODUCED}
+    return [judge(claim, experiments, runs, holding) for claim in claims]
 
 
 def notes(papers: Sequence[str] | None = None, *, store: Store | None = None) -> list[str]:
@@ -213,8 +221,17 @@ def notes(papers: Sequence[str] | None = None, *, store: Store | None = None) ->
     return told
 
 
-def judge(claim: Claim, experiments: Experiments, runs: Runs) -> Verdict:
-    """Decide one claim from the usable runs of its paper; errors as `verdicts`."""
+def judge(
+    claim: Claim, experiments: Experiments, runs: Runs, holding: Container[str] = ()
+) -> Verdict:
+    """Decide one claim from the usable runs of its paper; errors as `verdicts`.
+
+    Args:
+        claim: the claim.
+        experiments: what its paper plans.
+        runs: the usable runs of its paper.
+        holding: properties of the paper that hold, by which controls may be exact.
+    """
     cells, every = _Cells.of(claim), claim.every_cell
     if claim.experiment:
         _check_cells(claim, every, experiments)
@@ -224,6 +241,9 @@ def judge(claim: Claim, experiments: Experiments, runs: Runs) -> Verdict:
     controls_outcome = claim.controls if isinstance(claim.controls, str) else stats.NOT_TESTED
     if ours and cells.controls:
         controls_outcome, more = _controls(claim, runs, cells)
+        details += more
+    if ours and claim.settled:
+        controls_outcome, more = _settled(claim, controls_outcome, holding)
         details += more
     details += _looked_at(claim, runs, cells)
     details += _left_out(every, runs)
@@ -368,6 +388,24 @@ def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
         needed = {name: stats.seeds_needed(gap, margin) for name, gap in intervals.items()}
         few = [f"{name} {seeds}" for name, seeds in needed.items() if seeds > len(claim.seeds)]
         told += [f"seeds that could resolve this margin: {', '.join(few)}"] if few else []
+    return outcome, told
+
+
+def _settled(claim: Claim, outcome: str, holding: Container[str]) -> tuple[str, list[str]]:
+    """Return the outcome of the controls with those that need no runs, and words about these."""
+    told, same = [], []
+    for name, said in claim.settled.items():
+        if said.exact in holding and said.exact:
+            same.append(name)
+            told.append(f"minus {name}: 0 in every run, by {said.exact}: {said.because}")
+        elif said.row or said.exact:
+            told.append(f"control {name}: see {said.row or said.exact}: {said.because}")
+        else:
+            told.append(f"control {name} does not apply: {said.because}")
+    if same and outcome.startswith(stats.EXPLAINED_BY):
+        outcome = f"{outcome}, {', '.join(same)}"
+    elif same:
+        outcome = f"{stats.EXPLAINED_BY} {', '.join(same)}"
     return outcome, told
 
 

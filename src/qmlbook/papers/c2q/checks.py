@@ -48,12 +48,18 @@ def poolings_agree(seed: int, images: int, ansatz: int = 10) -> bool:
     return all(bool((other - outputs[0]).abs().max() < 1e-10) for other in outputs[1:])
 
 
-def effective_parameters(ansatz: int, pooling: str, seed: int = 0, inputs: int = 150) -> int:
-    """Return the rank of dP(1)/dparameters at a random point over random amplitude inputs."""
-    params = _drawn(seed, ansatz, pooling, size=count_params(ansatz, pooling))
+def effective_parameters(
+    ansatz: int, pooling: str, seed: int = 0, inputs: int = 150, gates: str = "all"
+) -> int:
+    """Return the rank of dP(1)/dparameters at a random point over random amplitude inputs.
+
+    With local ``gates`` the weights of the read-out are parameters, too.
+    """
+    readout = 0 if gates == "all" else WIRES + 1
+    params = _drawn(seed, ansatz, pooling, size=count_params(ansatz, pooling, gates) + readout)
     if not len(params):
         return 0
     x = _drawn(seed, "inputs", size=(inputs, 2**WIRES))
-    circuit = models.quantum(ansatz, pooling)
+    circuit = models.local(ansatz, pooling, gates) if readout else models.quantum(ansatz, pooling)
     derivatives = torch.autograd.functional.jacobian(lambda p: circuit(x, p)[:, 1], params)
     return int(torch.linalg.matrix_rank(derivatives, rtol=1e-8))

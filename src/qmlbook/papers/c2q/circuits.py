@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 import pennylane as qml
-from pennylane.measurements import ProbabilityMP
+from pennylane.measurements import ExpectationMP, ProbabilityMP
 from pennylane.operation import Operation
 from torch import Tensor
 
@@ -53,6 +53,11 @@ def _apply(block: Block, p: Angles, a: Wire, b: Wire) -> None:
         gate(*islice(remaining, size), wires=[named[wire] for wire in wires])
 
 
+# What is left of the gates on two wires: all of them, or local ones alone. ``uncontrolled`` makes
+# each controlled rotation one of its target and deletes the fixed gates, ``removed`` deletes both.
+GATE_SETS = ("all", "uncontrolled", "removed")
+UNCONTROLLED = {"CRX": "RX", "CRZ": "RZ", "CU3": "U3"}
+
 # Index in the paper: (name in the code, number of angles, block).
 CONVOLUTIONS: dict[int, tuple[str, int, Block]] = {
     1: ("Con_Z", 0, _block("CZ:ab")),
@@ -90,20 +95,37 @@ LAYERS = (
 ENCODINGS = ("amplitude", "angle")
 
 
-def block_sizes(ansatz_index: int, pooling: str) -> tuple[int, int]:
-    """Return the numbers of angles of a convolution and of a pooling block.
+def blocks(ansatz_index: int, pooling: str, gates: str = "all") -> tuple[Block, Block]:
+    """Return a convolution and a pooling block with these of their gates on two wires.
 
     Raises:
-        UsageError: if the ansatz or the pooling is not known.
+        UsageError: if the ansatz, the pooling or the set of gates is not known.
     """
     require_choice("ansatz_index", ansatz_index, CONVOLUTIONS)
     require_choice("pooling", pooling, POOLINGS)
-    return CONVOLUTIONS[ansatz_index][1], POOLINGS[pooling][0]
+    require_choice("gates", gates, GATE_SETS)
+    convolution, pool = CONVOLUTIONS[ansatz_index][2], POOLINGS[pooling][1]
+    return _kept(convolution, gates), _kept(pool, gates)
 
 
-def count_params(ansatz_index: int, pooling: str) -> int:
+def _kept(block: Block, gates: str) -> Block:
+    if gates == "all":
+        return block
+    named = {name: name for name, wires in block if len(wires) == 1}
+    if gates == "uncontrolled":
+        named |= UNCONTROLLED
+    return tuple((named[name], wires[-1]) for name, wires in block if name in named)
+
+
+def block_sizes(ansatz_index: int, pooling: str, gates: str = "all") -> tuple[int, int]:
+    """Return the numbers of angles of a convolution and of a pooling block; errors as `blocks`."""
+    convolution, pool = blocks(ansatz_index, pooling, gates)
+    return sum(GATES[name][1] for name, _ in convolution), sum(GATES[name][1] for name, _ in pool)
+
+
+def count_params(ansatz_index: int, pooling: str, gates: str = "all") -> int:
     """Return the number of trainable angles: one block of each sort per layer."""
-    return len(LAYERS) * sum(block_sizes(ansatz_index, pooling))
+    return len(LAYERS) * sum(block_sizes(ansatz_index, pooling, gates))
 
 
 def encode(features: Tensor, encoding: str) -> None:
@@ -120,17 +142,17 @@ def encode(features: Tensor, encoding: str) -> None:
         qml.RY(features[..., wire], wires=wire)
 
 
-def network(params: Tensor, ansatz_index: int, pooling: str) -> None:
-    """Apply the three layers of convolution and pooling; arguments as in `qcnn`."""
-    n_conv, n_pool = block_sizes(ansatz_index, pooling)
-    wanted = count_params(ansatz_index, pooling)
+def network(params: Tensor, ansatz_index: int, pooling: str, gates: str = "all") -> None:
+    """Apply the three layers of convolution and pooling; arguments as in `qcnn`, `local`."""
+    n_conv, n_pool = block_sizes(ansatz_index, pooling, gates)
+    wanted = count_params(ansatz_index, pooling, gates)
     if params.shape[-1] != wanted:
         raise ValueError(
             f"params must hold {wanted} angles for ansatz {ansatz_index} with pooling "
             f"{pooling!r}, not {params.shape[-1]}."
         )
     p = [params[..., i] for i in range(wanted)]
-    convolution, pool = CONVOLUTIONS[ansatz_index][2], POOLINGS[pooling][1]
+    convolution, pool = blocks(ansatz_index, pooling, gates)
     pool_start = len(LAYERS) * n_conv
     for layer, (conv_pairs, pool_pairs) in enumerate(LAYERS):
         for pair in conv_pairs:
@@ -168,6 +190,35 @@ def qcnn(
     encode(features, encoding)
     network(params, ansatz_index, pooling)
     return qml.probs(wires=MEASURED)
+
+
+def local(
+    features: Tensor,
+    params: Tensor,
+    ansatz_index: int = 10,
+    pooling: str = "general",
+    gates: str = "uncontrolled",
+) -> tuple[ExpectationMP, ...]:
+    """Apply the network without its gates on two wires, and read every wire.
+
+    The control *local gates*. A wire's Z sees the gates of this wire alone, so that one wire would
+    see an eighth of the network. The amplitudes are entangled before any gate.
+
+    Args:
+        features: (..., 256) numbers, encoded as amplitudes.
+        params: (..., P) angles in the order of `qcnn`, those of deleted gates left out.
+        ansatz_index, pooling: as in `qcnn`.
+        gates: ``uncontrolled`` or ``removed`` (`GATE_SETS`).
+
+    Returns:
+        Expectations of Z of the eight wires.
+
+    Raises:
+        UsageError, ValueError: as `qcnn`.
+    """
+    encode(features, "amplitude")
+    network(params, ansatz_index, pooling, gates)
+    return tuple(qml.expval(qml.PauliZ(wire)) for wire in range(WIRES))
 
 
 def layout() -> ProbabilityMP:

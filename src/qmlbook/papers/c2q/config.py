@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import product
 
 from ...base.errors import UsageError, require_known, require_least
-from .circuits import ENCODINGS, WIRES, block_sizes
+from ..shared.splits import SPOILED
+from .circuits import ENCODINGS, GATE_SETS, WIRES, block_sizes
 
 PAIRS = {"0v1": (0, 1), "2v3": (2, 3), "8v9": (8, 9)}
 # The heads of the charts: number of the convolution, and the word for the pooling in them.
@@ -18,7 +19,8 @@ QUANTUM_HEADS: dict[str, tuple[int, str]] = {
     f"{ansatz}-{word}": (ansatz, CHARTED_POOLINGS[word]) for ansatz, word in _CHARTED
 }
 CLASSICAL_HEADS = ("1d", "2d", "dense")
-HEADS = ("quantum", *CLASSICAL_HEADS, "linear")
+LIKE_QUANTUM = ("quantum", "quadratic")  # trained as the quantum heads are
+HEADS = (*LIKE_QUANTUM, *CLASSICAL_HEADS, "linear")
 RULES = ("adam", "nesterov")
 WIDTHS = {"amplitude": 2**WIRES, "angle": WIRES}  # features that an encoding takes
 
@@ -40,7 +42,7 @@ class Config:
     """Settings of one run; the defaults are the released ones of the quantum heads."""
 
     pair: tuple[int, int] = (2, 3)  # digits, the smaller first [CQtransfer_FtoM_bench.py 221]
-    head: str = "quantum"  # quantum, 1d, 2d, dense or linear
+    head: str = "quantum"  # quantum, quadratic, 1d, 2d, dense or linear
     ansatz: int = 10  # number of the convolution in the charts
     pooling: str = "general"  # zx, general or none
     encoding: str = "amplitude"  # amplitude (256 features) or angle (8) [QOSF/embedding.py 10-14]
@@ -58,6 +60,9 @@ class Config:
     source_averaging: float = 0.01  # running statistics [Keras: momentum 0.99]
     source_dtype: str = "float32"
     source_seed: int | None = None  # one source network for all seeds; None: each seed its own
+    gates: str = "all"  # of a quantum head; uncontrolled or removed leave local ones [ours]
+    size: int = 63  # parameters of a quadratic head [ours]
+    spoiled: str = "nothing"  # or labels (shuffled), images (noise): what leaks through is seen
 
     def __post_init__(self) -> None:
         """Refuse what no procedure here understands."""
@@ -69,9 +74,16 @@ class Config:
             features=("source", "untrained", "pixels"),
             optimiser=RULES,
             source_dtype=("float32", "float64"),
+            gates=GATE_SETS,
+            spoiled=SPOILED,
         )
-        require_least(self, steps=0, batch_size=1)
+        require_least(self, steps=0, batch_size=1, size=2)
         block_sizes(self.ansatz, self.pooling)
+        if self.gates != "all" and (self.head, self.encoding) != ("quantum", "amplitude"):
+            raise UsageError(
+                "gates are left out of a quantum head with encoding 'amplitude' alone; "
+                f"head is {self.head!r} and encoding is {self.encoding!r}."
+            )
         if self.encoding == "angle" and (self.head != "quantum" or self.features == "pixels"):
             raise UsageError(
                 "encoding 'angle' takes 8 features of a source network to a quantum head; "

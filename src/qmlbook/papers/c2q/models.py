@@ -17,6 +17,7 @@ from ...base.errors import UsageError, require_choice
 from ...statevector import observable_matrix
 from ..shared.initial import assign
 from ..shared.qnodes import compiled, ours
+from . import circuits
 from .circuits import WIRES, qcnn
 
 
@@ -93,6 +94,50 @@ def quantum(ansatz: int, pooling: str, encoding: str = "amplitude") -> Callable[
         probabilities (B, 2) of labels 0 and 1.
     """
     return compiled(qcnn, WIRES, ansatz_index=ansatz, pooling=pooling, encoding=encoding)
+
+
+def local(ansatz: int, pooling: str, gates: str) -> Callable[..., Tensor]:
+    """Return a head of local gates, read through a trained linear combination of all wires' Z.
+
+    Returns:
+        A function of features (B, 256) and parameters (P + 9,), the angles, eight weights and a
+        bias, that returns the probabilities (B, 2) of labels 0 and 1.
+    """
+    circuit = compiled(circuits.local, WIRES, ansatz_index=ansatz, pooling=pooling, gates=gates)
+
+    def scores(features: Tensor, params: Tensor) -> Tensor:
+        angles, weights, bias = params[: -WIRES - 1], params[-WIRES - 1 : -1], params[-1]
+        return _of_logit(torch.stack(circuit(features, angles), -1) @ weights + bias)
+
+    return scores
+
+
+def quadratic(rng: np.random.Generator, features: int, size: int) -> Callable[..., Tensor]:
+    """Return a quadratic form of ``size`` parameters, the surrogate of an amplitude-encoded head.
+
+    Such a head is a quadratic form of the normalised features, of 256 dimensions. Here they come
+    through fixed random projections x first, as in `Linear`: the form is (v.x)^2 - (w.x)^2, one
+    square of either sign and the most projections that so many parameters allow, and a bias if
+    their number is odd.
+
+    Returns:
+        A function of features (B, F) and parameters (size,) that returns the probabilities (B, 2)
+        of labels 0 and 1.
+    """
+    half, odd = divmod(size, 2)
+    projection = torch.from_numpy(rng.normal(size=(features, half)) / half**0.5)
+
+    def scores(features: Tensor, params: Tensor) -> Tensor:
+        projected = F.normalize(features, dim=-1) @ projection
+        plus, minus = (projected @ params[: 2 * half].reshape(2, half).T).square().unbind(-1)
+        return _of_logit(plus - minus + (params[-1] if odd else 0.0))
+
+    return scores
+
+
+def _of_logit(logit: Tensor) -> Tensor:
+    """Return the probabilities (..., 2) of labels 0 and 1."""
+    return torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)], -1)
 
 
 def form(params: Tensor, ansatz: int, pooling: str) -> Tensor:

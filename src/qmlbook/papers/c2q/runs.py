@@ -1,11 +1,17 @@
 """Runs of the C2Q paper: from a configuration and a seed to metrics."""
 
+from dataclasses import replace
+
 import torch
 
-from . import training
+from ...base.rng import stream
+from ..shared.splits import set_apart
+from . import losses, training
 from .checks import effective_parameters, is_quadratic_form, poolings_agree
 from .circuits import count_params
 from .config import PAIRS, QUANTUM_HEADS, Config, Network, Properties, source_recipe
+
+VALIDATION = 0.2  # share of the training digits that a trial is judged by
 
 
 def run(config: Config, seed: int) -> dict[str, float]:
@@ -16,6 +22,24 @@ def run(config: Config, seed: int) -> dict[str, float]:
     """
     split = training.load_features(config, seed)
     return {"accuracy": training.train(config, seed, split.train).accuracy(split.test)}
+
+
+def run_tuning(config: Config, seed: int) -> dict[str, float]:
+    """Train a head on four fifths of its digits and judge it by the rest.
+
+    The test digits are not looked at. Seed s takes the source network s, and draws everything else
+    far from all seeds of evidence.
+
+    Returns:
+        ``accuracy`` in %, and ``cost``, the mean cross entropy in nats, both on the rest.
+    """
+    other = int(stream(seed, "tuning").integers(10**6, 2**31))
+    digits = training.load_features(replace(config, source_seed=seed), other).train
+    trained_on, validation = set_apart(digits, VALIDATION, stream(other, "validation"))
+    made = training.train(config, other, trained_on)
+    with torch.no_grad():
+        cost = losses.cross_entropy(made.scores(validation.inputs), validation.labels)
+    return {"accuracy": made.accuracy(validation), "cost": float(cost) / len(validation)}
 
 
 def run_source(config: Network, seed: int) -> dict[str, float]:

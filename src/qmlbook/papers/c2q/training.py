@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base.rng import stream
 from ..shared import weights
-from ..shared.splits import Split, TrainTest, load_split
+from ..shared.splits import Split, TrainTest, load_split, spoil
 from ..shared.training import descend, endless, keep_best, shuffled
 from . import losses, models
-from .circuits import count_params
-from .config import Config, Recipe
+from .circuits import WIRES, count_params
+from .config import LIKE_QUANTUM, Config, Recipe
 from .descent import Adam, Nesterov, minimise
 
 
@@ -123,7 +124,11 @@ def source_accuracy(network: models.Source, n: int | None = None) -> float:
 def _features(
     made_by: str, recipe: Recipe, seed: int, pair: tuple[int, int], split: str, n: int | None
 ) -> Split:
-    digits = load_digits(pair, split, n)
+    return _extracted(load_digits(pair, split, n), made_by, recipe, seed)
+
+
+def _extracted(digits: Split, made_by: str, recipe: Recipe, seed: int) -> Split:
+    """Return the features of digits."""
     if made_by == "pixels":
         return replace(digits, inputs=models.pixels(digits.inputs))
     network, dtype = source(recipe, seed), getattr(torch, recipe.dtype)
@@ -140,10 +145,16 @@ def load_features(config: Config, seed: int) -> TrainTest:
     source_seed = seed if config.source_seed is None else config.source_seed
     if config.features == "pixels":  # made without a source network
         source_seed = 0
-    made = (config.features, config.recipe, source_seed, config.pair)
-    return TrainTest(
-        _features(*made, "train", config.n_train), _features(*made, "test", config.n_test)
-    )
+    made = (config.features, config.recipe, source_seed)
+    rng = stream(seed, "spoiled", config.spoiled)
+
+    def features(split: str, n: int | None) -> Split:
+        if config.spoiled == "images":  # noise has no features that could be kept
+            noise = spoil(load_digits(config.pair, split, n), config.spoiled, rng)
+            return _extracted(noise, *made)
+        return spoil(_features(*made, config.pair, split, n), config.spoiled, rng)
+
+    return TrainTest(features("train", config.n_train), features("test", config.n_test))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,14 +189,26 @@ def train(config: Config, seed: int, split: Split) -> Trained:
         seed: of the run; heads compared at equal seeds see the same batches if of the same sort.
         split: training features.
     """
-    return (_train_quantum if config.head == "quantum" else _train_classical)(config, seed, split)
+    made = _train_quantum if config.head in LIKE_QUANTUM else _train_classical
+    return made(config, seed, split)
+
+
+def _head(config: Config, seed: int, features: int) -> tuple[Callable[..., Tensor], np.ndarray]:
+    """Return a head that is trained as the quantum ones are, and its initial parameters."""
+    if config.head == "quadratic":
+        rng = stream(seed, "init", config.head, config.size)
+        return models.quadratic(rng, features, config.size), rng.normal(size=config.size)
+    drawn = stream(seed, "init", config.ansatz, config.pooling)
+    start = drawn.normal(size=count_params(config.ansatz, config.pooling, config.gates))
+    if config.gates == "all":
+        return models.quantum(config.ansatz, config.pooling, config.encoding), start
+    read = np.append(drawn.normal(size=WIRES), 0.0)  # weights of all wires, and a bias
+    return models.local(config.ansatz, config.pooling, config.gates), np.append(start, read)
 
 
 def _train_quantum(config: Config, seed: int, split: Split) -> Trained:
     """200 steps on batches drawn with replacement; the cost is summed over a batch."""
-    circuit = models.quantum(config.ansatz, config.pooling, config.encoding)
-    size = count_params(config.ansatz, config.pooling)
-    start = stream(seed, "init", config.ansatz, config.pooling).normal(size=size)
+    circuit, start = _head(config, seed, split.inputs.shape[1])
     shape = (config.steps, config.batch_size)
     batches = torch.from_numpy(stream(seed, "batches").integers(len(split), size=shape))
 

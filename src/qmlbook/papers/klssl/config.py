@@ -7,6 +7,7 @@ which trained on the *test* split and was evaluated on the *train* split ("execu
 from dataclasses import dataclass
 
 from ...base.errors import UsageError, require_known, require_least
+from ..shared.splits import SPOILED
 
 DATASETS = ("mnist", "fashion_mnist", "kmnist")
 DEPTHS = (2, 4, 8, 16)
@@ -23,7 +24,7 @@ class Config:
     dataset: str = "mnist"  # mnist, fashion_mnist or kmnist [figure B]
     classes: tuple[int, int] = (0, 1)  # raw labels c1, c2 [demo.py defaults]
     split: str = "executed"  # trained on test images; "released" trains on train [32c274d]
-    classifier: str = "quantum"  # quantum, classical, or simulated (every gate executed)
+    classifier: str = "quantum"  # or classical, normalised, simulated (every gate executed)
     nlayers: int = 2  # n of the figure; {2, 4, 8, 16} there [notebook]
     loss: str = "published"  # one of LOSSES, or supervised
     gamma: float = 0.5  # weight of the positive term [demo.py default]
@@ -38,6 +39,7 @@ class Config:
     period: int | None = 50  # T_max in steps, half a swing [train.py 48, 80]; None: all steps
     n_train: int | None = None  # images trained on; None: the whole split
     n_eval: int | None = None  # images evaluated on; None: the whole split
+    spoiled: str = "nothing"  # or labels (shuffled), images (noise): what leaks through is seen
 
     def __post_init__(self) -> None:
         """Refuse what no procedure here understands."""
@@ -45,13 +47,18 @@ class Config:
             self,
             dataset=DATASETS,
             split=ROLES,
-            classifier=(*CLASSIFIERS, "simulated"),
+            classifier=(*CLASSIFIERS, "normalised", "simulated"),
             loss=(*LOSSES, "supervised"),
             crops=("batch", "image"),
+            spoiled=SPOILED,
         )
         require_least(self, nlayers=1, epochs=0)
         if not 0 < self.gamma < 1:
             raise UsageError(f"gamma must lie strictly between 0 and 1, not {self.gamma}.")
+        if self.classifier == "normalised" and not self.epochs:
+            raise UsageError(
+                "classifier 'normalised' learns what it normalises by: epochs must be 1 or more."
+            )
         if self.own_positives and self.loss in RELEASED_LOOP:
             raise UsageError(
                 f"own_positives gives every image negatives of its own, and loss {self.loss!r} has "

@@ -157,6 +157,31 @@ class ClassicalHead(Head):
         return F.log_softmax(inputs @ weight.T + bias, dim=-1)
 
 
+class NormalisedHead(ClassicalHead):
+    """The classical head with a batch normalisation, without parameters, after each hidden map.
+
+    The rival that the plain stack should have been. A stack of linear maps shrinks what tells
+    images apart, until the last bias decides for all of them: before any training, and the more so
+    the deeper it is. Batch normalisation, which the encoder has already, gives every number mean
+    zero and variance one over the images, so that they stay as far apart at any depth. (Layer
+    normalisation would not do: what all images share is a direction, and it keeps that.) Neither a
+    parameter nor a draw is added: a network of the same seed has the weights of the plain one, and
+    training may still drive all answers to one.
+    """
+
+    def __init__(self, rng: np.random.Generator, nlayers: int, frozen: bool = True) -> None:
+        """Draw as `ClassicalHead` does."""
+        super().__init__(rng, nlayers, frozen)
+        self.hidden = nn.Sequential(*(part for layer in self.hidden for part in (layer, _norm())))
+
+
+def _norm() -> nn.Module:
+    return nn.BatchNorm1d(FEATURES, affine=False, dtype=torch.float64)
+
+
+CLASSICAL_HEADS = {"classical": ClassicalHead, "normalised": NormalisedHead}
+
+
 class Classifier(nn.Module):
     """Encoder and head: images (B, 14, 14) to outputs (B, 2)."""
 
@@ -180,11 +205,11 @@ def build(
     """Return a freshly initialised network.
 
     The filter's weights are Xavier-uniform with the quantum head and torch's default with the
-    classical one (model.py lines 7-20, 26-38); equal streams give proportional filters.
+    classical ones (model.py lines 7-20, 26-38); equal streams give proportional filters.
     """
-    if classifier == "classical":
+    if head := CLASSICAL_HEADS.get(classifier):
         encoder = Encoder(encoder_rng, 1 / KERNEL, frozen)
-        return Classifier(encoder, ClassicalHead(head_rng, nlayers, frozen))
+        return Classifier(encoder, head(head_rng, nlayers, frozen))
     quantum = SimulatedHead if classifier == "simulated" else QuantumHead
     return Classifier(Encoder(encoder_rng, XAVIER, frozen), quantum(head_rng, nlayers))
 

@@ -3,10 +3,12 @@
 import numpy as np
 
 from ...base.rng import stream
-from ..shared.splits import Split
+from ..shared.splits import Split, set_apart, spoil
 from . import training
 from .checks import closed_form_error, fewer_parameters, untrained_accuracies
 from .config import ClosedForm, Config, Counts, Draws
+
+VALIDATION = 0.2  # share of the images trained on that a trial is judged by
 
 
 def run(config: Config, seed: int) -> dict[str, float]:
@@ -20,8 +22,28 @@ def run(config: Config, seed: int) -> dict[str, float]:
         mean; 0 if untrained), ``accuracy_k2``, ``_k5``, ``_k10`` (the released subset evaluation).
     """
     trained_on, evaluated_on = training.splits(config)
+    if config.spoiled != "nothing":
+        rng = stream(seed, "spoiled", config.spoiled)
+        trained_on = spoil(trained_on, config.spoiled, rng)
+        evaluated_on = spoil(evaluated_on, config.spoiled, rng)
     trained = training.train(config, seed, trained_on)
     return evaluate(trained, trained_on, evaluated_on, seed)
+
+
+def run_tuning(config: Config, seed: int) -> dict[str, float]:
+    """Train one configuration on four fifths of its images and judge it by the rest.
+
+    The images that evidence is evaluated on are not looked at, and the seed is drawn, far from all
+    seeds of evidence.
+
+    Returns:
+        ``matched``, the accuracy on the rest, answers assigned on the images trained on.
+    """
+    other = int(stream(seed, "tuning").integers(10**6, 2**31))
+    images, _ = training.splits(config)
+    trained_on, validation = set_apart(images, VALIDATION, stream(other, "validation"))
+    trained = training.train(config, other, trained_on)
+    return {"matched": evaluate(trained, trained_on, validation, other)["matched"]}
 
 
 def evaluate(

@@ -64,3 +64,28 @@ def load_split(
     images = data.load(dataset, classes=classes, split=split, n=n)
     labels = (images.labels[:, None] == np.array(classes)).argmax(1)
     return Split(prepare(images.images), torch.from_numpy(labels), images.provenance)
+
+
+SPOILED = ("nothing", "labels", "images")
+
+
+def spoil(split: SplitT, what: str, rng: np.random.Generator) -> SplitT:
+    """Return a split in which images and labels have nothing to do with each other.
+
+    Args:
+        split: the split as it is.
+        what: one of `SPOILED`: ``labels`` are shuffled, ``images`` get pixels uniform in [0, 1].
+        rng: draws the order of the labels, or the pixels.
+    """
+    if what == "labels":
+        return replace(split, labels=split.labels[torch.from_numpy(rng.permutation(len(split)))])
+    if what == "images":
+        return replace(split, inputs=torch.from_numpy(rng.random(split.inputs.shape)))
+    return split
+
+
+def set_apart(split: SplitT, share: float, rng: np.random.Generator) -> tuple[SplitT, SplitT]:
+    """Return a split in two parts, drawn at random: what remains, and a share of it."""
+    order = torch.from_numpy(rng.permutation(len(split)))
+    apart = round(share * len(split))
+    return split[order[apart:]], split[order[:apart]]
