@@ -736,6 +736,14 @@ def test_tuning_is_equal_and_of_other_seeds():
     assert runs.tuning_seed(0) >= 10**6
 
 
+def test_controls_run_with_tuned_settings_only():
+    chosen = tuned("qdeq")
+    for record in Store().records("qdeq"):
+        family = experiments.TUNED_AS.get(record.experiment, record.experiment)
+        if record.config.get("layer", "released") != "released" and family in experiments.FAMILIES:
+            assert f"{family}-{record.variant}" in chosen, record.run
+
+
 def test_models_take_their_tuned_settings_and_other_images_those_of_mnist():
     chosen = {"mnist10-linear": {"learning_rate": 0.01}, "mnist4-implicit": {"gamma": 0.3}}
     assert experiments.full("mnist4", chosen)["implicit"].gamma == 0.3
