@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from qmlbook import papers
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.base.rng import stream
-from qmlbook.papers.qdeq import checks, circuits, experiments, models, runs
+from qmlbook.evidence.store import Store, config_key
+from qmlbook.papers.qdeq import checks, circuits, experiments, models, runs, surrogates
 from qmlbook.papers.qdeq import training as learning
-from qmlbook.papers.qdeq.config import EQUILIBRIUM, FOUR, METHODS, Config, Memory, Roots
+from qmlbook.papers.qdeq.config import EQUILIBRIUM, FOUR, METHODS, SPOILED, Config, Memory, Roots
 from qmlbook.papers.qdeq.features import grey, load_pooled, pooled
 from qmlbook.papers.qdeq.layer import Layer, Reduced, expand
 from qmlbook.papers.qdeq.models import Draws
@@ -52,8 +53,12 @@ def normal(seed, *shape):
 
 def model_of(config, seed=1):
     model = models.build(config, seed)
-    assert isinstance(model, models.QDEQ)
+    assert isinstance(model, models.Layered)
     return model
+
+
+def trained_numbers(model):
+    return {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
 
 
 # --- the layer's reduced forms ---
@@ -111,11 +116,17 @@ def test_the_angles_gradient_passes_through_the_reduced_map(n, encoder):
 # --- models ---
 
 
-@pytest.mark.parametrize(("n", "encoder"), CASES[:3])
-def test_model_gradients_are_slopes_of_resolved_roots(n, encoder):
+@pytest.mark.parametrize(
+    ("n", "encoder", "layer"),
+    [(*case, "released") for case in CASES[:3]]
+    + [(4, "amplitude", "tanh"), (10, "amplitude", "tanh"), (4, "amplitude", "removed")]
+    + [(4, "angle", "uncontrolled")],
+)
+def test_model_gradients_are_slopes_of_resolved_roots(n, encoder, layer):
     config = replace(TINY, classes=tuple(range(n)), encoder=encoder, dropout=0.0, gamma=0.0)
-    config = replace(config, threshold=200, delta=0, eps=1e-13, train_tail=True)
-    model, u = model_of(config, 5 if encoder == "angle" else 1), data(5, n)
+    config = replace(config, layer=layer, threshold=200, delta=0, eps=1e-13, train_tail=True)
+    seed = 5 if encoder == "angle" else 2 if layer == "tanh" else 1
+    model, u = model_of(config, seed), data(5, n)
     labels = torch.arange(5) % n
     logits, _ = model(u, EQUILIBRIUM, Draws(1))
     F.cross_entropy(logits, labels).backward()
@@ -300,6 +311,98 @@ def test_variants_share_their_streams():
         assert torch.equal(first.theta, other.theta)
         assert torch.equal(first.linear.weight, other.linear.weight)
     assert not torch.equal(first.theta, model_of(TINY, seed=5).theta)
+
+
+# --- controls ---
+
+
+@pytest.mark.parametrize(("n", "layer"), [(n, k) for n in (4, 10) for k in surrogates.KINDS])
+def test_surrogates_train_as_many_numbers_as_the_circuit(n, layer):
+    config = replace(TINY, classes=tuple(range(n)))
+    circuit = model_of(config)
+    rival = model_of(replace(config, layer=layer))
+    assert trained_numbers(rival) == trained_numbers(circuit)
+    assert torch.equal(rival.linear.weight, circuit.linear.weight)
+    # Every direction of the subspace changes the layer, none in the same way as the others.
+    size = len(rival.theta)
+    assert torch.allclose(rival.subspace.T @ rival.subspace, torch.eye(size).double(), atol=1e-12)
+    again, other = (model_of(replace(config, layer=layer), seed) for seed in (1, 2))
+    assert torch.equal(again.start, rival.start)
+    assert torch.equal(other.subspace, rival.subspace)
+    assert not torch.equal(other.start, rival.start)
+
+
+def test_the_classical_equilibrium_is_its_formula():
+    model, u = model_of(replace(TINY, layer="tanh")), data(15, 4)
+    model.theta.data = normal(15, 35) / 4
+    weights = model.start + model.subspace @ model.theta
+    table = weights.view(4, 21)
+    w, data_weights, b = table[:, :4], table[:, 4:20], table[:, 20]
+    m = model.states(model.layer().reduced(u), EQUILIBRIUM)
+    solved = torch.zeros(5, 4).double()
+    for _ in range(500):
+        solved = torch.tanh(solved @ w.T + u @ data_weights.T + b)
+    assert torch.allclose(m, solved, rtol=0, atol=0.02)  # ten steps to 1e-3, as released
+    exact = broyden(model.layer().reduced(u), torch.zeros(5, 4).double(), 200, 1e-13).z
+    assert torch.allclose(exact, solved, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("n", [4, 10])
+def test_the_slopes_of_the_classical_layer_are_those_of_autograd(n):
+    layer = surrogates.tanh(surrogates.start("tanh", n, 3), n)
+    u, m, g = data(16, n), normal(16, 5, n), normal(17, 5, n)
+    f = layer.reduced(u)
+    wanted = torch.autograd.functional.jacobian(lambda x: f(x).sum(0), m).movedim(1, 0)
+    assert torch.allclose(f.jacobian(m), wanted, rtol=0, atol=1e-13)
+
+    def of_states(z):
+        return f(z.unflatten(1, (n, n)).mean(2)).sum(0)
+
+    slopes = torch.autograd.functional.jacobian(of_states, expand(m)).movedim(1, 0)
+    assert torch.allclose(f.pulled(m, g), (g[:, None] @ slopes)[:, 0], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("n", [4, 10])
+def test_the_quadratic_layer_is_a_quotient_of_rank_two(n):
+    weights, u = surrogates.start("quadratic", n, 4), data(18, n)
+    layer = surrogates.quadratic(weights, n)
+    plus, minus = weights.view(n, 2, n * n).unbind(1)
+    wanted = ((u @ plus.T) ** 2 - (u @ minus.T) ** 2) / u.square().sum(1, keepdim=True)
+    f = layer.reduced(u)
+    assert torch.allclose(f(torch.zeros(5, n).double()), wanted, rtol=0, atol=1e-12)
+    eigenvalues = torch.linalg.eigvalsh(layer.matrices)
+    assert ((eigenvalues.abs() > 1e-9).sum(1) == 2).all()
+
+
+def test_controls_keep_the_circuits_angles():
+    first = model_of(TINY, seed=4)
+    for layer in ("removed", "uncontrolled"):
+        other = model_of(replace(TINY, layer=layer), seed=4)
+        assert torch.equal(first.theta, other.theta)
+        assert torch.equal(first.phi, other.phi)
+
+
+@pytest.mark.parametrize("spoiled", SPOILED[1:])
+def test_spoiled_data_hold_nothing_to_learn(spoiled):
+    clean, dirty = (learning.splits(replace(TINY, spoiled=s), 3) for s in ("nothing", spoiled))
+    for kept, changed in zip(clean, dirty, strict=True):
+        assert len(kept) == len(changed)
+    if spoiled == "labels":
+        for kept, changed in zip(clean[:2], dirty[:2], strict=True):
+            assert torch.equal(kept.inputs, changed.inputs)
+            assert (kept.labels == changed.labels).double().mean() < 0.5
+        counts = [torch.cat([part.labels for part in s[:2]]).bincount() for s in (clean, dirty)]
+        assert torch.equal(*counts)
+        assert torch.equal(clean[2].inputs, dirty[2].inputs)
+        assert torch.equal(clean[2].labels, dirty[2].labels)
+    else:
+        for kept, changed in zip(clean, dirty, strict=True):
+            assert torch.equal(kept.labels, changed.labels)
+        assert abs(dirty[2].inputs.mean() - clean[2].inputs.mean()) < 0.05
+        assert abs(dirty[2].inputs.std() - clean[2].inputs.std()) < 0.05
+        assert not torch.equal(dirty[2].inputs, learning.splits(TINY, 3)[2].inputs)
+    config = replace(TINY, spoiled=spoiled, n_train=1000, n_test=1000, model="linear")
+    assert abs(runs.run(config, 1)["accuracy"] - 0.25) < 0.15
 
 
 # --- failures are said ---
@@ -505,6 +608,41 @@ def test_memory_is_flat_in_the_budget_and_linear_in_depth(encoder):
         assert layers[3] == pytest.approx(5 * layers[0], rel=0.05)
 
 
+@pytest.mark.parametrize("encoder", circuits.ENCODERS)
+def test_checkpoints_keep_one_layer_and_give_the_same_gradient(encoder):
+    plain = Memory(batch_size=32, encoder=encoder, layers=5)
+    gradients = []
+    for config in (plain, replace(plain, checkpoint=True)):
+        loss, theta = checks.training_step(config, 3)
+        loss.backward()
+        gradients.append(theta.grad)
+    assert gradients[0].abs().max() > 1e-4
+    assert torch.equal(*gradients)
+    kept = {
+        (layers, checkpoint): checks.saved_bytes(
+            replace(plain, layers=layers, checkpoint=checkpoint), 3
+        )
+        for layers, checkpoint in ((1, False), (2, False), (2, True), (5, True))
+    }
+    one = kept[2, False] - kept[1, False]  # a layer through which something flows back
+    states = 32 * 16 * 4  # bytes of one layer's input
+    assert kept[5, True] < one + 12 * states
+    assert 3 * states <= kept[5, True] - kept[2, True] < 6 * states
+
+
+def test_memory_counts_what_is_there_at_once():
+    kept = checks.Kept()
+    first, second = torch.zeros(100), torch.zeros(50)
+    noted = [kept.note(first), kept.note(first[:10]), kept.note(second)]  # two share their memory
+    assert (kept.now, kept.most) == (600, 600)
+    del noted[0]
+    assert kept.now == 600
+    del noted[0]
+    assert kept.now == 200
+    noted.append(kept.note(torch.zeros(20)))
+    assert (kept.now, kept.most) == (280, 600)
+
+
 # --- checks ---
 
 
@@ -554,6 +692,9 @@ def test_root_solver_reaches_more_images_than_plain_iteration():
         ({"threshold": 4}, "threshold - delta"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"validation": 1.0}, "validation"),
+        ({"layer": "deep"}, "layer 'deep' is not known; choose from: released, removed"),
+        ({"layer": "tanh", "encoder": "angle"}, "layer 'tanh' encodes no angles"),
+        ({"spoiled": "images"}, "spoiled 'images'"),
     ],
 )
 def test_bad_settings_are_named(changes, sentence):
@@ -574,6 +715,15 @@ def test_every_claim_finds_its_runs():
             assert name in found.variants["full"], claim["id"]
 
 
+def test_stored_runs_have_the_keys_of_today():
+    # Of all that is stored but the settings given up, and of the trials.
+    stored = {(record.cell, record.config_key) for record in Store().records("qdeq")}
+    for name, made in EXPERIMENTS.items():
+        for variant, config in made.variants["full"].items():
+            keys = {key for cell, key in stored if cell == (name, variant)}
+            assert not keys or config_key(config) in keys, (name, variant)
+
+
 def test_tuning_is_equal_and_of_other_seeds():
     trials = experiments.TUNING.trials
     assert {len(choices) for choices in trials.values()} == {8}
@@ -584,6 +734,14 @@ def test_tuning_is_equal_and_of_other_seeds():
         for trial, changes in choices.items():
             assert changes.items() <= asdict(made[trial]).items()
     assert runs.tuning_seed(0) >= 10**6
+
+
+def test_controls_run_with_tuned_settings_only():
+    chosen = tuned("qdeq")
+    for record in Store().records("qdeq"):
+        family = experiments.TUNED_AS.get(record.experiment, record.experiment)
+        if record.config.get("layer", "released") != "released" and family in experiments.FAMILIES:
+            assert f"{family}-{record.variant}" in chosen, record.run
 
 
 def test_models_take_their_tuned_settings_and_other_images_those_of_mnist():

@@ -1,7 +1,7 @@
 """The QDEQ room: circuits, the layer in closed form, and every kind of its reference vectors."""
 
 import json
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,45 @@ def test_the_layer_in_closed_form_is_the_circuit(n, encoder):
     layer = Layer.of(theta, phi, n, encoder)
     assert torch.allclose(layer.expectations(v), simulated, rtol=0, atol=1e-13)
     assert torch.equal(layer(torch.zeros_like(v), v)[:, ::n], layer.expectations(v))
+
+
+@pytest.mark.parametrize("n", [4, 10])
+@pytest.mark.parametrize("encoder", circuits.ENCODERS)
+@pytest.mark.parametrize("how", circuits.ENTANGLERS[1:])
+@pytest.mark.parametrize("device", ["default.qubit", "qmlbook.statevector"])
+def test_layers_without_entanglers_are_their_circuits(n, encoder, how, device):
+    theta, phi, v = drawn(2, n)
+
+    def circuit():
+        circuits.encode(v, n, encoder)
+        circuits.transform(theta, phi, n, entanglers=how)
+        return [qml.expval(qml.Z(wire)) for wire in range(n)]
+
+    simulated = torch.stack(qnode(circuit, wires=n)(), -1)
+    layer = Layer.of(theta, phi, n, encoder, device, entanglers=how)
+    assert torch.allclose(layer.expectations(v), simulated, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [4, 10])
+def test_without_entanglers_a_wire_knows_its_own_data_only(n):
+    theta, phi, _ = drawn(3, n)
+    states = [reduce(torch.kron, torch.eye(2).double()[list(bits)]) for bits in ((0,) * n,)]
+    for how in circuits.ENTANGLERS[1:]:
+        assert all(len(wires) == 1 for _, wires in circuits.gates(n, how))
+        node = qnode(circuits.evolved, wires=n, n_wires=n, entanglers=how)
+        state = node(states[0], theta, phi)
+        for wire in range(n):  # a product state: the purity of every wire is 1
+            half = state.reshape([2] * n).movedim(wire, 0).flatten(1)
+            assert (half @ half.mH).norm().item() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [4, 10])
+def test_what_is_deleted_and_what_is_uncontrolled(n):
+    listed = circuits.random_layer(n) + circuits.tail(n)
+    assert circuits.gates(n) == listed
+    assert circuits.gates(n, "removed") == tuple(g for g in listed if len(g[1]) == 1)
+    local = [("RX", wires[1:]) if name == "CRX" else (name, wires) for name, wires in listed]
+    assert circuits.gates(n, "uncontrolled") == tuple(g for g in local if len(g[1]) == 1)
 
 
 @pytest.mark.parametrize("encoder", circuits.ENCODERS)

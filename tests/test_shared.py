@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pennylane as qml
 import pytest
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from qmlbook import data
 from qmlbook.base.errors import QmlbookError
 from qmlbook.base.rng import stream
-from qmlbook.papers.shared import grids, initial, qnodes, splits, training, weights
+from qmlbook.papers.shared import grids, initial, probes, qnodes, splits, training, weights
 
 
 def test_an_epoch_shows_every_image_once():
@@ -143,3 +144,49 @@ def test_a_circuit_is_compiled_once_and_agrees_with_pennylane():
     single = qnodes.compiled(circuit, 2, "float32", wire=1)(x.float())
     assert single.dtype == torch.float32
     assert torch.allclose(single.double(), exact, atol=1e-6)
+
+
+# --- probes ---
+
+
+def test_parameters_that_move_nothing_or_the_same_do_not_count():
+    data = torch.from_numpy(stream(1, "data").normal(size=(20, 3)))
+
+    def outputs(p):  # p[0] and p[1] enter as a sum, p[3] not at all
+        return torch.sin((p[0] + p[1]) * data) + p[2] * data.square()
+
+    point = torch.tensor([0.3, -0.4, 0.7, 1.1], dtype=torch.float64)
+    assert probes.effective_parameters(outputs, point) == 2
+
+
+@pytest.mark.parametrize("read", [(0,), (3,), (1, 2), (0, 1, 2, 3)])
+def test_gates_outside_the_light_cone_change_nothing(read):
+    rng = stream(2, "gates")
+    gates = [tuple(rng.permutation(4)[: 1 + i % 2].tolist()) for i in range(9)]
+    cone, inside = probes.light_cone(gates, read)
+    sizes = [2 ** len(wires) for wires in gates]
+    drawn = [rng.normal(size=(2, size, size)) for size in sizes]
+    unitaries = [np.linalg.qr(real + 1j * imaginary)[0] for real, imaginary in drawn]
+    start = torch.from_numpy(rng.uniform(-3, 3, (4, 2)))
+
+    def measured(chosen, start=start):
+        def circuit():
+            for wire, (y, z) in enumerate(start):
+                qml.RY(y, wire)
+                qml.RZ(z, wire)
+            for number in chosen:
+                qml.QubitUnitary(unitaries[number], wires=gates[number])
+            return [qml.expval(qml.Z(wire)) for wire in read]
+
+        return torch.stack(qnodes.qnode(circuit, wires=4)())
+
+    whole = measured(range(9))
+    assert torch.allclose(measured(inside), whole, rtol=0, atol=1e-12)
+    for number in inside:  # and every gate inside counts
+        fewer = [other for other in inside if other != number]
+        assert not torch.allclose(measured(fewer), whole, rtol=0, atol=1e-6)
+    for wire in range(4):
+        turned = start.clone()
+        turned[wire] += 0.3
+        changed = not torch.allclose(measured(range(9), turned), whole, rtol=0, atol=1e-9)
+        assert changed == (wire in cone)

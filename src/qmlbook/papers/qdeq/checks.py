@@ -1,11 +1,17 @@
 """What a computation decides: memory, fixed points of random circuits, properties."""
 
+from __future__ import annotations
+
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import finalize
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ...base.rng import stream
 from ..shared.grids import by_function
@@ -37,10 +43,56 @@ def random_layer(seed: int, n_wires: int, encoder: str = "amplitude") -> Layer:
 
 
 def saved_bytes(config: Memory, seed: int) -> int:
-    """Return how many bytes torch keeps for the backward pass of one training step.
+    """Return how many bytes torch keeps for the backward pass of one training step, at most.
 
     Every piece of memory counts once, however many saved tensors share it. The data are random:
     the count depends on shapes alone.
+    """
+    kept = Kept()
+    with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda noted: noted.tensor):
+        loss, _ = training_step(config, seed)
+        loss.backward()  # what is counted is what this pass uses, and what it keeps on its way
+    return kept.most
+
+
+class Kept:
+    """The memory that saved tensors hold at present, and the most of it so far, in bytes."""
+
+    def __init__(self) -> None:
+        """Start with nothing kept."""
+        self.now = self.most = 0
+        self.holders: Counter[int] = Counter()  # address of the memory -> tensors that hold it
+
+    def note(self, tensor: Tensor) -> Noted:
+        """Count a tensor that is saved; it counts until the returned object goes."""
+        storage = tensor.untyped_storage()
+        address, size = storage.data_ptr(), storage.nbytes()
+        if not self.holders[address]:
+            self.now += size
+            self.most = max(self.most, self.now)
+        self.holders[address] += 1
+        noted = Noted(tensor.detach())
+        finalize(noted, self._release, address, size)
+        return noted
+
+    def _release(self, address: int, size: int) -> None:
+        self.holders[address] -= 1
+        if not self.holders[address]:
+            self.now -= size
+
+
+@dataclass(eq=False)
+class Noted:
+    """A saved tensor; as long as it is there, no other memory has its address."""
+
+    tensor: Tensor
+
+
+def training_step(config: Memory, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the loss of one training step, every gate simulated, and the angles behind it.
+
+    With checkpoints (Chen, Xu, Zhang and Guestrin 2016, arXiv:1604.06174) a layer keeps its input,
+    and is simulated again when the backward pass comes to it.
     """
     n, rng = config.n_wires, stream(seed, "memory")
     theta, phi = (x.float() for x in angles(seed, n))
@@ -50,26 +102,16 @@ def saved_bytes(config: Memory, seed: int) -> int:
     classifier = torch.from_numpy(rng.normal(size=(n, n * n)) / n).float().requires_grad_()
     node = qnode(circuits.layer, wires=n, n_wires=n, encoder=config.encoder)
 
-    def f(z: Tensor) -> Tensor:
+    def f(z: Tensor, theta: Tensor = theta) -> Tensor:
         return expand(torch.stack(list(node(z + u, theta, phi)), dim=-1).float())
 
-    kept: dict[int, torch.UntypedStorage] = {}  # holding them keeps every address unique
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        z = torch.zeros_like(u)
-        if config.layers == EQUILIBRIUM:
-            z = implicit(f, broyden(f, z, config.threshold, eps=0.0).z, order=1)
-        for _ in range(config.layers):
-            z = f(z)
-        loss = F.cross_entropy(F.relu(z) @ classifier.T, labels)
-    total = sum(storage.nbytes() for storage in kept.values())
-    loss.backward()  # what was counted is what this pass uses
-    return total
+    z = torch.zeros_like(u)
+    if config.layers == EQUILIBRIUM:
+        z = implicit(f, broyden(f, z, config.threshold, eps=0.0).z, order=1)
+    for _ in range(config.layers):
+        # The reentrant kind runs a layer again under the hooks that count; the other one hides it.
+        z = checkpoint(f, z, theta, use_reentrant=True) if config.checkpoint else f(z)
+    return F.cross_entropy(F.relu(z) @ classifier.T, labels), theta
 
 
 # --- properties ---

@@ -13,6 +13,7 @@ from ..shared.qnodes import qnode
 
 SEED, LENGTH = 1111, 50  # of the random layer
 ENCODERS = ("amplitude", "angle")
+ENTANGLERS = ("released", "removed", "uncontrolled")  # what is done to the two-wire gates
 TURNING = ("RX", "RY", "RZ", "CRX")  # the gates with an angle
 GATES = {name: getattr(qml, name) for name in (*TURNING, "CNOT", "SX")} | {"H": qml.Hadamard}
 ANGLE_AXES = ("RY", "RX", "RZ")  # of ten wires in turn, as released
@@ -49,6 +50,31 @@ def tail(n_wires: int) -> tuple[Gate, ...]:
     return tuple(gates)
 
 
+def kept(gate: Gate, entanglers: str) -> Gate | None:
+    """Return what is left of a gate in a circuit that cannot entangle.
+
+    Bowles, Ahmed and Schuld (2024, arXiv:2403.07059) compare circuits with such versions of them.
+
+    Args:
+        gate: name and wires, control first.
+        entanglers: ``released`` keeps every gate, ``removed`` none that acts on two wires;
+            ``uncontrolled`` turns the second wire of a controlled rotation whatever the first one
+            holds, and keeps no other gate on two wires.
+    """
+    name, wires = gate
+    if entanglers == "released" or len(wires) == 1:
+        return gate
+    if entanglers == "uncontrolled" and name in TURNING:
+        return name.removeprefix("C"), wires[1:]
+    return None
+
+
+def gates(n_wires: int, entanglers: str = "released", seed: int = SEED) -> tuple[Gate, ...]:
+    """Return the gates of `transform` in their order."""
+    every = (kept(gate, entanglers) for gate in random_layer(n_wires, seed) + tail(n_wires))
+    return tuple(gate for gate in every if gate)
+
+
 def count_angles(gates: tuple[Gate, ...]) -> int:
     """Return how many of the gates turn by an angle."""
     return sum(name in TURNING for name, _ in gates)
@@ -73,13 +99,19 @@ def encode(v: Numbers, n_wires: int, encoder: str) -> None:
             GATES[ANGLE_AXES[wire % 3]](v[..., i], wires=wire)
 
 
-def transform(theta: Numbers, phi: Numbers, n_wires: int, seed: int = SEED) -> None:
-    """Apply the random layer with angles theta and the tail with angles phi (radians)."""
-    for gates, angles in ((random_layer(n_wires, seed), theta), (tail(n_wires), phi)):
+def transform(
+    theta: Numbers, phi: Numbers, n_wires: int, seed: int = SEED, entanglers: str = "released"
+) -> None:
+    """Apply the random layer with angles theta and the tail with angles phi (radians).
+
+    Without entanglers (see `kept`) every gate keeps its angle; that of a removed one is not used.
+    """
+    for listed, angles in ((random_layer(n_wires, seed), theta), (tail(n_wires), phi)):
         remaining = iter(angles)
-        for name, wires in gates:
-            turn = [next(remaining)] if name in TURNING else []
-            GATES[name](*turn, wires=wires)
+        for gate in listed:
+            turn = [next(remaining)] if gate[0] in TURNING else []
+            if left := kept(gate, entanglers):
+                GATES[left[0]](*turn, wires=left[1])
 
 
 def layer(
@@ -100,14 +132,19 @@ def layer(
 
 
 def evolved(
-    states: Numbers, theta: Numbers, phi: Numbers, n_wires: int, seed: int = SEED
+    states: Numbers,
+    theta: Numbers,
+    phi: Numbers,
+    n_wires: int,
+    seed: int = SEED,
+    entanglers: str = "released",
 ) -> qml.measurements.StateMP:
     """Return what becomes of given states (..., 2^n); of basis states, the unitary's columns.
 
-    ``seed`` draws the gates of the random layer.
+    ``seed`` draws the gates of the random layer; ``entanglers`` is one of `ENTANGLERS`.
     """
     qml.StatePrep(states, wires=range(n_wires), validate_norm=False)
-    transform(theta, phi, n_wires, seed)
+    transform(theta, phi, n_wires, seed, entanglers)
     return qml.state()
 
 

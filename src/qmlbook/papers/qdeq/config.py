@@ -7,7 +7,7 @@ earlier commits of it where one is named. Everything runs in double precision.
 from dataclasses import dataclass
 
 from ...base.errors import UsageError, require_known, require_least
-from . import circuits
+from . import circuits, surrogates
 from .solvers import SOLVERS, STOPS
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10")
@@ -15,6 +15,9 @@ FOUR, TEN = (0, 3, 6, 9), tuple(range(10))
 MODELS = ("direct", "implicit", "linear", "baseline")
 EQUILIBRIUM = 0  # the depth that stands for the fixed point
 METHODS = ("plain", "broyden")
+# The circuit, with and without its entangling gates, and layers that know no quantum computer.
+LAYERS = (*circuits.ENTANGLERS, *surrogates.KINDS)
+SPOILED = ("nothing", "labels", "inputs")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Config:
     validation: float = 0.2  # share of the training images [load_mnist.py]
     n_train: int | None = None  # images trained and validated on; None: the whole split
     n_test: int | None = None  # images tested on; None: the whole split
+    layer: str = "released"  # one of LAYERS; the others are controls
+    spoiled: str = "nothing"  # labels shuffled before training, or noise for every input
 
     def __post_init__(self) -> None:
         """Refuse what nothing here understands."""
@@ -64,7 +69,14 @@ class Config:
             adjoint=("exact", "solver"),
             schedule=("constant", "cosine"),
             selection=("best", "last"),
+            layer=LAYERS,
+            spoiled=SPOILED,
         )
+        if self.layer in surrogates.KINDS and self.encoder != "amplitude":
+            raise UsageError(
+                f"layer {self.layer!r} encodes no angles: its encoder must be 'amplitude', not "
+                f"{self.encoder!r}."
+            )
         require_least(self, layers=1, epochs=1, batch_size=1)
         if len(set(self.classes)) != len(self.classes) or len(self.classes) not in (4, 10):
             raise UsageError(f"classes must be 4 or 10 different labels, not {self.classes}.")
@@ -97,6 +109,7 @@ class Memory:
     encoder: str = "amplitude"
     batch_size: int = 256
     threshold: int = 10  # solver steps, all of which are made
+    checkpoint: bool = False  # stacked layers keep their inputs alone, and are run again backward
 
 
 @dataclass(frozen=True)

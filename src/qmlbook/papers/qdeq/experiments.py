@@ -12,6 +12,17 @@ from .config import EQUILIBRIUM, METHODS, TEN, Config, Memory, Roots
 
 # --- models ---
 
+# The controls of the circuit, each trained and tuned as the equilibrium is, but for the last one:
+# the circuit without its entangling gates, the classical equilibrium, and the classical form of a
+# circuit after an amplitude encoder, as a single layer. Amplitude-encoded data are entangled before
+# any gate, so that without entangling gates only the gates are local, not the states.
+LOCAL = {how: Config(layer=how) for how in ("removed", "uncontrolled")}
+AMPLITUDE_RIVALS = {
+    **{f"local-{how}": config for how, config in LOCAL.items()},
+    "classical": Config(layer="tanh"),
+    "quadratic": Config(model="direct", layers=1, layer="quadratic"),
+}
+
 DIRECT = variants(Config(model="direct"), axis("layers", (1, 2, 5, 10), "direct{}"))
 AMPLITUDE_4 = {
     **DIRECT,
@@ -22,12 +33,14 @@ AMPLITUDE_4 = {
     "implicit-tail": Config(train_tail=True),
     "untrained": Config(train_angles=False, gamma=0.0),
     "linear": Config(model="linear"),
+    **AMPLITUDE_RIVALS,
 }
 ANGLE_4 = {name: AMPLITUDE_4[name] for name in (*DIRECT, "implicit", "warmup", "untrained")}
+ANGLE_4 |= LOCAL
 AMPLITUDE_10 = {
     name: AMPLITUDE_4[name]
     for name in ("direct1", "direct5", "implicit", "warmup", "untrained", "linear")
-}
+} | AMPLITUDE_RIVALS
 FAMILIES = {"mnist4": AMPLITUDE_4, "mnist4_angle": ANGLE_4, "mnist10": AMPLITUDE_10}
 
 # Experiment -> what its variants have in common. On MNIST-4, 50 epochs are the 3,750 steps of the
@@ -65,7 +78,10 @@ PENALTY_TRIALS = [
     {"learning_rate": rate, "gamma": gamma}
     for rate, gamma in product((0.005, 0.01, 0.05, 0.1), (0.8, 0.0))
 ]
-PENALISED = ("implicit", "warmup", "implicit-tail")  # and free to choose by how much
+PENALISED = (  # and free to choose by how much
+    *("implicit", "warmup", "implicit-tail"),
+    *("local-removed", "local-uncontrolled", "removed", "uncontrolled", "classical"),
+)
 TUNING_EPOCHS = {"mnist4": 20, "mnist4_angle": 20, "mnist10": 4}
 
 
@@ -109,9 +125,13 @@ ABOUT = {
     "fashion_mnist10": "FashionMNIST on ten qubits, amplitude encoder; settings by `tuning`",
     "cifar10": "CIFAR-10 on ten qubits, amplitude encoder; settings by `tuning`",
     "baseline": "the earlier classifier without a fixed point, 100 epochs",
+    "sanity": "MNIST-4 with shuffled labels, or noise for images: nothing to learn",
     "tuning": "eight configurations of every model on validation images; chooses for the others",
 }
-DEPTHS = axis("layers", {"direct1": 1, "direct5": 5, "implicit": EQUILIBRIUM})
+DEPTHS = {
+    **axis("layers", {"direct1": 1, "direct5": 5, "implicit": EQUILIBRIUM}),
+    "checkpoint5": {"layers": 5, "checkpoint": True},
+}
 MEMORY = variants(Memory(), axis("n_wires", (4, 10), "n{}"), DEPTHS)
 del MEMORY["n10-direct1"]  # no claim asks for it
 ROOTS = variants(Roots(), axis("method", METHODS))
@@ -142,6 +162,16 @@ def quick(experiment: str) -> dict[str, Config]:
     changes = COMMON[experiment] | SMALL | {"epochs": SMALL_EPOCHS[experiment]}
     family = FAMILIES[TUNED_AS.get(experiment, experiment)]
     return changed(family, **changes, **UNTUNED)
+
+
+def sanity(models: Mapping[str, Config]) -> dict[str, Config]:
+    """Return the equilibrium and the linear model with the settings of MNIST-4, data spoiled."""
+    chosen = {name: models[name] for name in ("implicit", "linear")}
+    return {
+        f"{name}-{spoiled}": replace(config, spoiled=spoiled)
+        for name, config in chosen.items()
+        for spoiled in ("labels", "inputs")
+    }
 
 
 def _tuning() -> dict[str, Config]:
@@ -183,5 +213,6 @@ def experiments() -> dict[str, Experiment]:
             for name in COMMON
         ),
         make("baseline", baseline, changed(baseline, **SMALL, epochs=10), seeds=8),
+        make("sanity", sanity(full("mnist4", settings)), sanity(quick("mnist4")), seeds=10),
         make("tuning", _tuning(), {}, seeds=1, run=runs.run_tuning),
     )

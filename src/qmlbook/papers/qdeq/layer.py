@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ class Layer:
         encoder: str = "amplitude",
         device: str = "default.qubit",
         seed: int = circuits.SEED,
+        entanglers: str = "released",
     ) -> Layer:
         """Simulate the transformation once, differentiable in its angles.
 
@@ -58,19 +59,21 @@ class Layer:
             device: name of the PennyLane device that simulates; ``qmlbook.statevector`` is
                 compiled, for training.
             seed: of the random layer's gates.
+            entanglers: what is done to the gates on two wires, one of `circuits.ENTANGLERS`.
 
         Raises:
-            UsageError: if size or encoder is not known.
+            UsageError: if size, encoder or entanglers are not known.
         """
         require_choice("n_wires", n_wires, SIZES)
         require_choice("encoder", encoder, circuits.ENCODERS)
+        require_choice("entanglers", entanglers, circuits.ENTANGLERS)
         basis = _basis(n_wires, encoder, theta.dtype.to_complex())
         if device == "qmlbook.statevector":
             precision = str(theta.dtype).removeprefix("torch.")
             evolved = compiled(circuits.evolved, n_wires, precision)
         else:
             evolved = qnode(circuits.evolved, device, n_wires)
-        columns = evolved(basis, theta, phi, n_wires, seed)
+        columns = evolved(basis, theta, phi, n_wires, seed, entanglers)
         forms = _real_forms if encoder == "amplitude" else _complex_forms
         return cls(forms(columns, n_wires), encoder)
 
@@ -101,6 +104,21 @@ class Layer:
     def slopes(self, z: Tensor, u: Tensor, create_graph: bool = False) -> Tensor:
         """Return dm/dv (B, n, D) at v = z + u; the Jacobian of f is its rows, each n times."""
         return jacobian(lambda x: self.expectations(x + u), z, create_graph)
+
+
+class Feedback(Protocol):
+    """What a solver, its gradient and the penalty need of a layer with data u (B, D)."""
+
+    u: Tensor
+
+    def __call__(self, m: Tensor) -> Tensor:
+        """Return what is measured after m (B, n) was fed back."""
+
+    def jacobian(self, m: Tensor) -> Tensor:
+        """Return its Jacobian (B, n, n)."""
+
+    def pulled(self, m: Tensor, g: Tensor) -> Tensor:
+        """Return g (B, n) pulled back to the D states, m held constant."""
 
 
 class Reduced:

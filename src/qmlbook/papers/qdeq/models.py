@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from ...base.rng import stream
 from ..shared.initial import assign
-from . import circuits
+from . import circuits, surrogates
 from .config import EQUILIBRIUM, Config
-from .layer import Layer, Reduced, expand
+from .layer import Feedback, Layer, expand
 from .solvers import SOLVERS, Solution, implicit
 
 DEVICE = "qmlbook.statevector"
@@ -66,27 +66,21 @@ class Classifier(nn.Module):
         return self.linear(u), u.new_zeros(())
 
 
-class QDEQ(Classifier):
-    """The layer to a depth or to its equilibrium, dropout, ReLU and a linear classifier.
+class Layered(Classifier):
+    """A layer to a depth or to its equilibrium, dropout, ReLU and a linear classifier.
 
     Dropout never works in place: the released ReLU does, and overwrites the equilibrium that the
     gradient needs as soon as dropout is off.
+
+    Attributes:
+        theta: what the layer trains.
     """
 
-    def __init__(self, config: Config, seed: int) -> None:
-        """Draw the angles uniformly in (-pi, pi) and the classifier as torch would."""
-        super().__init__(config, seed)
-        layer = circuits.random_layer(config.n_wires, config.random_layer)
-        self.theta = draw_angles(seed, "theta", layer, trained=config.train_angles)
-        tail, train_tail = circuits.tail(config.n_wires), config.train_angles and config.train_tail
-        self.phi = draw_angles(seed, "phi", tail, trained=train_tail)
+    theta: nn.Parameter
 
-    def layer(self) -> Layer:
-        """Simulate the circuit at the present angles."""
-        config = self.config
-        return Layer.of(
-            self.theta, self.phi, config.n_wires, config.encoder, DEVICE, config.random_layer
-        )
+    def layer(self) -> Layer | surrogates.Tanh:
+        """Return the layer as it is now, differentiable in what it trains."""
+        raise NotImplementedError
 
     def forward(self, u: Tensor, depth: int, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
         """Return logits and the Jacobian penalty (0 where it does not apply)."""
@@ -94,7 +88,7 @@ class QDEQ(Classifier):
         m = self.states(f, depth, draws)
         return self.classify(m, draws), self.penalty(f, m, depth, draws)
 
-    def states(self, f: Reduced, depth: int, draws: Draws | None = None) -> Tensor:
+    def states(self, f: Feedback, depth: int, draws: Draws | None = None) -> Tensor:
         """Return the expectations (B, n) that stand for z.
 
         The equilibrium is searched with the released rules (rel < 1e-3 over the batch, at most
@@ -110,7 +104,7 @@ class QDEQ(Classifier):
         self._count(depth * self._passes(), draws)
         return m
 
-    def _equilibrium(self, f: Reduced, start: Tensor, draws: Draws | None) -> Tensor:
+    def _equilibrium(self, f: Feedback, start: Tensor, draws: Draws | None) -> Tensor:
         config, less = self.config, 0
         if draws is not None and config.delta:
             less = int(draws.budget.integers(config.delta + 1))
@@ -151,7 +145,7 @@ class QDEQ(Classifier):
             z = z * (kept.to(z.dtype) / (1 - dropout))
         return self.linear(F.relu(z))
 
-    def penalty(self, f: Reduced, m: Tensor, depth: int, draws: Draws | None = None) -> Tensor:
+    def penalty(self, f: Feedback, m: Tensor, depth: int, draws: Draws | None = None) -> Tensor:
         """Return |e^T J|^2 / (B D) for one Gaussian vector e, with the root held constant.
 
         Its mean is the squared Frobenius norm of the Jacobian J (D x D) of f over B D. J repeats
@@ -164,6 +158,43 @@ class QDEQ(Classifier):
         self._count(1, draws)
         sums = torch.from_numpy(draws.penalty.normal(0, self.config.n_wires**0.5, m.shape))
         return f.pulled(m, sums.to(m.dtype)).square().sum() / f.u.numel()
+
+
+class QDEQ(Layered):
+    """The circuit as the layer, or the circuit without its entangling gates."""
+
+    def __init__(self, config: Config, seed: int) -> None:
+        """Draw the angles uniformly in (-pi, pi) and the classifier as torch would."""
+        super().__init__(config, seed)
+        layer = circuits.random_layer(config.n_wires, config.random_layer)
+        self.theta = draw_angles(seed, "theta", layer, trained=config.train_angles)
+        tail, train_tail = circuits.tail(config.n_wires), config.train_angles and config.train_tail
+        self.phi = draw_angles(seed, "phi", tail, trained=train_tail)
+
+    def layer(self) -> Layer:
+        """Simulate the circuit at the present angles."""
+        config = self.config
+        settings = config.n_wires, config.encoder, DEVICE, config.random_layer, config.layer
+        return Layer.of(self.theta, self.phi, *settings)
+
+
+class Surrogate(Layered):
+    """A layer without a quantum computer, of as many trained numbers as the circuit has angles."""
+
+    def __init__(self, config: Config, seed: int) -> None:
+        """Draw the start; the subspace is that of the gates' seed, the same in every run."""
+        super().__init__(config, seed)
+        drawn_as = circuits.random_layer(config.n_wires, config.random_layer)
+        size = circuits.count_angles(drawn_as)
+        kind, n = config.layer, config.n_wires
+        self.theta = nn.Parameter(torch.zeros(size, dtype=DTYPE), config.train_angles)
+        self.start = surrogates.start(kind, n, seed)
+        self.subspace = surrogates.subspace(kind, n, size, config.random_layer)
+
+    def layer(self) -> Layer | surrogates.Tanh:
+        """Return the layer at the present point of the subspace."""
+        weights = self.start + self.subspace @ self.theta
+        return surrogates.MAKERS[self.config.layer](weights, self.config.n_wires)
 
 
 class Baseline(QDEQ):
@@ -182,7 +213,8 @@ class Baseline(QDEQ):
 def build(config: Config, seed: int) -> Classifier:
     """Return the untrained model of a configuration; equal seeds give equal angles and weights."""
     kinds = {"linear": Classifier, "baseline": Baseline}
-    return kinds.get(config.model, QDEQ)(config, seed)
+    layered = Surrogate if config.layer in surrogates.KINDS else QDEQ
+    return kinds.get(config.model, layered)(config, seed)
 
 
 def draw_angles(

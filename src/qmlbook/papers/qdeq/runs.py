@@ -9,7 +9,7 @@ from ..shared.splits import Split
 from .checks import random_layer, saved_bytes
 from .config import FOUR, Config, Memory, Roots
 from .features import load_pooled
-from .models import QDEQ
+from .models import Layered
 from .solvers import broyden
 from .training import Trained, logits, residuals, score, splits, train
 
@@ -41,7 +41,7 @@ def evaluate(config: Config, trained: Trained, test: Split) -> dict[str, float]:
     """Return the metrics of `run` for a trained model."""
     model, tally = trained.model, trained.model.tally
     metrics = {"accuracy": score(model, test, trained.depth)[1]}
-    if not isinstance(model, QDEQ):
+    if not isinstance(model, Layered):
         return metrics
     metrics["validation_accuracy"] = trained.validation_accuracy[trained.epoch]
     if config.model == "baseline":

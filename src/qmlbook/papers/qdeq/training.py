@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,12 +20,28 @@ CHUNK = 2000  # images evaluated at once; one solver decision each
 
 
 def splits(config: Config, seed: int) -> tuple[Split, Split, Split]:
-    """Return training, validation and test images; the validation images are drawn by seed."""
+    """Return training, validation and test images; the validation images are drawn by seed.
+
+    Where they are spoiled, either the labels of all images but the test's are shuffled, or every
+    input is noise of the images' mean and deviation: nothing is left to learn.
+    """
     whole = load_pooled(config.dataset, config.classes, "train", config.n_train)
     test = load_pooled(config.dataset, config.classes, "test", config.n_test)
+    if config.spoiled == "labels":
+        shuffled_labels = stream(seed, "spoiled").permutation(len(whole))
+        whole = replace(whole, labels=whole.labels[torch.from_numpy(shuffled_labels)])
+    if config.spoiled == "inputs":
+        rng = stream(seed, "spoiled")
+        whole, test = _noise(whole, rng), _noise(test, rng)
     order = torch.from_numpy(stream(seed, "split").permutation(len(whole)))
     size = int((1 - config.validation) * len(whole))
     return whole[order[:size]], whole[order[size:]], test
+
+
+def _noise(split: Split, rng: np.random.Generator) -> Split:
+    """Return Gaussian noise in place of the images, with their mean and deviation."""
+    drawn = torch.from_numpy(rng.normal(size=split.inputs.shape))
+    return replace(split, inputs=split.inputs.mean() + split.inputs.std() * drawn)
 
 
 @dataclass
@@ -121,7 +137,7 @@ def score(model: models.Classifier, split: Split, depth: int) -> tuple[float, fl
 
 
 @torch.no_grad()
-def residuals(model: models.QDEQ, split: Split, depth: int) -> dict[str, float]:
+def residuals(model: models.Layered, split: Split, depth: int) -> dict[str, float]:
     """Return how far the model's states are from a fixed point, over a split.
 
     Returns:
