@@ -408,16 +408,13 @@ def test_the_grid_is_the_charts():
     }
 
 
-def test_rules_that_wait_for_their_runs_fit_the_experiments(tmp_path):
+def test_waiting_rules_compare_heads_with_forms_of_their_size(tmp_path):
     written = papers.claims_file("c2q").read_text("utf-8")
     flipped = tmp_path / "c2q" / "claims.yml"
     flipped.parent.mkdir()
     flipped.write_text(written.replace("\n#+", "\n"), "utf-8")
     known = experiments.experiments()
     claims = {claim.id: claim for claim in load_claims("c2q", flipped)}
-    for claim in claims.values():
-        for cell in claim.every_cell:
-            assert cell.variant in known[cell.experiment].variants["full"], (claim.id, cell)
     for name in ("P-b", "K1", "K2"):
         assert {"local-removed", "local-uncontrolled", "quadratic"} <= set(claims[name].controls)
         over = claims[name].cells(claims[name].variants)

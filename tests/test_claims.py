@@ -351,6 +351,18 @@ def test_the_claims_of_this_book():
                     assert variant in known[experiment].variants["full"], label
 
 
+@pytest.mark.parametrize("paper", ["c2q", "klssl"])
+def test_rules_that_wait_for_their_runs_can_be_read(paper, tmp_path):
+    written = papers.claims_file(paper).read_text("utf-8")
+    flipped = tmp_path / paper / "claims.yml"
+    flipped.parent.mkdir()
+    flipped.write_text(written.replace("\n#+", "\n"), "utf-8")
+    known = papers.experiments(paper)
+    for claim in load_claims(paper, flipped):
+        for cell in claim.every_cell:
+            assert cell.variant in known[cell.experiment].variants["full"], (claim.id, cell)
+
+
 # Every numbered claim of the papers' abstracts, tables, figures and recorded runs.
 CLAIMS = {
     "qssl": [f"C{i}" for i in range(1, 14)],

@@ -3,6 +3,7 @@
 from itertools import combinations
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from kornia.color import linear_rgb_to_rgb, rgb_to_lab, rgb_to_linear_rgb
@@ -85,3 +86,13 @@ def test_colours_stand_out_from_the_paper(palette):
     for code, colour in palette.items():
         light, dark = (float(luminance @ each.flatten().double()) for each in (paper, colour))
         assert (light + 0.05) / (dark + 0.05) >= 3, code
+
+
+def test_intervals_keep_a_row_for_what_was_not_run():
+    fig, ax = plt.subplots()
+    plots.intervals(ax, {"quantum": (0.5, 0.4, 0.7, 20), "normalised": None})
+    line, dot = ax.lines
+    assert (list(line.get_xdata()), list(dot.get_xdata())) == ([0.4, 0.7], [0.5])
+    assert dot.get_color() == plots.QUANTUM
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["quantum", "normalised"]
+    plt.close(fig)

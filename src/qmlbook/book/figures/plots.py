@@ -89,6 +89,28 @@ def lanes(
     ax.grid(False, axis="y")
 
 
+def intervals(
+    ax: Axes,
+    groups: Mapping[str, Sequence[float] | None],
+    *,
+    colours: Mapping[str, str] | None = None,
+) -> None:
+    """Show an interval of each group in a row of its own.
+
+    Each is (mean, low, high, ...), as `qmlbook.evidence.stats` has them; a row stays empty for
+    ``None``, while nothing has been run. Colours as in :func:`strip`.
+    """
+    ends = {name: () if found is None else found[:3] for name, found in groups.items()}
+    for position, _, found, colour in _coloured(ends, colours):
+        if found.size:
+            mean, low, high = found
+            ax.plot([low, high], [position] * 2, color=colour, lw=4, alpha=0.45)
+            ax.plot(mean, position, "o", color=colour, ms=5)
+    ax.set_yticks(range(len(groups)), list(groups))
+    ax.set_ylim(len(groups) - 0.5, -0.5)  # the first row on top
+    ax.grid(False, axis="y")
+
+
 def circuit(qnode: Callable, *arguments: object, **options: object) -> Figure:
     """Draw a QNode, as it is executed with these arguments, with all wires and their labels."""
     import pennylane as qml
