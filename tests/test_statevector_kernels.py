@@ -470,6 +470,16 @@ def test_the_hessian_of_autograd():
     np.testing.assert_allclose(found, right, atol=1e-10)
 
 
+def test_second_derivatives_of_what_is_linear_are_zero_in_autograd():
+    def function(c):
+        qml.RX(0.4, 0)
+        return qml.expval(qml.Hamiltonian(c, [qml.Z(0), qml.Y(0)]))
+
+    c = qml.numpy.array([0.3, 0.8], requires_grad=True)
+    np.testing.assert_allclose(qml.grad(node(function))(c), [np.cos(0.4), -np.sin(0.4)])
+    assert not qml.jacobian(qml.grad(node(function)))(c).any()
+
+
 def test_autograd_asks_once_for_the_gradients_in_all_arguments():
     calls = []
 
@@ -485,6 +495,29 @@ def test_autograd_asks_once_for_the_gradients_in_all_arguments():
     slopes = qml.grad(total)(*numbers)
     np.testing.assert_allclose(slopes, [6.0 + 11.0, 1.5 + 11.0, 1.0 + 11.0])
     assert len(calls) == 2
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "measure",
+    [lambda: qml.expval(qml.X("a")), lambda: qml.var(qml.Z("a")), lambda: qml.purity("a"),
+     lambda: qml.probs(op=qml.X("a") @ qml.Y("b")), lambda: qml.probs("a"), qml.state],
+)  # fmt: skip
+def test_a_circuit_called_inside_another_leaves_nothing_there(measure, way):
+    def function(x):
+        qml.Z("a")
+        qml.SX("b")
+        qml.ctrl(qml.S("a"), "b")
+        qml.QFT(["a", "b"])
+        qml.RX(x, "a")
+        return measure()
+
+    inner = way(node(function, ["a", "b"]))
+    x = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    for _ in range(3):
+        with qml.queuing.AnnotatedQueue() as queue:
+            inner(x)
+        assert queue.queue == []
 
 
 @WAYS

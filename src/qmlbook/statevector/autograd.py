@@ -54,6 +54,8 @@ def _slopes(function: Several, wanted: Sequence[int]) -> Several:
                 if not values[at].requires_grad:
                     inputs[at] = values[at].detach().requires_grad_()
             result = torch.cat([part.reshape(-1) for part in function(*inputs)])
+            if not result.requires_grad:  # of what is linear, the second derivative
+                return [torch.zeros_like(inputs[at]) for at in wanted]
             gradients = torch.autograd.grad(
                 result, [inputs[at] for at in wanted], gradient.conj().to(result.dtype),
                 create_graph=True, materialize_grads=True, allow_unused=True,

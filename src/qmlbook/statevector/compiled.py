@@ -11,7 +11,7 @@ import numpy as np
 import pennylane as qml
 import torch
 from pennylane.measurements import MeasurementProcess
-from pennylane.queuing import AnnotatedQueue
+from pennylane.queuing import AnnotatedQueue, QueuingManager
 from pennylane.tape import QuantumScript
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
@@ -266,7 +266,8 @@ class _Record:
         amplitudes = checked(next(rest), self._dtype) if self._prepared else None
         matrices = [matrix.to(self._dtype.to_complex()) for matrix in rest]
         values = Values(self._binding, made[: self._bases], amplitudes, matrices, *self._fixed)
-        results: Any = self._simulation(values, self._measurements, self._place)
+        with QueuingManager.stop_recording():
+            results: Any = self._simulation(values, self._measurements, self._place)
         if self._numeric:
             results = [result.detach().cpu().numpy() for result in results]
         return list(results) if self._is_list else qml.pytrees.unflatten(results, self._shape)

@@ -26,6 +26,7 @@ from pennylane.devices.qubit.sampling import measure_with_samples
 from pennylane.math import Interface
 from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP
 from pennylane.ops import MidMeasure
+from pennylane.queuing import QueuingManager
 from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
@@ -53,7 +54,9 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
                 many = len(device.wires) > 12
                 known = f"{len(device.wires)} wires" if many else ", ".join(map(str, device.wires))
                 raise WrongWires(f"Wire {wire!r} is not on device {NAME}, which has: {known}.")
-    if device.runs(tape):
+    with QueuingManager.stop_recording():  # looking at a gate may make others
+        ready_made = device.runs(tape)
+    if ready_made:
         return (tape,), lambda results: results[0]
     refuse(tape)
     pipeline = CompilePipeline()
@@ -73,7 +76,8 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
         pipeline.add_transform(broadcast_expand)
     if config.gradient_method == "backprop":
         pipeline.add_transform(no_sampling, name=f"backprop + {NAME}")
-    tapes, restore = pipeline((tape,))
+    with QueuingManager.stop_recording():
+        tapes, restore = pipeline((tape,))
     return tapes, lambda results: restore(results)[0]
 
 
@@ -214,7 +218,8 @@ class StatevectorDevice(Device):
         one: Any = self._run
         if torch.compiler.is_compiling():  # torch.compile would trace numpy as if it were torch
             one = torch._dynamo.disable(one)
-        return tuple(map(one, circuits))
+        with QueuingManager.stop_recording():  # inside another circuit nothing of this is its own
+            return tuple(map(one, circuits))
 
     # -- running ----------------------------------------------------------------------------------
 
