@@ -520,6 +520,35 @@ def test_a_circuit_called_inside_another_leaves_nothing_there(measure, way):
         assert queue.queue == []
 
 
+def test_a_circuit_in_the_making_is_left_alone_by_other_threads():
+    made, looked_at = threading.Event(), threading.Event()
+
+    class Slow(qml.operation.Operation):
+        num_wires, num_params = 1, 0
+
+        def matrix(self, wire_order=None):
+            looked_at.set()
+            making.join(60)
+            return np.eye(2)
+
+    def make():
+        with qml.queuing.AnnotatedQueue() as queue:
+            qml.X(0)
+            made.set()
+            looked_at.wait(60)
+            qml.Y(0)
+        names.extend(op.name for op in queue.queue)
+
+    names = []
+    tape = qml.tape.QuantumScript([Slow(0)], [qml.expval(qml.Z(0))])
+    making = threading.Thread(target=make)
+    making.start()
+    assert made.wait(60)
+    assert float(StatevectorDevice(1).execute(tape)) == 1
+    assert names == ["PauliX", "PauliY"]
+    assert not making.is_alive()
+
+
 @WAYS
 def test_a_trainable_coefficient_of_an_observable(way):
     def function(c, x):

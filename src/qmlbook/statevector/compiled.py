@@ -11,13 +11,13 @@ import numpy as np
 import pennylane as qml
 import torch
 from pennylane.measurements import MeasurementProcess
-from pennylane.queuing import AnnotatedQueue, QueuingManager
+from pennylane.queuing import AnnotatedQueue
 from pennylane.tape import QuantumScript
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from . import torch_path
-from .device import StatevectorDevice, ready
+from .device import StatevectorDevice, ready, unqueued
 from .errors import NAME, CircuitError
 from .plan import Binding, Values, checked, common_device, precision
 from .reading import Reading, read
@@ -266,7 +266,7 @@ class _Record:
         amplitudes = checked(next(rest), self._dtype) if self._prepared else None
         matrices = [matrix.to(self._dtype.to_complex()) for matrix in rest]
         values = Values(self._binding, made[: self._bases], amplitudes, matrices, *self._fixed)
-        with QueuingManager.stop_recording():
+        with unqueued():
             results: Any = self._simulation(values, self._measurements, self._place)
         if self._numeric:
             results = [result.detach().cpu().numpy() for result in results]

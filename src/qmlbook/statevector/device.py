@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from pennylane.devices.qubit.sampling import measure_with_samples
 from pennylane.math import Interface
 from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP
 from pennylane.ops import MidMeasure
-from pennylane.queuing import QueuingManager
+from pennylane.queuing import AnnotatedQueue, QueuingManager
 from pennylane.tape import QuantumScript
 from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
@@ -45,6 +46,22 @@ PLANS = 256  # circuits whose plan is remembered
 EXACT = ("best", "backprop", "adjoint", "device")  # all are the same gradient here
 
 
+@contextmanager
+def unqueued() -> Iterator[None]:
+    """Keep the gates of the block out of a circuit around it that this thread is making.
+
+    PennyLane's list of circuits in the making belongs to whichever thread holds its lock;
+    ``stop_recording`` alone would take it away from that thread.
+    """
+    lock = AnnotatedQueue._lock
+    ours = lock.acquire(blocking=False)  # it is free, or this thread has it already
+    inside = ours and QueuingManager.recording()
+    if ours:
+        lock.release()
+    with QueuingManager.stop_recording() if inside else nullcontext():
+        yield
+
+
 @transform
 def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionConfig) -> Any:
     """Bring a tape into the form that the device runs; most tapes have it and pass untouched."""
@@ -54,7 +71,7 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
                 many = len(device.wires) > 12
                 known = f"{len(device.wires)} wires" if many else ", ".join(map(str, device.wires))
                 raise WrongWires(f"Wire {wire!r} is not on device {NAME}, which has: {known}.")
-    with QueuingManager.stop_recording():  # looking at a gate may make others
+    with unqueued():  # looking at a gate may make others
         ready_made = device.runs(tape)
     if ready_made:
         return (tape,), lambda results: results[0]
@@ -76,7 +93,7 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
         pipeline.add_transform(broadcast_expand)
     if config.gradient_method == "backprop":
         pipeline.add_transform(no_sampling, name=f"backprop + {NAME}")
-    with QueuingManager.stop_recording():
+    with unqueued():
         tapes, restore = pipeline((tape,))
     return tapes, lambda results: restore(results)[0]
 
@@ -218,7 +235,7 @@ class StatevectorDevice(Device):
         one: Any = self._run
         if torch.compiler.is_compiling():  # torch.compile would trace numpy as if it were torch
             one = torch._dynamo.disable(one)
-        with QueuingManager.stop_recording():  # inside another circuit nothing of this is its own
+        with unqueued():  # inside another circuit nothing of this is its own
             return tuple(map(one, circuits))
 
     # -- running ----------------------------------------------------------------------------------
