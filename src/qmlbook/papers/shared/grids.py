@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, make_dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from ...base.errors import Profile
-from .predictions import Predictions
+
+if TYPE_CHECKING:
+    from .predictions import Predictions
 
 Config = TypeVar("Config", bound=Any)  # a frozen dataclass
 Axis = Mapping[str, Mapping[str, Any]]  # part of a variant's name -> the settings it stands for
