@@ -179,16 +179,15 @@ def _run(job: Job) -> tuple[dict[str, float | list[float]], Predictions | None]:
     """Return the metrics of a run, and its predictions where they are kept."""
     experiment = papers.experiments(job.paper)[job.experiment]
     config = experiment.variants[job.profile][job.variant]
-    if experiment.predict and keeps_predictions(job):
+    if experiment.predict and keeps_predictions(experiment, job):
         metrics, predictions = experiment.predict(config, job.seed)
         return clean_metrics(metrics), predictions
     elsewhere = {} if job.device == "cpu" else {"device": job.device}
     return clean_metrics(experiment.run(config, job.seed, **elsewhere)), None
 
 
-def keeps_predictions(job: Job) -> bool:
+def keeps_predictions(experiment: papers.Experiment, job: Job) -> bool:
     """Return whether a run is one of those that keep their predictions: headlines, fresh seeds."""
-    experiment = papers.experiments(job.paper)[job.experiment]
     fresh = job.profile == "full" and job.seed >= experiment.seeds["full"]
     return fresh and job.variant in experiment.predicted
 
@@ -270,7 +269,8 @@ def sweep(
         summary.rejected += rejected
         if todo:
             store.require_writable(paper)
-            if any(map(keeps_predictions, todo)):
+            known = papers.experiments(paper)
+            if any(keeps_predictions(known[job.experiment], job) for job in todo):
                 require_parquet()
             _make(todo, summary, store, runner, progress)
     return summary

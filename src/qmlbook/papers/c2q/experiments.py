@@ -7,7 +7,7 @@ from typing import Any
 
 from ..shared.grids import Axis, Experiment, axis, by_name, told, variants
 from ..shared.splits import SPOILED
-from ..shared.tuning import Settings, Tuning, tuned
+from ..shared.tuning import Settings, Tuning, adjusted, tuned
 from .circuits import GATE_SETS
 from .config import CLASSICAL_HEADS, PAIRS, QUANTUM_HEADS, RULES, Config, Network, Properties
 from .runs import run, run_properties, run_source, run_tuning
@@ -77,21 +77,6 @@ TUNING = Tuning(
     about="The settings of every head that did best on a fifth of the training digits, by mean "
     "accuracy over two seeds and then by cost, of eight each.",
 )
-
-
-def _tuning() -> dict[str, Config]:
-    """Return every trial of every head."""
-    return {
-        trial: replace(config, **settings)
-        for network, config in NETWORKS.items()
-        for trial, settings in trials(network).items()
-    }
-
-
-def _tuned() -> dict[str, Config]:
-    """Return the heads with the settings that ``tuned.yml`` holds now."""
-    chosen = tuned("c2q")
-    return {name: replace(config, **chosen.get(name, {})) for name, config in NETWORKS.items()}
 
 
 # --- experiments ---
@@ -168,8 +153,8 @@ def experiments() -> dict[str, Experiment]:
         ),
         _experiment("curve", variants(PUBLISHED, CURVES, QUICK_ON, axis("stepsize", STEPS)), {}),
         _heads("spoiled", SPOILT, SPOILT, by=(axis("spoiled", SPOILED[1:]),)),
-        _experiment("tuning", _tuning(), {}, seeds=2, run=run_tuning),
-        _experiment("tuned", _tuned(), {}),
+        _experiment("tuning", TUNING.configs(NETWORKS), {}, seeds=2, run=run_tuning),
+        _experiment("tuned", adjusted(NETWORKS, tuned("c2q")), {}),
         _experiment(
             "properties", {"exact": Properties()}, seeds=1, run=run_properties, tolerance=1e-9
         ),

@@ -6,6 +6,7 @@ import torch
 
 from ...base.rng import stream
 from ..shared.splits import set_apart
+from ..shared.tuning import tuning_seed
 from . import losses, training
 from .checks import effective_parameters, is_quadratic_form, poolings_agree
 from .circuits import count_params
@@ -33,7 +34,7 @@ def run_tuning(config: Config, seed: int) -> dict[str, float]:
     Returns:
         ``accuracy`` in %, and ``cost``, the mean cross entropy in nats, both on the rest.
     """
-    other = int(stream(seed, "tuning").integers(10**6, 2**31))
+    other = tuning_seed(seed)
     digits = training.load_features(replace(config, source_seed=seed), other).train
     trained_on, validation = set_apart(digits, VALIDATION, stream(other, "validation"))
     made = training.train(config, other, trained_on)

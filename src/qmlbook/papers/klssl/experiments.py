@@ -7,7 +7,7 @@ from typing import Any
 
 from ..shared.grids import Axis, Experiment, axis, by_name, changed, read_numbers, told, variants
 from ..shared.splits import SPOILED
-from ..shared.tuning import Settings, Tuning, tuned
+from ..shared.tuning import Settings, Tuning, adjusted, tuned
 from .config import CLASSIFIERS, DATASETS, DEPTHS, ClosedForm, Config, Counts, Draws
 from .runs import run, run_closed_form, run_counts, run_draws, run_tuning
 
@@ -81,21 +81,6 @@ TUNING = Tuning(
 )
 
 
-def _tuning() -> dict[str, Config]:
-    """Return every trial of every network."""
-    return {
-        trial: replace(config, **settings)
-        for network, config in NETWORKS.items()
-        for trial, settings in trials(network).items()
-    }
-
-
-def _tuned() -> dict[str, Config]:
-    """Return the networks with the settings that ``tuned.yml`` holds now."""
-    chosen = tuned("klssl")
-    return {name: replace(config, **chosen.get(name, {})) for name, config in NETWORKS.items()}
-
-
 # --- experiments ---
 
 # Other processors round differently, and stacks of linear maps amplify it: measured over the
@@ -163,8 +148,17 @@ def experiments() -> dict[str, Experiment]:
             seeds=20,
             tolerance=TRAINED_TOLERANCE,
         ),
-        _experiment("tuning", _tuning(), {}, seeds=3, run=run_tuning, tolerance=TRAINED_TOLERANCE),
-        _experiment("tuned", _tuned(), {}, seeds=20, tolerance=TRAINED_TOLERANCE),
+        _experiment(
+            "tuning",
+            TUNING.configs(NETWORKS),
+            {},
+            seeds=3,
+            run=run_tuning,
+            tolerance=TRAINED_TOLERANCE,
+        ),
+        _experiment(
+            "tuned", adjusted(NETWORKS, tuned("klssl")), {}, seeds=20, tolerance=TRAINED_TOLERANCE
+        ),
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from ...base.rng import stream
 from ..shared.splits import Split, set_apart, spoil
+from ..shared.tuning import tuning_seed
 from . import training
 from .checks import closed_form_error, fewer_parameters, untrained_accuracies
 from .config import ClosedForm, Config, Counts, Draws
@@ -39,7 +40,7 @@ def run_tuning(config: Config, seed: int) -> dict[str, float]:
     Returns:
         ``matched``, the accuracy on the rest, answers assigned on the images trained on.
     """
-    other = int(stream(seed, "tuning").integers(10**6, 2**31))
+    other = tuning_seed(seed)
     images, _ = training.splits(config)
     trained_on, validation = set_apart(images, VALIDATION, stream(other, "validation"))
     trained = training.train(config, other, trained_on)

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from ...base.rng import stream
 from ..shared.predictions import Predictions
 from ..shared.splits import Split
+from ..shared.tuning import tuning_seed
 from .checks import random_layer, saved_bytes
 from .config import FOUR, Config, Memory, Roots
 from .features import load_pooled
@@ -67,11 +67,6 @@ def run_tuning(config: Config, seed: int) -> dict[str, float]:
         "validation_accuracy": trained.validation_accuracy[trained.epoch],
         "validation_loss": trained.validation_loss[trained.epoch],
     }
-
-
-def tuning_seed(seed: int) -> int:
-    """Return the root of the random streams of tuning, far from all seeds of evidence."""
-    return int(stream(seed, "tuning").integers(10**6, 2**31))
 
 
 def run_memory(config: Memory, seed: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...base.rng import stream
-from ..shared.splits import Split
+from ..shared.splits import Split, spoil
 from ..shared.training import descend, keep_best, shuffled
 from . import models
 from .config import EQUILIBRIUM, Config
@@ -27,11 +27,10 @@ def splits(config: Config, seed: int) -> tuple[Split, Split, Split]:
     """
     whole = load_pooled(config.dataset, config.classes, "train", config.n_train)
     test = load_pooled(config.dataset, config.classes, "test", config.n_test)
+    rng = stream(seed, "spoiled")
     if config.spoiled == "labels":
-        shuffled_labels = stream(seed, "spoiled").permutation(len(whole))
-        whole = replace(whole, labels=whole.labels[torch.from_numpy(shuffled_labels)])
+        whole = spoil(whole, "labels", rng)
     if config.spoiled == "inputs":
-        rng = stream(seed, "spoiled")
         whole, test = _noise(whole, rng), _noise(test, rng)
     order = torch.from_numpy(stream(seed, "split").permutation(len(whole)))
     size = int((1 - config.validation) * len(whole))
