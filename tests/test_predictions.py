@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -83,6 +83,26 @@ def test_a_killed_sweep_loses_no_predictions(store):
     assert not list(pending.glob("*.parquet"))
     summary = sweep("fake", seeds=range(1, 4), store=store)
     assert (summary.ran, len(store.predictions("fake", "grid"))) == (1, 2)
+
+
+def test_trained_numbers_are_kept_in_safetensors(store, monkeypatch):
+    def trained(config, seed):
+        metrics, kept = predict(config, seed)
+        return metrics, replace(kept, params=np.array([seed, 0.5]))
+
+    (experiment,) = papers.experiments("fake").values()
+    chosen = {"grid": replace(experiment, predict=trained)}
+    monkeypatch.setattr(papers, "experiments", lambda _: chosen)
+    sweep("fake", seeds=range(1, 4), store=store)
+    sweep("fake", seeds=range(1, 5), store=store)
+    stored = store.params("fake", "grid")
+    assert [(key.variant, key.seed) for key in stored] == [("n2", 2), ("n2", 3), ("n2", 4)]
+    assert all(params.tolist() == [key.seed, 0.5] for key, params in stored.items())
+    assert set(stored) == set(store.predictions("fake", "grid"))
+    assert not list((store.root / "fake" / ".pending").glob("*.*t*s"))
+    (store.root / "fake" / "grid.safetensors").write_bytes(b"none")
+    with pytest.raises(QmlbookError, match=r"grid\.safetensors holds no trained numbers"):
+        store.params("fake", "grid")
 
 
 def test_predictions_come_back_from_workers(store):

@@ -1,12 +1,12 @@
-"""Predictions of runs in Parquet, one row a run, beside the records of their experiment."""
+"""What runs keep beside their records: predictions in Parquet, trained numbers in safetensors."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -82,6 +82,58 @@ def load(file: Path) -> dict[Key, Predictions]:
         }
     except (ArrowException, KeyError, TypeError, ValueError) as error:
         raise QmlbookError(f"{file} holds no predictions: {str(error)[:100]}.") from None
+
+
+def dump_params(runs: Mapping[Key, np.ndarray]) -> bytes:
+    """Return a safetensors file of the trained numbers (P,) of runs, each named by its key."""
+    from safetensors.numpy import save
+
+    return save({"/".join(map(str, key)): runs[key] for key in sorted(runs)})
+
+
+def load_params(file: Path) -> dict[Key, np.ndarray]:
+    """Return the trained numbers in a file by the key of their run; none if there is no file.
+
+    Raises:
+        QmlbookError: if the file is not one of ours.
+    """
+    if not file.is_file():
+        return {}
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as parse
+
+    try:
+        with files.reading(file):
+            tensors = parse(file.read_bytes())
+        runs = {}
+        for name, params in tensors.items():
+            experiment, version, variant, key, seed = name.split("/")
+            runs[Key(experiment, int(version), variant, key, int(seed))] = params
+        return dict(sorted(runs.items()))
+    except (SafetensorError, ValueError) as error:
+        raise QmlbookError(f"{file} holds no trained numbers: {str(error)[:100]}.") from None
+
+
+class Kind(NamedTuple):
+    """A kind of file beside the records of an experiment.
+
+    Attributes:
+        suffix: of the file.
+        part: what of a run's predictions it holds, ``None`` if nothing.
+        dump: from runs by their key to the file's content.
+        load: the reverse, of a file that may be missing.
+    """
+
+    suffix: str
+    part: Callable[[Predictions], Any]
+    dump: Callable[[Mapping[Key, Any]], bytes]
+    load: Callable[[Path], dict[Key, Any]]
+
+
+KINDS = (
+    Kind(".parquet", lambda kept: kept, dump, load),
+    Kind(".safetensors", lambda kept: kept.params, dump_params, load_params),
+)
 
 
 def require_parquet() -> ModuleType:

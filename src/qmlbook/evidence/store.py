@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
@@ -26,6 +26,9 @@ from ..base.errors import counted, shown
 from ..papers.shared.predictions import Predictions
 from . import predictions
 from .cells import Key, OfRun
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_LIST = 256  # longer lists are data, not metrics
 MAX_LINE = 2**20  # bytes of a line; longer ones are no records
@@ -345,8 +348,9 @@ class Store:
         name = hashlib.sha256(line.encode()).hexdigest()[:24]
         file = self._pending(record.paper) / f"{name}.json"
         if isinstance(record, Predicted) and record.predictions is not None:  # never without them
-            kept = predictions.dump({record.key: record.predictions})
-            files.write(file.with_suffix(".parquet"), kept)
+            for kind in predictions.KINDS:
+                if (part := kind.part(record.predictions)) is not None:
+                    files.write(file.with_suffix(kind.suffix), kind.dump({record.key: part}))
         files.write(file, line.encode())
 
     def require_writable(self, paper: str) -> None:
@@ -413,23 +417,30 @@ class Store:
         Raises:
             QmlbookError: if the file cannot be read or is not one of ours, or pyarrow is missing.
         """
-        return predictions.load(self._predictions(paper, experiment))
+        return predictions.load(self.root / paper / f"{experiment}.parquet")
 
-    def _predictions(self, paper: str, experiment: str) -> Path:
-        return self.root / paper / f"{experiment}.parquet"
+    def params(self, paper: str, experiment: str) -> dict[Key, np.ndarray]:
+        """Return the trained numbers (P,) of an experiment's runs that keep them, by key.
+
+        Raises:
+            QmlbookError: if the file cannot be read or is not one of ours.
+        """
+        return predictions.load_params(self.root / paper / f"{experiment}.safetensors")
 
     def _fold_predictions(self, paper: str, scan: _Scan) -> list[Path]:
-        """Move pending predictions of stored runs beside their records; return their files."""
-        pending = sorted(self._pending(paper).glob("*.parquet"))
-        new = {key: kept for path in pending for key, kept in predictions.load(path).items()}
-        for experiment in sorted({key.experiment for key in new}):
-            file = self._predictions(paper, experiment)
-            runs = {key: kept for key, kept in new.items() if key.experiment == experiment}
-            runs = {**runs, **predictions.load(file)}
-            usable = {k for k in runs if k in scan.records and scan.records[k].status == "ok"}
-            content = predictions.dump({key: runs[key] for key in usable})
-            files.write(file, content, checksum=True)
-        return pending
+        """Move what pending runs keep beside their records; return the files it was in."""
+        folded = []
+        for suffix, _, dump, load in predictions.KINDS:
+            pending = sorted(self._pending(paper).glob(f"*{suffix}"))
+            new = {key: kept for path in pending for key, kept in load(path).items()}
+            for experiment in sorted({key.experiment for key in new}):
+                file = self.root / paper / f"{experiment}{suffix}"
+                runs = {key: kept for key, kept in new.items() if key.experiment == experiment}
+                runs = {**runs, **load(file)}
+                usable = {k for k in runs if k in scan.records and scan.records[k].status == "ok"}
+                files.write(file, dump({key: runs[key] for key in usable}), checksum=True)
+            folded += pending
+        return folded
 
     def _pending(self, paper: str) -> Path:
         return self.root / paper / ".pending"

@@ -10,7 +10,7 @@ from ..shared.splits import SPOILED
 from ..shared.tuning import Settings, Tuning, adjusted, tuned
 from .circuits import GATE_SETS
 from .config import CLASSICAL_HEADS, PAIRS, QUANTUM_HEADS, RULES, Config, Network, Properties
-from .runs import run, run_properties, run_source, run_tuning
+from .runs import predict, run, run_properties, run_source, run_tuning
 
 PUBLISHED = Config()
 KERAS_STEP = 0.001
@@ -112,6 +112,11 @@ ABOUT = {
     "tuned": "the two largest quantum heads and their rivals with settings by `tuning`",
     "properties": "exact statements about all 22 heads, checked at random parameters",
 }
+PREDICTED = {  # those of the first figure
+    "grid": ("10-general-2v3-adam", "10-general-8v9-adam"),
+    "classical": ("1d-2v3", "1d-8v9"),
+    "equal-step": ("1d-2v3", "1d-8v9", "linear-63-2v3", "linear-63-8v9"),
+}
 _experiment = told(ABOUT, run=run, seeds=10, tolerance=TOLERANCE)
 
 
@@ -123,6 +128,8 @@ def _heads(
         name,
         variants(replace(PUBLISHED, **changes), full, ON, *by),
         variants(replace(QUICK, **changes), quick, QUICK_ON, *by),
+        predict=predict,
+        predicted=PREDICTED.get(name, ()),
     )
 
 

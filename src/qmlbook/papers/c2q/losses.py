@@ -27,3 +27,8 @@ def mean_squared_error(probabilities: Tensor, labels: Tensor) -> Tensor:
 def predict(probabilities: Tensor) -> Tensor:
     """Return the likelier label, int64; ties go to 1."""
     return (probabilities[..., 0] <= probabilities[..., 1]).long()
+
+
+def accuracy(probabilities: Tensor, labels: Tensor) -> float:
+    """Return the share of likelier labels that are right, in %."""
+    return 100 * (predict(probabilities) == labels).double().mean().item()

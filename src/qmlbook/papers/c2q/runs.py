@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from ...base.rng import stream
+from ..shared.predictions import Predictions
 from ..shared.splits import set_apart
 from ..shared.tuning import tuning_seed
 from . import losses, training
@@ -21,8 +22,17 @@ def run(config: Config, seed: int) -> dict[str, float]:
     Returns:
         ``accuracy``, % of the test images of the pair.
     """
+    return predict(config, seed)[0]
+
+
+def predict(config: Config, seed: int) -> tuple[dict[str, float], Predictions]:
+    """Return the metrics of `run`, the probabilities of both labels, and the trained numbers."""
     split = training.load_features(config, seed)
-    return {"accuracy": training.train(config, seed, split.train).accuracy(split.test)}
+    made = training.train(config, seed, split.train)
+    with torch.no_grad():
+        scores = made.scores(split.test.inputs)
+    metrics = {"accuracy": losses.accuracy(scores, split.test.labels)}
+    return metrics, Predictions.of(split.test.labels, scores, made.params)
 
 
 def run_tuning(config: Config, seed: int) -> dict[str, float]:

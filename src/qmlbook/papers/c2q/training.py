@@ -171,14 +171,10 @@ class Trained:
     params: Tensor
     costs: Tensor
 
-    def predict(self, features: Tensor) -> Tensor:
-        """Return the likelier label (B,) of features (B, F)."""
-        with torch.no_grad():
-            return losses.predict(self.scores(features))
-
+    @torch.no_grad()
     def accuracy(self, split: Split) -> float:
         """Return the accuracy in %."""
-        return 100 * (self.predict(split.inputs) == split.labels).double().mean().item()
+        return losses.accuracy(self.scores(split.inputs), split.labels)
 
 
 def train(config: Config, seed: int, split: Split) -> Trained:

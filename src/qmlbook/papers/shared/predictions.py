@@ -18,6 +18,7 @@ class Predictions:
     Attributes:
         labels: (N,) uint8, the true classes.
         scores: (N, C) float16, what the model gives every class; probabilities sum to 1.
+        params: (P,) float64, the trained numbers of a model that is small enough to keep.
 
     Raises:
         ValueError: if there is not a row of scores for every label, or a score is not finite.
@@ -25,6 +26,7 @@ class Predictions:
 
     labels: np.ndarray
     scores: np.ndarray
+    params: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 2 or self.labels.shape != self.scores.shape[:1]:
@@ -34,8 +36,9 @@ class Predictions:
             raise ValueError("predictions have scores that are not finite")
 
     @classmethod
-    def of(cls, labels: Tensor, scores: Tensor) -> Predictions:
-        """Return predictions of tensors (N,) and (N, C) in the precision of the file."""
+    def of(cls, labels: Tensor, scores: Tensor, params: Tensor | None = None) -> Predictions:
+        """Return predictions of tensors (N,), (N, C) and (P,) in the precision of the file."""
         with np.errstate(over="ignore"):  # the class refuses what becomes infinite
             half: np.ndarray = scores.detach().numpy().astype(np.float16)
-        return cls(labels.numpy().astype(np.uint8), half)
+        trained = None if params is None else params.detach().double().numpy()
+        return cls(labels.numpy().astype(np.uint8), half, trained)
