@@ -1,6 +1,8 @@
 // What the simulator of pages says of circuits: for test_live_simulator.py, in Node and a browser.
 import { Circuit, expectation, generator, probabilities, sample } from "./simulator.js";
 
+const plain = (made) => ({ ...made, parameters: Array.from(made.parameters) });
+
 export function answers(cases) {
   return cases.map(({ structure, numbers, observable, wires }) => {
     const circuit = new Circuit(structure), state = circuit.state(numbers);
@@ -8,7 +10,7 @@ export function answers(cases) {
       state: [Array.from(state.re), Array.from(state.im)],
       expectation: expectation(state, observable),
       probabilities: Array.from(probabilities(state, wires)),
-      gradient: { ...circuit.gradient(numbers, observable) },
+      gradient: plain(circuit.gradient(numbers, observable)),
     };
   });
 }

@@ -136,7 +136,7 @@ export class Circuit {
       if (!undone) kept.push({ ...state, re: state.re.slice(), im: state.im.slice() });
       this.apply(operation, state, numbers, matrices, false);
     }
-    const adjoint = apply(observable, state);
+    const adjoint = applied(observable, state);
     const value = overlap(adjoint, state)[0];
     const parameters = new Float64Array(this.parameters);
     const byMatrix = matrices.map(({ size }) => ({
@@ -232,7 +232,7 @@ function felt({ mask, value, offsets }, adjoint, state, made) {
 }
 
 /** Return an observable applied to a state. */
-function apply(observable, { n, re, im }) {
+export function applied(observable, { n, re, im }) {
   const made = { n, re: new Float64Array(re.length), im: new Float64Array(re.length) };
   for (const [weight, letters] of observable) {
     const { flip, sign, ys } = pauli(letters, n), [fr, fi] = POWERS[ys];
@@ -256,7 +256,7 @@ function overlap(a, b) {
 
 /** Return the expectation value of an observable. */
 export function expectation(state, observable) {
-  return overlap(state, apply(observable, state))[0];
+  return overlap(state, applied(observable, state))[0];
 }
 
 /** Return the probabilities of the outcomes on some wires, all of them by default. */
