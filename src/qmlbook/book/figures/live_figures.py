@@ -74,16 +74,8 @@ class Live:
 
     def html(self) -> str:
         """Return the page's part: the picture, which the script replaces."""
-        return fill(
-            LIVE / "figure.html",
-            kind=self.kind,
-            label=self.label,
-            picture=base64.b64encode(self.picture).decode(),
-            alt=self.alt,
-            data=json.dumps(self.data, separators=(",", ":"), allow_nan=False),
-            style=(LIVE / "figure.css").read_text("utf-8"),
-            script=script(self.kind),
-        )
+        picture = base64.b64encode(self.picture).decode()
+        return page_part(self.kind, self.label, self.data, picture=picture, alt=self.alt)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {
@@ -110,6 +102,28 @@ def live(kind: str, figure: Figure, label: str, alt: str, **data: Any) -> Live:
     figure.savefig(file, format="png", metadata={"Software": None})
     plt.close(figure)
     return Live(kind, label, file.getvalue(), alt, data)
+
+
+def page_part(kind: str, label: str, data: Any, *, picture: str = "", alt: str = "") -> str:
+    """Return HTML with all that a script of the folder ``live`` needs.
+
+    Args:
+        kind: the module, and its function that builds what is seen.
+        label: what this is, for those who cannot see it.
+        data: what the function is given, as JSON.
+        picture, alt: a PNG file in base64, shown until the script runs, and what it shows.
+    """
+    given = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return fill(
+        LIVE / "figure.html",
+        kind=kind,
+        label=label,
+        picture=picture,
+        alt=alt,
+        data=given.replace("</", "<\\/"),  # would end the script
+        style=(LIVE / "figure.css").read_text("utf-8"),
+        script=script(kind),
+    )
 
 
 def builder(qnode: qml.QNode, *arguments: Any) -> dict[str, Any]:

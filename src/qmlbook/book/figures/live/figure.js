@@ -7,10 +7,10 @@ export function mount(kind, build) {
   document.querySelectorAll(`.qmlbook-live[data-kind="${kind}"]:not([data-on])`).forEach((box) => {
     if (box.closest(".reveal")) return; // a slide has no room for controls
     box.dataset.on = "";
-    const [picture, part] = [box.querySelector(":scope > img"), box.querySelector("[role=group]")];
-    build(part, JSON.parse(box.dataset.live));
+    const part = box.querySelector("[role=group]"), picture = box.querySelector(":scope > img");
+    build(part, JSON.parse(box.querySelector("[type='application/json']").textContent));
     part.hidden = false;
-    picture.hidden = true; // but not on paper
+    if (picture) picture.hidden = true; // but not on paper
   });
 }
 
@@ -87,13 +87,13 @@ export function frame(label, { width = 360, height = 220, left = 44, x, y }) {
   for (const tick of x.ticks ?? []) {
     axes.append(
       draw("line", { ...line, x1: across(tick), x2: across(tick), y1: top, y2: height - bottom }),
-      draw("text", { x: across(tick), y: height - bottom + 15, "text-anchor": "middle" }, said(x, tick)),
+      draw("text", { x: across(tick), y: height - bottom + 15, "text-anchor": "middle" }, tickWords(x, tick)),
     );
   }
   for (const tick of y.ticks ?? []) {
     axes.append(
       draw("line", { ...line, x1: left, x2: width - right, y1: up(tick), y2: up(tick) }),
-      draw("text", { x: left - 6, y: up(tick) + 4, "text-anchor": "end" }, said(y, tick)),
+      draw("text", { x: left - 6, y: up(tick) + 4, "text-anchor": "end" }, tickWords(y, tick)),
     );
   }
   const middle = { "text-anchor": "middle" };
@@ -124,4 +124,4 @@ export function frame(label, { width = 360, height = 220, left = 44, x, y }) {
   };
 }
 
-const said = (axis, tick) => (axis.said ?? ((v) => String(v).replace("-", "−")))(tick);
+const tickWords = (axis, tick) => (axis.said ?? ((v) => String(v).replace("-", "−")))(tick);

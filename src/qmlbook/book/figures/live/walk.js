@@ -81,7 +81,7 @@ export function walk(part, given) {
     y: { from: -1, to: 1, ticks, label: "of qubit 1" },
   });
   const away = frame("", {
-    height: 170,
+    height: 170, left: 60,
     x: { from: 0, to: STEPS, ticks: [0, 10, 20, 30, 40], label: "step" },
     y: { from: -12, to: 1, ticks: [-12, -8, -4, 0], label: "|f(m) − m|", said: (v) => `1e${shown(v, 0)}` },
   });
