@@ -132,6 +132,37 @@ def browser():
         without_a_browser(error)
 
 
+@pytest.fixture
+def show_parts(browser, tmp_path):
+    """Return a function that opens parts of pages as a file, without a network or complaints."""
+    complaints, contexts = [], []
+    style = (ROOT / "book" / "_static" / "book.css").read_text("utf-8")
+
+    def show(*parts, theme="light", **options):
+        contexts.append(browser.new_context(offline=True, color_scheme=theme, **options))
+        tab = contexts[-1].new_page()
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        tab.on(
+            "request", lambda asked: asked.url.startswith("http") and complaints.append(asked.url)
+        )
+        paper = {"light": "#fff; color: #222832", "dark": "#14181e; color: #ced6dd"}[theme]
+        body = "".join(part.html() for part in parts)
+        file = tmp_path / "page.html"
+        file.write_text(
+            f'<!DOCTYPE html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8">'
+            f"<title>t</title><style>{style} body {{ background: {paper} }}</style>"
+            f'</head><body><main class="bd-article"><h1>t</h1>{body}</main></body></html>'
+        )
+        tab.goto(file.as_uri())
+        return tab
+
+    yield show
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
 def without_a_browser(error):
     """Skip a test of the pages; where changes are checked, fail."""
     tell = pytest.fail if os.environ.get("CI") == "true" else pytest.skip

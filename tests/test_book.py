@@ -66,9 +66,9 @@ def test_every_image_is_there_and_described(html, pages):
         for image in soup.find_all("img"):
             seen += 1
             described = image.get("alt", "").strip()
-            if image["src"].startswith("data:image/png;base64,"):  # inside the page: a slider's
+            if image["src"].startswith("data:image/png;base64,"):  # of a live figure
                 assert len(image["src"]) > 1000, page
-                assert described, f"{page}: a picture of a slider has no alternative text"
+                assert described, f"{page}: a picture of a live figure has no alternative text"
                 continue
             source, _ = follow(page, image["src"])
             assert (html / source).stat().st_size > 0, f"{page}: {source}"
@@ -128,7 +128,7 @@ def test_every_plot_is_described_captioned_and_named(html, name):
     executed = ROOT / "_build" / "executed" / "quick" / f"{name}.ipynb"
     for number, cell in enumerate(nbformat.read(executed, as_version=4).cells):
         kinds = [set(out.get("data", {})) for out in cell.get("outputs", [])]
-        # What is shown as HTML (a slider) carries its own descriptions.
+        # What is shown as HTML (a live figure) carries its own descriptions.
         if any("image/png" in each and "text/html" not in each for each in kinds):
             shown = cell.metadata.get("mystnb", {})
             assert len(shown.get("image", {}).get("alt", "")) > 20, f"cell {number}: no alt text"

@@ -221,15 +221,23 @@ def test_the_contents_open_on_a_phone_and_are_accessible(show, site):
     assert tab.complaints == []
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_the_fixed_point_is_walked_to_by_a_slider(show, site, width):
-    tab = show(site, "book/qdeq.html", width)
-    figure = tab.locator(".qmlbook-slider")
-    shown, control = figure.locator("img:visible"), figure.get_by_label("step")
-    last = shown.get_attribute("alt")
-    control.fill("0")
-    assert shown.count() == 1
-    assert shown.get_attribute("alt").startswith("step 0:")
-    assert shown.get_attribute("alt") != last
-    assert figure.locator("output").inner_text() == shown.get_attribute("alt")
+LIVE = {
+    "circuits": "builder",
+    "evidence": "studies",
+    "qdeq": "walk",
+    "contextuality": "tokens",
+}
+
+
+@pytest.mark.parametrize("chapter", LIVE)
+def test_live_figures_run_in_their_chapters(show, html, chapter):
+    tab = show(html.as_uri(), f"book/{chapter}.html", "phone")
+    figure = tab.locator(f".qmlbook-live[data-kind={LIVE[chapter]}]")
+    assert figure.locator("[role=group]").is_visible()
+    assert not figure.locator("> img").is_visible()
+    assert figure.get_by_role("status").inner_text()
+    question = "figure => figure.closest('.cell').previousElementSibling.textContent"
+    assert "?" in figure.evaluate(question)
+    answer = "figure => figure.closest('.cell').nextElementSibling.textContent"
+    assert "What you should have seen" in figure.evaluate(answer)
     assert tab.complaints == []

@@ -615,7 +615,7 @@ FITS = """() => {
 }"""
 
 
-# One without training, one with many figures, one with a slider; the others at night.
+# One without training, one with many figures, both with a live one; the others at night.
 DECKS = ("circuits", "qdeq")
 
 

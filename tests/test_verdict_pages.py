@@ -35,7 +35,7 @@ def test_sections_of_the_verdicts_page_follow_the_contents():
     main, refined = report.headlines(verdicts(["klssl"]))
     assert f"The same in detail: {len(refined)} rows" in text
     for verdict in main + refined:
-        assert f"| **{verdict.claim}** " in text
+        assert f'| <span id="klssl-{verdict.claim}"></span>**{verdict.claim}** ' in text
     assert text.count("<details>") == text.count("</details>") == 3
     for reason in (
         "Not counted: it cannot succeed",

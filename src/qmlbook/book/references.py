@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Drawings are not compared, only that there is one.
 DRAWINGS: notebooks.Words = [
+    (r'(?s)<div class="qmlbook-live".*</script>\s*</div>', "[live figure]"),
     (r"(?s)(?:<\?xml.*?)?<svg\b(?:[^>]*/>|.*?</svg>)\s*", "[drawing]"),
     (r"data:image/[\w.+\-]+;base64,[A-Za-z0-9+/=\s]+", "[image]"),
     (r"<Figure size [^>]*>", "[figure]"),

@@ -81,9 +81,9 @@ def reading_order() -> list[str]:
 def section(paper: str) -> str:
     """Return the part of the verdicts page that belongs to one paper, in Markdown.
 
-    A heading, the main claims, where the runs come from; then, folded away, the rows that refine
-    a claim and what was written beside the claims. (Headings and folds are HTML, since an output
-    of a cell cannot hold a section.)
+    A heading, where the runs come from, the main claims; then, folded away, the rows that refine
+    a claim and what was written beside the claims. Every row has an address. (Headings and folds
+    are HTML, since an output of a cell cannot hold a section.)
 
     Args:
         paper: name of its room.
@@ -100,22 +100,35 @@ def section(paper: str) -> str:
         paper in _documents()
     )
     folds = {
-        f"The same in detail: {len(refined)} rows": render(refined, "markdown") if refined else "",
+        f"The same in detail: {len(refined)} rows": _with_addresses(
+            render(refined, "markdown") if refined else "", paper, refined
+        ),
         "Notes, and the figures behind the controls": notes_markdown(main),
         "Notes on the rows in detail": notes_markdown(refined),
     }
     blocks = [
         f'<h3 id="verdicts-{paper}">{known.title}</h3>',
         " ".join(about),
-        render(main, "markdown"),
         load_runs(paper).describe(),
+        '<div class="qmlbook-tables">',
+        _with_addresses(render(main, "markdown"), paper, main),
         *(
             f"<details>\n<summary>{summary}</summary>\n\n{text}\n</details>"
             for summary, text in folds.items()
             if text
         ),
+        "</div>",
     ]
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _with_addresses(table: str, paper: str, verdicts: Sequence[Verdict]) -> str:
+    """Return a table whose rows have addresses, ``verdicts.html#qssl-C6``."""
+    for verdict in verdicts:
+        name = f"**{verdict.claim}** "
+        address = f'<span id="{paper}-{verdict.claim}"></span>'
+        table = table.replace(f"| {name}", f"| {address}{name}", 1)
+    return table
 
 
 def edition_section(paper: str, *, store: Store | None = None) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,48 @@ def judge(
         command=_command(claim, every, experiments),
         details=tuple(filter(None, (claim.cannot, *details))),
     )
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The numbers behind a verdict, to be drawn.
+
+    Attributes:
+        values: (n,) what is compared, by seed: the mean of the variants, or their paired
+            difference; of a best of several, every run. Empty while nothing is decided.
+        controls: name -> interval on the same axis: for a number the one that the rule would give
+            to the control, for an order that of circuit minus control.
+    """
+
+    values: tuple[float, ...] = ()
+    controls: Mapping[str, stats.Interval] = field(default_factory=dict)
+
+
+def behind(claim: Claim, runs: Runs) -> Behind:
+    """Return the numbers behind the verdict of a claim; errors as `verdicts`.
+
+    Args:
+        claim: the claim.
+        runs: the usable runs of its paper.
+    """
+    cells, n = _Cells.of(claim), len(claim.seeds)
+    decisive = [*cells.over, *cells.under]
+    if claim.kind == "property" or not decisive or _complete(runs, decisive, claim.seeds)[0] < n:
+        return Behind()
+    over = _values(claim, runs, cells.over, claim.seeds)
+    values = over - _values(claim, runs, cells.under, claim.seeds) if cells.under else over
+    kept = values.ravel() if claim.statistic == "max" else stats.per_seed(values)
+    known = {
+        name: _values(claim, runs, of, claim.seeds)
+        for name, of in cells.controls.items()
+        if _complete(runs, of, claim.seeds)[0] == n
+    }
+    if claim.kind == "order":
+        controls = stats.controls_outcome(over, known, claim.controls_margin)[1]
+    else:
+        rule = partial(stats.value_outcome, published=claim.published, margin=claim.margin)
+        controls = {name: rule(of)[1] for name, of in known.items()}
+    return Behind(tuple(map(_short, kept)), controls)
 
 
 def _word(claim: Claim, ours: Mapping[str, Any] | None) -> str | None:

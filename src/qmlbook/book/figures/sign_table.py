@@ -8,7 +8,7 @@ from typing import Any
 from ...base.errors import UsageError
 from ...base.files import fill
 from ...papers.contextuality.sign_table import WantedProducts
-from .sliders import LIVE
+from .live_figures import LIVE
 
 MOST_CELLS = 16  # all 65,536 fillings of 4 x 4 cells are counted in an instant
 
