@@ -279,7 +279,7 @@ def verify(
     from .evidence.verify import verify as again
 
     runner = Cluster(scheduler) if scheduler else library.in_turn
-    stored = papers or list(filter(Store().records, rooms.names()))
+    stored = rooms.validate(papers) if papers else list(filter(Store().records, rooms.names()))
     results = []
     for paper in stored:
         made = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
@@ -404,7 +404,7 @@ def records(
         _put(export.predictions(papers, format, store=store), to)
         return
     _put(export.render(export.records(papers, store=store), format), to)
-    for name in papers or rooms.names():
+    for name in rooms.validate(papers):
         for problem in store.problems(name):
             print(problem, file=sys.stderr)
 
@@ -467,7 +467,7 @@ def fetch(names: Sets = None) -> None:
     """
     from . import data
 
-    for name in names or data.names():
+    for name in dict.fromkeys(names or data.names()):
         print(f"{name}: {data.fetch(name)}")
 
 
@@ -485,7 +485,7 @@ def data_verify(
     from . import data
     from .evidence.store import Check, Store
 
-    papers = [name for name in names or rooms.names() if name in rooms.names()]
+    papers = [name for name in dict.fromkeys(names or rooms.names()) if name in rooms.names()]
     sets = [name for name in names or data.names() if name not in papers]
     checks: list[data.Check | Check] = [*data.verify(sets)] if sets else []
     for paper in papers:
