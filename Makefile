@@ -81,20 +81,15 @@ readme: $(READY)
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-torch.lock pyproject.toml
 	$(if $(PYTHON),,$(error No Python 3.11, 3.12 or 3.13 found; install one or name it: make PYTHON=/path/to/python))
 	@test -x $(BIN)/pip || "$(PYTHON)" -m venv --clear $(VENV)
 	@echo "== installing $$(grep -c == requirements.lock) packages into $(VENV), some minutes the first time"
-	@$(PIP) -r requirements.lock
-	@$(PIP) --no-deps -e .
+	@$(PIP) --no-deps --require-hashes -r requirements.lock
+	@$(PIP) -r requirements-torch.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Versions for what pyproject.toml asks for, keeping those that still fit. Needs uv. The packages
-# that belong to one build of torch stay out: pip adds those that the reader's build asks for.
+# Versions for what pyproject.toml asks for, keeping those that still fit, with hashes. Needs uv.
 lock:
-	@cp requirements.lock .lock.part
-	@"$(UV)" pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
-	  --no-annotate --no-emit-index-url --no-emit-find-links -o .lock.part pyproject.toml
-	@{ grep '^#' requirements.lock; grep -vE '^(#|cuda-|nvidia-|triton=)' .lock.part | \
-	  sed -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/'; } > .lock.new
-	@mv .lock.new requirements.lock && rm .lock.part
+	@"$(PYTHON)" scripts/lock.py "$(UV)"

@@ -233,6 +233,30 @@ def test_the_command_can_be_interrupted_and_resumed(tmp_path, how):
     assert stored_keys(store) == keys
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"workers": 0}, "workers is 0 and must be 1 or more"),
+        ({"memory": "banana"}, "memory is 'banana' and must be a size like 4 GiB"),
+        ({"memory": "-1 GiB"}, "memory is '-1 GiB'"),
+        ({"memory": "4"}, "256 MiB or more"),
+        ({"scheduler": "banana"}, "scheduler is 'banana' and must be an address like tcp://HOST"),
+        ({"scheduler": "banana://host:1"}, "scheduler is 'banana://host:1'"),
+        ({"scheduler": ""}, "scheduler is ''"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused_before_anything_runs(asked, said):
+    with pytest.raises(UsageError, match=said):
+        Cluster(**asked)
+
+
+def test_sizes_and_addresses_of_dask_are_taken():
+    for memory in ("4 GiB", "500MB", "1.5 GB", "300000000"):
+        assert Cluster(memory=memory).memory == memory
+    for address in ("127.0.0.1:8786", "tcp://[::1]:8786", "tls://machine.example:8786/"):
+        assert Cluster(address).scheduler == address
+
+
 def test_no_scheduler_is_one_sentence(tmp_path, port, monkeypatch):
     monkeypatch.setattr("qmlbook.evidence.cluster.PATIENCE", 1)
     with pytest.raises(QmlbookError, match=f"No Dask scheduler answers at tcp://127.0.0.1:{port}"):

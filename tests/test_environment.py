@@ -1,11 +1,14 @@
 """The lock, the open ranges of pyproject.toml and the conda file say the same."""
 
+import hashlib
 import os
 import re
 import shutil
 import stat
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,16 +19,23 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-LINES = [
-    line
-    for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines()
-    if line and not line.startswith("#")
-]
+
+
+def lines(name):
+    """Return the requirements of a file, each on one line, without comments."""
+    text = (ROOT / name).read_text("utf-8").replace("\\\n", "")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+HASHED, TORCH = lines("requirements.lock"), lines("requirements-torch.lock")
+LINES = [line.partition(" --hash=")[0].strip() for line in HASHED] + TORCH
 LOCK = [Requirement(line) for line in LINES]
+BESIDE = {"standards"}  # extras whose packages get an environment of their own
 DIRECT = [
     Requirement(line)
-    for group in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for extra, group in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items()
     for line in group
+    if extra not in BESIDE
 ]
 PYTHONS = ["3.11", "3.12", "3.13"]
 SYSTEMS = {"linux": "Linux", "darwin": "Darwin", "win32": "Windows"}
@@ -54,12 +64,115 @@ def test_the_lock_names_one_exact_version_and_nothing_of_the_machine_that_made_i
         assert re.fullmatch(r"==[0-9][\w.]*", str(pin.specifier)), line
         assert "://" not in line, line
         assert not pin.url, line
-    whole = (ROOT / "requirements.lock").read_text("utf-8")
+    whole = "".join(
+        (ROOT / f"requirements{part}.lock").read_text("utf-8") for part in ("", "-torch")
+    )
     assert not re.search(
         r"https?:|file:|--(index|extra|find|trusted)|[/\\](home|tmp|opt|usr)", whole
     )
-    names = [pin.name for pin in LOCK]
+    names = [pin.name for pin in LOCK[: len(HASHED)]]
     assert sorted(names) == names
+
+
+def test_every_file_of_every_pin_but_torch_has_its_hash():
+    for line in HASHED:
+        pin, *hashes = re.split(r"\s+--hash=", line)
+        assert hashes, pin
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", each) for each in hashes), pin
+        assert len(set(hashes)) == len(hashes), pin
+    compiled = [
+        line for line in HASHED if re.match("(numpy|numba|scipy|pennylane-lightning)==", line)
+    ]
+    # A file for every system and Python that the book names, at least.
+    assert all(line.count("--hash=") >= len(PYTHONS) * len(SYSTEMS) for line in compiled)
+    assert len(compiled) == 4
+
+
+# What installs the environment somewhere else, with the commands that do so.
+INSTALLERS = {
+    "Makefile": 1,
+    "README.md": 1,
+    "environment.yml": 1,
+    ".binder/postBuild": 1,
+    ".github/workflows/tests.yml": 1,
+    "book/elsewhere.md": 1,
+    "requirements.lock": 1,
+    "src/qmlbook/book/course/first.md": 1,
+}
+
+
+def test_whoever_installs_the_lock_lets_pip_check_its_hashes():
+    sources = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if sources.returncode:
+        pytest.skip("this is no git checkout")
+    found = {}
+    for name in sources.stdout.splitlines():
+        if name.startswith("tests/") or Path(name).suffix in (".jsonl", ".npz", ".safetensors"):
+            continue
+        text = (ROOT / name).read_text("utf-8", errors="replace")
+        steps = re.findall(r"(?:pip install|PIP\)).* -r (requirements.*\.lock)|-e \.$", text, re.M)
+        if steps:
+            found[name] = steps.count("requirements.lock")
+            assert steps.count("requirements.lock") == steps.count("requirements-torch.lock"), name
+            checked = re.findall(r"--no-deps --require-hashes -r requirements\.lock", text)
+            assert len(checked) == found[name], name
+            # Without isolation: what builds the package is in the lock, too.
+            own = re.findall(r"^.*(?:pip install|PIP\)).* -e \.$", text, re.M)
+            assert own, name
+            assert all("--no-deps --no-build-isolation -e ." in line for line in own), name
+    assert found == INSTALLERS
+
+
+@pytest.fixture
+def wheel(tmp_path):
+    """Return the wheel of a package of no use, and a requirement of it with the right hash."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    path = folder / "harmless-1.0-py3-none-any.whl"
+    files = {
+        "harmless.py": "x = 1\n",
+        "harmless-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: harmless\nVersion: 1.0\n",
+        "harmless-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\n"
+        "Root-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{name},,\n" for name in files) + "harmless-1.0.dist-info/RECORD,,\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (files | {"harmless-1.0.dist-info/RECORD": record}).items():
+            archive.writestr(name, content)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"harmless==1.0 \\\n    --hash=sha256:{digest}\n")
+    return path, lock
+
+
+def pip(folder, *words):
+    """Install from a folder of wheels alone, into a folder, as the Makefile does."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    options = re.search(r"PIP\) (.*) -r requirements\.lock", makefile)[1].split()
+    command = [sys.executable, "-m", "pip", "--isolated", "install", "--no-index", *options]
+    command += ["--find-links", folder / "wheels", "--target", folder / "installed", *words]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+    env["PIP_CONFIG_FILE"] = os.devnull
+    return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
+def test_pip_takes_a_package_whose_hash_is_right_and_refuses_one_that_was_tampered_with(
+    tmp_path, wheel
+):
+    path, lock = wheel
+    done = pip(tmp_path, "-r", lock)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "installed" / "harmless.py").is_file()
+    shutil.rmtree(tmp_path / "installed")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("more.py", "print('hello')\n")
+    done = pip(tmp_path, "-r", lock)
+    assert done.returncode == 1
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr
+    assert not (tmp_path / "installed").exists()
+    for unchecked in ("harmless==1.0", "-e ."):  # hash mode wants a hash of everything
+        lock.write_text(f"{unchecked}\n")
+        assert pip(tmp_path, "-r", lock).returncode == 1
 
 
 @pytest.mark.parametrize("platform", SYSTEMS)
@@ -79,20 +192,20 @@ def test_no_package_is_asked_for_twice():
 
 
 def test_torch_is_any_build_of_its_version_and_jupyter_book_is_1():
-    assert [line for line in LINES if line.startswith("torch==")] == ["torch==2.13.0"]
+    assert TORCH == ["torch==2.13.0"]
+    assert not [line for line in HASHED if line.startswith("torch==")]
     assert not [line for line in LINES if re.match("nvidia-|cuda-|triton=", line)]
     assert [version.major for version in pins("jupyter-book")] == [1]
     (book,) = [direct for direct in DIRECT if direct.name == "jupyter-book"]
     assert Version("2.0") not in book.specifier
 
 
-def test_the_conda_file_takes_its_versions_from_the_lock():
+def test_the_conda_file_leaves_the_packages_to_pip():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
-    python, pip, packages = conda["dependencies"]
+    python, pip = conda["dependencies"]
     assert conda["name"] == PROJECT["name"]
     assert pip == "pip"
     assert python.removeprefix("python=") in PYTHONS
-    assert packages == {"pip": ["-r requirements.lock", "-e ."]}
     supported = Requirement(f"python{PROJECT['requires-python']}").specifier
     assert all(Version(python) in supported for python in PYTHONS)
     assert Version("3.14") not in supported
@@ -108,7 +221,7 @@ def make(tmp_path):
         pytest.skip("make is not installed")
     folder = tmp_path / "a checkout"
     folder.mkdir()
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    for name in ("Makefile", "requirements.lock", "requirements-torch.lock", "pyproject.toml"):
         shutil.copyfile(ROOT / name, folder / name)
     for name in ("results/one", "results/two"):
         (folder / "data" / name).mkdir(parents=True)
@@ -152,8 +265,12 @@ def test_the_environment_is_made_from_the_lock(make):
     done, _ = make("--dry-run", "book", "PYTHON=/a path/python")
     assert done.returncode == 0
     assert '"/a path/python" -m venv' in done.stdout
-    assert "pip install" in done.stdout
-    assert "-r requirements.lock" in done.stdout
+    installed = [line for line in done.stdout.splitlines() if "pip install" in line]
+    assert [line.split(" -")[-1] for line in installed] == [
+        "r requirements.lock",
+        "r requirements-torch.lock",
+        "e .",
+    ]
 
 
 @pytest.mark.parametrize("target", ["contracts", "test", "test-all"])

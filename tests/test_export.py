@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import pytest
 
+from qmlbook import data
 from qmlbook.base.errors import UsageError
 from qmlbook.evidence import export, report
 from qmlbook.evidence.claims import Claim
@@ -78,6 +79,13 @@ def test_all_stored_runs_are_exported():
              for path in (export.Store().root / name).glob("*.jsonl")]  # fmt: skip
     assert len(found) == sum(lines) > 1000
     assert {record.paper for record in found} == {"qssl", "klssl"}
+
+
+def test_a_paper_that_is_named_twice_counts_once():
+    assert export.records(["qdeq", "qdeq"]) == export.records(["qdeq"])
+    assert [held.name for held in data.status(["MNIST", "mnist"])] == ["mnist"]
+    once, twice = verdicts(["qdeq"]), verdicts(["qdeq", "qdeq"])
+    assert [each.claim for each in twice] == [each.claim for each in once]
 
 
 def header(text):

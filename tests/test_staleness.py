@@ -98,6 +98,7 @@ BOTH = ["one", "two"]
         ("cache/other.npz", BOTH),
         ("cache/another.npz", BOTH),
         ("requirements.lock", []),
+        ("requirements-torch.lock", []),
     ],
 )
 def test_a_change_makes_stale_what_looked_there_and_nothing_else(executed, name, still):

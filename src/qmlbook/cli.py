@@ -279,7 +279,7 @@ def verify(
     from .evidence.verify import verify as again
 
     runner = Cluster(scheduler) if scheduler else library.in_turn
-    stored = papers or list(filter(Store().records, rooms.names()))
+    stored = rooms.validate(papers) if papers else list(filter(Store().records, rooms.names()))
     results = []
     for paper in stored:
         made = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
@@ -388,7 +388,10 @@ def records(
     papers: Papers = None,
     format: Annotated[
         errors.RecordFormat,
-        Option(help="csv: a line per number of a run; json: an object per run."),
+        Option(
+            help="csv, parquet: a row per number of a run; json: an object per run; "
+            "ro-crate: a new folder, its metadata as RO-Crate and Croissant."
+        ),
     ] = "csv",
     predictions: Annotated[
         bool, Option("--predictions", help="What runs that keep it said of every test image.")
@@ -403,19 +406,30 @@ def records(
     if predictions:
         _put(export.predictions(papers, format, store=store), to)
         return
-    _put(export.render(export.records(papers, store=store), format), to)
-    for name in papers or rooms.names():
+    if format == "ro-crate":
+        from .evidence import crate
+
+        if to is None or _is_stdout(to):
+            raise errors.UsageError("--format ro-crate writes a folder; name it with --to.")
+        print(f"The crate is in {crate.write(papers, to, store=store)}")
+        return
+    chosen = export.records(papers, store=store)
+    _put(export.parquet(chosen) if format == "parquet" else export.render(chosen, format), to)
+    for name in rooms.validate(papers):
         for problem in store.problems(name):
             print(problem, file=sys.stderr)
 
 
-def _put(text: str, to: Path | None) -> None:
-    """Write text to a file, or show it."""
+def _put(content: str | bytes, to: Path | None) -> None:
+    """Write what was asked for to a file, or show it."""
     if to is None or _is_stdout(to):
-        print(text, end="")
+        if isinstance(content, bytes):
+            sys.stdout.buffer.write(content)
+        else:
+            print(content, end="")
         return
     try:
-        files.write(to, text.encode())
+        files.write(to, content.encode() if isinstance(content, str) else content)
     except errors.WriteError as error:
         raise errors.QmlbookError(
             f"--to {to}: the file cannot be written ({error.strerror})."
@@ -467,7 +481,7 @@ def fetch(names: Sets = None) -> None:
     """
     from . import data
 
-    for name in names or data.names():
+    for name in dict.fromkeys(names or data.names()):
         print(f"{name}: {data.fetch(name)}")
 
 
@@ -485,7 +499,7 @@ def data_verify(
     from . import data
     from .evidence.store import Check, Store
 
-    papers = [name for name in names or rooms.names() if name in rooms.names()]
+    papers = [name for name in dict.fromkeys(names or rooms.names()) if name in rooms.names()]
     sets = [name for name in names or data.names() if name not in papers]
     checks: list[data.Check | Check] = [*data.verify(sets)] if sets else []
     for paper in papers:

@@ -70,6 +70,13 @@ def results_dir() -> Path:
     return data_root() / "results"
 
 
+def citation_file() -> Path:
+    """Return the citation file: the checkout's, else the wheel's."""
+    root = data_root()
+    beside = root.parent / "CITATION.cff"
+    return beside if beside.is_file() else PACKAGE / "_data" / "CITATION.cff"
+
+
 def cache_dir() -> Path:
     """Return the folder for what can be made again: ``QMLBOOK_CACHE``, else the platform's own.
 

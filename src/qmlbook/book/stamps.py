@@ -17,7 +17,7 @@ from .kernel import WAYS, state
 
 #: Places of the reader's own data, which may answer in place of the repository's.
 CACHE, OWN = "cache", "own"
-LOCK = "requirements.lock"
+LOCKS = ("requirements.lock", "requirements-torch.lock")
 
 
 def library(root: Path) -> Path:
@@ -99,7 +99,7 @@ def looks(notes: Path, source: Path, content: bytes, root: Path) -> dict[str, st
     """
     noted = {
         f"project/{source.relative_to(root).as_posix()}": f"file {sha256(content)}",
-        f"project/{LOCK}": state("file", str(root / LOCK)),
+        **{f"project/{name}": state("file", str(root / name)) for name in LOCKS},
     }
     for line in notes.read_text("utf-8").splitlines() if notes.is_file() else ():
         name, what = json.loads(line)

@@ -314,7 +314,7 @@ def _sweep(cache: Path) -> None:
 
 
 def _select(names: Iterable[str] | None) -> list[str]:
-    return [canonical(name) for name in names or SETS]
+    return list(dict.fromkeys(canonical(name) for name in names or SETS))
 
 
 def _quota(name: str, split: str, classes: Iterable[int] | None, n: int | None) -> dict[int, int]:

@@ -7,6 +7,7 @@ a pickle.
 
 from __future__ import annotations
 
+import re
 import sys
 from asyncio import CancelledError
 from collections.abc import Generator, Iterator
@@ -15,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..base.errors import QmlbookError, UsageError
+from ..base.errors import QmlbookError, UsageError, shown
 from ..papers.shared.predictions import Predictions
 from .store import Predicted, Record, code_version
 from .sweep import Job, execute, failed_record, in_turn
@@ -28,6 +29,9 @@ AHEAD = 3  # jobs on their way to a worker for each one it makes
 # again in the next step, and spends 40 % of its time waiting for it.
 SPAWN = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32}
 NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": []}
+SIZE = r"\d+(\.\d+)? ?([kMGT]i?B|B)?"
+LEAST = 2**28  # bytes; a worker that has imported what it computes with takes nearly as many
+ADDRESS = r"((tcp|tls|wss?|ucx)://)?[^\s/]+:\d+/?"
 PATIENCE = 10  # seconds to wait for a scheduler
 
 
@@ -46,6 +50,9 @@ class Cluster:
         workers: processes of the local cluster, one thread each.
         memory: limit of each local worker; one that exceeds it is restarted.
         dashboard: serve Dask's dashboard on a free local port, and say where.
+
+    Raises:
+        UsageError: one of them is out of range, or no size or address.
     """
 
     scheduler: str | None = None
@@ -56,6 +63,17 @@ class Cluster:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise UsageError(f"workers is {self.workers} and must be 1 or more.")
+        from dask.utils import parse_bytes
+
+        if not re.fullmatch(SIZE, self.memory) or parse_bytes(self.memory) < LEAST:
+            raise UsageError(
+                f"memory is {shown(self.memory)} and must be a size like 4 GiB, 256 MiB or more."
+            )
+        if self.scheduler is not None and not re.fullmatch(ADDRESS, self.scheduler):
+            raise UsageError(
+                f"scheduler is {shown(self.scheduler)} and must be an address like "
+                "tcp://HOST:PORT or tls://HOST:PORT."
+            )
 
     def __call__(self, jobs: list[Job]) -> Generator[Record]:
         """Yield the record of every job.

@@ -6,17 +6,18 @@ and `dictionary` reads it there.
 """
 
 import inspect
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .. import papers as rooms
-from ..base.errors import RecordFormat, require_choice
+from ..base.errors import require_choice
 from .claims import Claim
-from .predictions import COLUMNS
+from .predictions import COLUMNS, require_parquet
 from .report import OURS, csv_text, markdown_table
 from .store import Record, Store
 from .verdicts import FOR_PEOPLE, Verdict
@@ -27,6 +28,7 @@ NUMBER = {
     "index": ("whole number", "place in the list, from 0, where the metric is a list"),
     "value": ("number", "the number"),
 }
+TEXTS = ("csv", "json")  # formats that are text
 TYPES = {str: "text", int: "whole number", float: "number", Mapping: "object", NoneType: "null"}
 
 
@@ -55,17 +57,53 @@ def render(records: Sequence[Record], format: str = "csv") -> str:
     Raises:
         UsageError: ``format`` is not known.
     """
-    require_choice("format", format, get_args(RecordFormat))
+    require_choice("format", format, TEXTS)
     if format == "json":
         return "[\n" + ",\n".join(_dumps(vars(record)) for record in records) + "\n]\n"
+    return csv_text([columns(), *_rows(records)])
+
+
+def columns() -> dict[str, str]:
+    """Return the columns of the long form of run records: name -> kind of value."""
+    kinds: dict[str, str] = {}
+    for entry in dictionary()["records"]:
+        number = {name: kind for name, (kind, _) in NUMBER.items()}
+        text = "text" if entry.type in ("object", "text or null") else entry.type
+        kinds |= number if entry.name == "metrics" else {entry.name: text}
+    return kinds
+
+
+def _rows(records: Iterable[Record]) -> Iterator[list[Any]]:
     names = [item.name for item in fields(Record)]
     before, after = names[: names.index("metrics")], names[names.index("metrics") + 1 :]
-    rows: list[list[Any]] = [[*before, *NUMBER, *after]]
     for record in records:
         content = {name: _cell(value) for name, value in vars(record).items()}
         left, right = [content[name] for name in before], [content[name] for name in after]
-        rows += ([*left, *number, *right] for number in _numbers(record))
-    return csv_text(rows)
+        yield from ([*left, *number, *right] for number in _numbers(record))
+
+
+def parquet(records: Sequence[Record]) -> bytes:
+    """Return records as Parquet, in the long form of the CSV.
+
+    Raises:
+        QmlbookError: if pyarrow is missing.
+    """
+    module = require_parquet()
+    import pyarrow as pa
+
+    kinds = {"text": pa.string(), "whole number": pa.int64(), "number": pa.float64()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns().items()])
+    rows = list(zip(*(_missing(row) for row in _rows(records)), strict=True))
+    arrays = rows or [()] * len(schema)
+    table = pa.table([pa.array(*pair) for pair in zip(arrays, schema.types, strict=True)], schema)
+    stream = io.BytesIO()
+    module.write_table(table, stream, compression="zstd")
+    return stream.getvalue()
+
+
+def _missing(row: Iterable[Any]) -> list[Any]:
+    """Return a row of the CSV with ``None`` where a cell is empty."""
+    return [None if value == "" else value for value in row]
 
 
 def predictions(
@@ -83,7 +121,7 @@ def predictions(
         UsageError: a paper or the format is not known.
         QmlbookError: a file is not one of ours, or pyarrow is missing.
     """
-    require_choice("format", format, get_args(RecordFormat))
+    require_choice("format", format, TEXTS)
     store = store or Store()
     runs = [
         ({"paper": name, **dict(zip(COLUMNS, key, strict=False))}, kept.labels, kept.scores)

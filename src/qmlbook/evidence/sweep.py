@@ -92,13 +92,13 @@ class Summary:
         return self.interrupted or bool(self.errors)
 
     def __str__(self) -> str:
-        stored = f"{self.done} of {counted(self.total, 'run')} {_are(self.done)} stored already"
+        stored = f"{self.done:,} of {counted(self.total, 'run')} {_are(self.done)} stored already"
         if self.dry_run:
             known = self.seconds is not None
             cost = f"about {self.seconds:.0f} s on one core" if known else "unknown time"
             text = f"{self.paper}: {counted(self.to_run, 'run')} to make ({cost}), {stored}"
         else:
-            made = f"{self.ran} of {counted(self.to_run, 'run')} made in {self.seconds:.0f} s"
+            made = f"{self.ran:,} of {counted(self.to_run, 'run')} made in {self.seconds:.0f} s"
             text = f"{self.paper}: {made}, {stored}"
         if self.failed_before:
             wait = "waits" if self.failed_before == 1 else "wait"

@@ -23,7 +23,7 @@ def names() -> list[str]:
 
 
 def validate(selected: list[str] | tuple[str, ...] | None) -> list[str]:
-    """Return ``selected``, or all papers when it is empty; refuse unknown names.
+    """Return ``selected``, each once, or all papers when it is empty; refuse unknown names.
 
     Raises:
         UsageError: names the first unknown paper and lists the known ones.
@@ -31,7 +31,7 @@ def validate(selected: list[str] | tuple[str, ...] | None) -> list[str]:
     known = names()
     for name in selected or ():
         require_choice("paper", name, known)
-    return list(selected or known)
+    return list(dict.fromkeys(selected or known))
 
 
 def claims_file(paper: str) -> Path:

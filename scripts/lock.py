@@ -1,0 +1,53 @@
+"""Write `requirements.lock`: versions for what `pyproject.toml` asks for, and their hashes.
+
+Versions that still fit are kept. Each package comes with the SHA-256 of every file that its index
+has of that version, so one lock serves Linux, macOS and Windows. PyTorch is left to
+`requirements-torch.lock`, and so are packages that belong to one build of it: that file says why.
+"""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK, TORCH = ROOT / "requirements.lock", ROOT / "requirements-torch.lock"
+BESIDE = {
+    "standards"
+}  # extras with an environment of their own: their packages are not needed here
+TORCHS_OWN = re.compile(r"(torch|triton|(?:cuda|nvidia)-[\w-]+)==(\d[\w.]*)", re.MULTILINE)
+
+
+def compiled(uv: str, *options: str) -> str:
+    """Return what uv chooses for all extras, given the versions of today's lock."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = sorted(set(extras["optional-dependencies"]) - BESIDE)
+    part = ROOT / ".lock.part"
+    part.write_text(LOCK.read_text("utf-8") + TORCH.read_text("utf-8"), "utf-8")
+    try:
+        command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+        command += [f"--extra={name}" for name in names]
+        command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
+        subprocess.run([*command, *options, "-o", part, "pyproject.toml"], check=True, cwd=ROOT)
+        return part.read_text("utf-8")
+    finally:
+        part.unlink()
+
+
+def comments(file: Path) -> str:
+    """Return the lines at the top of a file that say what it is."""
+    return "".join(re.findall(r"^#.*\n", file.read_text("utf-8"), re.MULTILINE))
+
+
+def main(uv: str = "uv") -> None:
+    """Write both files; ``uv`` is the program."""
+    torchs_own = dict(TORCHS_OWN.findall(compiled(uv)))
+    left_out = [f"--no-emit-package={name}" for name in torchs_own]
+    hashed = compiled(uv, "--generate-hashes", *left_out)
+    LOCK.write_text(comments(LOCK) + hashed, "utf-8")
+    TORCH.write_text(f"{comments(TORCH)}torch=={torchs_own['torch']}\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
