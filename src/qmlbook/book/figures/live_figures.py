@@ -154,7 +154,7 @@ def builder(qnode: qml.QNode, *arguments: Any) -> dict[str, Any]:
     return {"wires": len(tape.wires), "gates": gates, "start": start}
 
 
-def _gate(gate: type[qml.operation.Operator]) -> dict[str, Any]:
+def _gate(gate: Any) -> dict[str, Any]:
     """Return a gate as operations of a structure."""
     made = Structure(int(gate.num_wires), simple(gate))
     operations = json.loads(made.to_json())["operations"]
