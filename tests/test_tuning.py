@@ -118,7 +118,7 @@ def test_a_paper_that_tunes_nothing_says_so(paper, store):
         tune("bare", store=store)
 
 
-@pytest.mark.parametrize("name", ["klssl", "qdeq", "qssl"])
+@pytest.mark.parametrize("name", ["klssl", "qdeq", "qssl", "c2q"])
 def test_the_stored_trials_give_the_written_settings(name, monkeypatch, tmp_path):
     written = papers.claims_file(name).with_name("tuned.yml").read_bytes()
     waiting, chosen = tune(name, dry_run=True)
