@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import combinations
 
@@ -10,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pennylane as qml
 import pytest
+import torch
 from browsing import axe
 from bs4 import BeautifulSoup
 from scipy.stats import t
@@ -20,6 +22,11 @@ from qmlbook.book.figures import live_figures
 from qmlbook.book.figures.live_figures import live
 from qmlbook.evidence import stats
 from qmlbook.papers.contextuality import task
+from qmlbook.papers.klssl import training as klssl
+from qmlbook.papers.klssl.config import Config
+from qmlbook.papers.klssl.models import XAVIER
+from qmlbook.papers.shared.crops import draw_crops
+from qmlbook.papers.shared.splits import Split
 
 HOSTILE = '</script> & <b> "'
 
@@ -85,7 +92,45 @@ def tokens():
     return live("tokens", picture(), "Tokens </script>", HOSTILE, start=[[0, 1], [0, 2], [1, 2]])
 
 
-FIGURES = {"builder": builder, "studies": studies, "walk": walk, "tokens": tokens}
+def few(n):
+    """Return images that tell two classes apart, without a data set: (n, 14, 14), labels."""
+    rng = stream(0, "live images")
+    labels = np.arange(n) % 2
+    rows = np.arange(14)[:, None] if n else None
+    shapes = np.exp(-((rows - 4 - 5 * labels[:, None, None]) ** 2) / 8) * np.ones(14)
+    return np.rint(255 * shapes * rng.uniform(0.3, 1, (n, 14, 14))) / 255, labels
+
+
+PUBLISHED = Config(epochs=3, batch_size=20, learning_rate=0.006, period=5)
+MENDED = replace(
+    PUBLISHED, loss="corrected", own_positives=True, attached=False, frozen=False, crops="image",
+    learning_rate=0.02, period=None,
+)  # fmt: skip
+CONFIGS = {
+    "published": PUBLISHED,
+    "mended": MENDED,
+    "sign alone": replace(PUBLISHED, loss="sign_fixed", frozen=False),
+    "loop alone": replace(PUBLISHED, loss="loop_fixed", own_positives=True, crops="image"),
+    "not at all": replace(PUBLISHED, epochs=0),
+}
+
+
+def training():
+    seen, other = ((pixels, labels.tolist()) for pixels, labels in (few(40), few(40)))
+    names = ("not at all", "published", "mended")
+    procedures = {name: live_figures.plain(CONFIGS[name]) for name in names}
+    data = {"train": live_figures.images(*seen), "test": live_figures.images(*other)}
+    data |= {"procedures": procedures, "first": "not at all"}
+    return live("training", picture(), "Training", HOSTILE, **data)
+
+
+FIGURES = {
+    "builder": builder,
+    "studies": studies,
+    "walk": walk,
+    "tokens": tokens,
+    "training": training,
+}
 
 
 # --- what Python writes ---
@@ -285,6 +330,81 @@ def test_tokens_have_the_answers_of_the_chapter():
             assert found[word] == pytest.approx(chance, abs=1e-12)
 
 
+def draws(config, seed, n):
+    """Return all that `klssl.training.train` draws for a run, as the page is given it."""
+    model = klssl.build(config, seed)
+    weight, bias = (p.detach().flatten() for p in model.encoder.conv.parameters())
+    angles = torch.cat([p.detach().flatten() for p in model.head.parameters()])
+    rngs = {name: stream(seed, name) for name in ("batches", "bank", "crops")}
+    epochs = []
+    for _ in range(config.epochs):
+        order = rngs["batches"].permutation(n)
+        partners = order if config.own_positives else rngs["bank"].permutation(n)
+        boxes = []
+        for start in range(0, n, config.batch_size):
+            size = 1 if config.crops == "batch" else min(config.batch_size, n - start)
+            crops = draw_crops(rngs["crops"], size, 14)
+            columns = ("top", "left", "height", "width", "flip")
+            lines = zip(*(getattr(crops, name).tolist() for name in columns), strict=True)
+            boxes.append([dict(zip(columns, line, strict=True)) for line in lines])
+        orders = {"images": order.tolist(), "partners": partners.tolist()}
+        epochs.append({**orders, "crops": boxes})
+    made = {"weight": weight.tolist(), "bias": bias.item(), "angles": angles.tolist()}
+    return made | {"epochs": epochs}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_training_in_the_page_is_that_of_the_chapter_on_the_same_draws(name):
+    config, (pixels, labels) = CONFIGS[name], few(50)
+    split = Split(torch.from_numpy(pixels), torch.from_numpy(labels), None)
+    body = """return given.draws.map((drawn) => {
+      const { network, losses } = train(given.images, given.config, drawn);
+      return { losses, z: Array.from(answers(network, given.images)),
+        judged: judged(network, given, given) };
+    });"""
+    seeds = range(3)
+    given = {
+        "images": pixels.reshape(50, -1).tolist(),
+        "labels": labels.tolist(),
+        "config": asdict(config),
+        "draws": [draws(config, seed, 50) for seed in seeds],
+    }
+    for seed, found in zip(seeds, asked("training", body, given), strict=True):
+        trained = klssl.train(config, seed, split)
+        trained.model.eval()
+        with torch.no_grad():
+            outcome = trained.model(split.inputs)
+        np.testing.assert_allclose(found["losses"], trained.losses, rtol=1e-9, atol=1e-12)
+        z = (outcome[:, 0] - outcome[:, 1]).numpy()  # log sigma(z) - log sigma(-z) = z
+        np.testing.assert_allclose(found["z"], z, rtol=0, atol=1e-8)
+        correct = (klssl.predict(trained.model, split.inputs) == split.labels).float().mean()
+        assert found["judged"]["accuracy"] == pytest.approx(correct.item())
+        assert found["judged"]["matched"] == pytest.approx(max(correct.item(), 1 - correct.item()))
+
+
+def test_the_page_draws_runs_of_its_own():
+    body = "return [7, 7, 8].map((seed) => draws(seed, 50, given));"
+    made, again, other = asked("training", body, asdict(MENDED))
+    assert made == again != other
+    assert len(made["epochs"]) == MENDED.epochs
+    for epoch in made["epochs"]:
+        assert sorted(epoch["images"]) == list(range(50))
+        assert epoch["partners"] == epoch["images"]
+        assert [len(boxes) for boxes in epoch["crops"]] == [20, 20, 10]
+        for box in [box for boxes in epoch["crops"] for box in boxes]:
+            assert box["top"] + box["height"] <= 14
+            assert box["left"] + box["width"] <= 14
+            assert min(box["height"], box["width"]) >= 1
+    assert np.abs(made["weight"]).max() <= XAVIER
+
+
+def test_the_best_of_some_is_the_mean_over_all_choices():
+    values = [0.5, 0.61, 0.43, 0.58, 0.7]
+    found = asked("training", "return [1, 2, 3, 4, 5].map((m) => bestOf(given, m));", values)
+    right = [np.mean([max(chosen) for chosen in combinations(values, m)]) for m in range(1, 6)]
+    np.testing.assert_allclose(found, right, atol=1e-12)
+
+
 # --- how they are worked ---
 
 
@@ -414,6 +534,33 @@ def test_tokens_are_answered_by_keyboard_until_an_answer_is_impossible(show_part
         tab.get_by_role("button", name=f"edge {pair}").press("Space")
     assert tab.get_by_role("button", name=", 100 %").count() == 3
     assert tab.get_by_role("img", name="edges: none").count() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_twenty_seeds_are_trained_in_the_page(show_parts, motion):
+    tab = show_parts(training(), reduced_motion=motion)
+    status = tab.get_by_role("status")
+    assert status.inner_text().startswith("not at all: 20 seeds, mean accuracy")
+    tab.get_by_role("combobox", name="trained").select_option("mended")
+    tab.evaluate(WATCH)
+    tab.get_by_role("button", name="train 20 seeds").press("Enter")
+    status.filter(has_text="mended: 20 seeds").wait_for()
+    drawn = tab.evaluate("window.drawn")
+    assert (drawn <= 2) == (motion == "reduce")
+    best = re.search(r"mended: .*?best of 1 ([\d.]+)", status.inner_text())[1]
+    tab.get_by_role("slider", name="best of m runs").press("End")
+    assert re.search(r"mended: .*?best of 20 ([\d.]+)", status.inner_text())[1] > best
+
+
+# How often the histogram is drawn anew.
+WATCH = """() => {
+  window.drawn = 0;
+  const inside = document.querySelector("svg > g:last-child");
+  new MutationObserver((all) => {
+    window.drawn += all.some((one) => one.removedNodes.length > 5);
+  }).observe(inside, { childList: true });
+}"""
 
 
 @pytest.mark.slow
