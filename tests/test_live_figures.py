@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import combinations
 
 import javascript
@@ -409,12 +408,19 @@ def test_the_best_of_some_is_the_mean_over_all_choices():
 
 
 WIDTHS = {"phone": 390, "desktop": 1280}
-every = partial(pytest.mark.parametrize, "kind")
+
+
+AT_NIGHT = pytest.mark.nightly
+LOOKS = [
+    ("phone", "dark"),
+    ("desktop", "light"),
+    pytest.param("phone", "light", marks=AT_NIGHT),
+    pytest.param("desktop", "dark", marks=AT_NIGHT),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
 def test_live_figures_fit_and_are_accessible(show_parts, width, theme):
     size = {"width": WIDTHS[width], "height": 800}
     tab = show_parts(*(make() for make in FIGURES.values()), theme=theme, viewport=size)
@@ -432,14 +438,27 @@ def test_live_figures_fit_and_are_accessible(show_parts, width, theme):
 
 
 @pytest.mark.slow
-@every(FIGURES)
-def test_without_scripts_and_on_paper_a_figure_is_its_picture(show_parts, kind):
-    still = show_parts(FIGURES[kind](), java_script_enabled=False)
-    assert still.locator("img:visible").count() == 1
+def test_without_scripts_and_on_paper_figures_are_their_pictures(show_parts):
+    figures = [make() for make in FIGURES.values()]
+    still = show_parts(*figures, java_script_enabled=False)
+    assert still.locator("img:visible").count() == len(figures)
     assert still.locator("[role=group]:visible").count() == 0
-    tab = show_parts(FIGURES[kind]())
-    tab.locator("[role=group]").wait_for(state="visible")
+    tab = show_parts(*figures)
+    tab.locator("[role=group]").last.wait_for(state="visible")
+    assert tab.locator("img:visible").count() == 0
     tab.emulate_media(media="print")
+    assert tab.locator("img:visible").count() == len(figures)
+    assert tab.locator("[role=group]:visible").count() == 0
+
+
+@pytest.mark.slow
+def test_on_a_slide_a_figure_is_its_picture(show_parts):
+    class Slide:
+        def html(self):
+            return f'<div class="reveal">{studies().html()}</div>'
+
+    tab = show_parts(Slide())
+    tab.wait_for_load_state()
     assert tab.locator("img:visible").count() == 1
     assert tab.locator("[role=group]:visible").count() == 0
 

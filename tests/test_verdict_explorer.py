@@ -234,7 +234,10 @@ def test_an_address_opens_its_row_and_leads_to_the_tables_without_scripts(show_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [(390, "dark"), pytest.param(1280, "light", marks=pytest.mark.nightly)],  # also in its page
+)
 def test_verdicts_fit_and_are_accessible(show_parts, page, ordinary, rows, width, theme):
     tab = show_parts(Part(page, ordinary), theme=theme, viewport={"width": width, "height": 800})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
