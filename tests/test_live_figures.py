@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict, replace
 from itertools import combinations
+from pathlib import Path
 
 import javascript
 import matplotlib.pyplot as plt
@@ -21,12 +22,14 @@ from qmlbook.book.figures import live_figures
 from qmlbook.book.figures.live_figures import live
 from qmlbook.evidence import stats
 from qmlbook.papers.contextuality import task
+from qmlbook.papers.klssl import experiments
 from qmlbook.papers.klssl import training as klssl
 from qmlbook.papers.klssl.config import Config
 from qmlbook.papers.klssl.models import XAVIER
 from qmlbook.papers.shared.crops import draw_crops
 from qmlbook.papers.shared.splits import Split
 
+ROOT = Path(__file__).parents[1]
 HOSTILE = '</script> & <b> "'
 
 
@@ -402,6 +405,96 @@ def test_the_best_of_some_is_the_mean_over_all_choices():
     found = asked("training", "return [1, 2, 3, 4, 5].map((m) => bestOf(given, m));", values)
     right = [np.mean([max(chosen) for chosen in combinations(values, m)]) for m in range(1, 6)]
     np.testing.assert_allclose(found, right, atol=1e-12)
+
+
+# --- what one should have seen ---
+
+
+def answer(chapter):
+    """Return what a page says below its live figure, and the rest of it."""
+    text = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
+    return re.search(
+        r"\{admonition\} What you should have seen\n:class: dropdown\n(.*?)\n```", text
+    )[1]
+
+
+def test_the_walk_is_told_as_it_is():
+    text = (ROOT / "book" / "qdeq.md").read_text("utf-8")
+    assert all(f"{turn:g}" in text for turn in TURNS.ravel())
+    body = """return given.sizes.map((size) => {
+      const f = layer(given, size), points = roots(f), grid = [-0.9, -0.5, -0.1, 0.3, 0.7];
+      const ends = grid.flatMap((x) => grid.map((y) => end(walked(f, [x, y], 400))));
+      return [points.map((p) => p.radius), ends.map((e) => e.kind + e.length)];
+    });"""
+    found = asked("walk", body, walk().data | {"sizes": [1, 0.3, 2, 3]})
+    (radii, ends), (small, cycles), *large = found
+    said = answer("qdeq")
+    assert "At size 1 there are five fixed points. Three attract" in said
+    assert (len(radii), sum(radius < 1 for radius in radii)) == (5, 3)
+    assert set(ends) == {"point1"}
+    assert "say 0.3, only one of them still attracts" in said
+    assert sum(radius < 1 for radius in small) == 1
+    assert cycles.count("cycle2") > len(cycles) / 3
+    assert "From size 2 on a single fixed point is left" in said
+    for radii, ends in large:
+        assert len(radii) == 1
+        assert radii[0] < 1
+        assert set(ends) == {"point1"}
+
+
+def test_the_studies_are_told_as_they_are():
+    body = """return given.map(([n, truth, quantile]) => {
+      const next = normal(generator(n));
+      const drawn = Array.from({ length: 4000 }, () =>
+        interval(Array.from({ length: n }, () => truth + 0.05 * next()), quantile));
+      return tally(drawn, 0.03, truth);
+    });"""
+    numbers = [5, 26, 100, 5, 20]
+    cases = zip(numbers, [0.05] * 3 + [0.03] * 2, live_figures.quantiles(numbers), strict=True)
+    five, some, many, *edge = asked("studies", body, list(cases))
+
+    def refused(rules):
+        return 1 - rules[0]["reproduced"] - rules[0]["inconclusive"]
+
+    assert five[0]["inconclusive"] > 0.85  # almost always decides nothing
+    assert five[0]["wrong"] < 0.01
+    assert refused(some) == pytest.approx(0.5, abs=0.05)  # some twenty-five runs
+    assert refused(many) > 0.95
+    assert five[1]["reproduced"] > 0.5  # calls most of the small studies reproduced
+    assert some[1]["reproduced"] < 0.05
+    for rules in edge:
+        assert rules[0]["wrong"] < 0.035
+        assert rules[2]["wrong"] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.nightly
+def test_training_is_told_as_it_is():
+    quick = {name: experiments.PRESETS["quick"][name] for name in ("published", "corrected")}
+    small = {"n_train": 200, "n_eval": 200, "batch_size": 50}
+    steps = {"epochs": 30, "learning_rate": 0.03, "period": None}
+    procedures = {
+        "not at all": replace(quick["published"], **small, epochs=0),
+        "as published": replace(quick["published"], **small, **steps),
+        "mended": replace(quick["corrected"], **small, **steps),
+    }
+    seen, unseen = (
+        live_figures.images(part.inputs.numpy(), part.labels.tolist())
+        for part in klssl.splits(procedures["mended"])
+    )
+    body = """const [seen, unseen] = [split(given.seen), split(given.unseen)];
+    return given.procedures.map((config) => Array.from({ length: 20 }, (_, i) => {
+      const { network } = train(seen.images, config, draws(i + 1, seen.images.length, config));
+      const z = answers(network, unseen.images);
+      return [judged(network, seen, unseen).accuracy, Math.sqrt(squares(z, meanOf(z)) / z.length)];
+    }));"""
+    plain = [live_figures.plain(config) for config in procedures.values()]
+    given = {"seen": seen, "unseen": unseen, "procedures": plain}
+    untrained, published, mended = np.array(asked("training", body, given))
+    assert published[:, 1].mean() == pytest.approx(untrained[:, 1].mean() / 2, rel=0.15)
+    assert published[:, 0].mean() == pytest.approx(0.5, abs=0.05)
+    best = np.mean([max(chosen) for chosen in combinations(untrained[:, 0], 5)])
+    assert best == pytest.approx(0.65, abs=0.01)
+    assert np.mean(np.abs(mended[:, 0] - 0.5) > 0.4) > 0.5
 
 
 # --- how they are worked ---
