@@ -12,6 +12,7 @@ _.labels_sha256  # of a data set, for whoever compares two of them
 _.maxlevel  # a limit that reprlib reads
 _.maxlong  # a limit that reprlib reads
 _.maxother  # a limit that reprlib reads
+_.misconception  # the page of questions reads it, and a test
 _.num_wires  # PennyLane checks operations with it
 _.preprocess_transforms  # PennyLane asks its devices for it
 _.setup  # Sphinx calls it when it loads an extension

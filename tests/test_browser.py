@@ -223,6 +223,7 @@ def test_the_contents_open_on_a_phone_and_are_accessible(show, site):
 
 LIVE = {
     "circuits": "builder",
+    "klssl": "training",
     "evidence": "studies",
     "qdeq": "walk",
     "contextuality": "tokens",

@@ -2,14 +2,16 @@
 
 import json
 import re
-from functools import partial
+from dataclasses import asdict, replace
 from itertools import combinations
+from pathlib import Path
 
 import javascript
 import matplotlib.pyplot as plt
 import numpy as np
 import pennylane as qml
 import pytest
+import torch
 from browsing import axe
 from bs4 import BeautifulSoup
 from scipy.stats import t
@@ -20,7 +22,14 @@ from qmlbook.book.figures import live_figures
 from qmlbook.book.figures.live_figures import live
 from qmlbook.evidence import stats
 from qmlbook.papers.contextuality import task
+from qmlbook.papers.klssl import experiments
+from qmlbook.papers.klssl import training as klssl
+from qmlbook.papers.klssl.config import Config
+from qmlbook.papers.klssl.models import XAVIER
+from qmlbook.papers.shared.crops import draw_crops
+from qmlbook.papers.shared.splits import Split
 
+ROOT = Path(__file__).parents[1]
 HOSTILE = '</script> & <b> "'
 
 
@@ -85,7 +94,45 @@ def tokens():
     return live("tokens", picture(), "Tokens </script>", HOSTILE, start=[[0, 1], [0, 2], [1, 2]])
 
 
-FIGURES = {"builder": builder, "studies": studies, "walk": walk, "tokens": tokens}
+def few(n):
+    """Return images that tell two classes apart, without a data set: (n, 14, 14), labels."""
+    rng = stream(0, "live images")
+    labels = np.arange(n) % 2
+    rows = np.arange(14)[:, None] if n else None
+    shapes = np.exp(-((rows - 4 - 5 * labels[:, None, None]) ** 2) / 8) * np.ones(14)
+    return np.rint(255 * shapes * rng.uniform(0.3, 1, (n, 14, 14))) / 255, labels
+
+
+PUBLISHED = Config(epochs=3, batch_size=20, learning_rate=0.006, period=5)
+MENDED = replace(
+    PUBLISHED, loss="corrected", own_positives=True, attached=False, frozen=False, crops="image",
+    learning_rate=0.02, period=None,
+)  # fmt: skip
+CONFIGS = {
+    "published": PUBLISHED,
+    "mended": MENDED,
+    "sign alone": replace(PUBLISHED, loss="sign_fixed", frozen=False),
+    "loop alone": replace(PUBLISHED, loss="loop_fixed", own_positives=True, crops="image"),
+    "not at all": replace(PUBLISHED, epochs=0),
+}
+
+
+def training():
+    seen, other = ((pixels, labels.tolist()) for pixels, labels in (few(40), few(40)))
+    names = ("not at all", "published", "mended")
+    procedures = {name: live_figures.plain(CONFIGS[name]) for name in names}
+    data = {"train": live_figures.images(*seen), "test": live_figures.images(*other)}
+    data |= {"procedures": procedures, "first": "not at all"}
+    return live("training", picture(), "Training", HOSTILE, **data)
+
+
+FIGURES = {
+    "builder": builder,
+    "studies": studies,
+    "walk": walk,
+    "tokens": tokens,
+    "training": training,
+}
 
 
 # --- what Python writes ---
@@ -285,16 +332,188 @@ def test_tokens_have_the_answers_of_the_chapter():
             assert found[word] == pytest.approx(chance, abs=1e-12)
 
 
+def draws(config, seed, n):
+    """Return all that `klssl.training.train` draws for a run, as the page is given it."""
+    model = klssl.build(config, seed)
+    weight, bias = (p.detach().flatten() for p in model.encoder.conv.parameters())
+    angles = torch.cat([p.detach().flatten() for p in model.head.parameters()])
+    rngs = {name: stream(seed, name) for name in ("batches", "bank", "crops")}
+    epochs = []
+    for _ in range(config.epochs):
+        order = rngs["batches"].permutation(n)
+        partners = order if config.own_positives else rngs["bank"].permutation(n)
+        boxes = []
+        for start in range(0, n, config.batch_size):
+            size = 1 if config.crops == "batch" else min(config.batch_size, n - start)
+            crops = draw_crops(rngs["crops"], size, 14)
+            columns = ("top", "left", "height", "width", "flip")
+            lines = zip(*(getattr(crops, name).tolist() for name in columns), strict=True)
+            boxes.append([dict(zip(columns, line, strict=True)) for line in lines])
+        orders = {"images": order.tolist(), "partners": partners.tolist()}
+        epochs.append({**orders, "crops": boxes})
+    made = {"weight": weight.tolist(), "bias": bias.item(), "angles": angles.tolist()}
+    return made | {"epochs": epochs}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_training_in_the_page_is_that_of_the_chapter_on_the_same_draws(name):
+    config, (pixels, labels) = CONFIGS[name], few(50)
+    split = Split(torch.from_numpy(pixels), torch.from_numpy(labels), None)
+    body = """return given.draws.map((drawn) => {
+      const { network, losses } = train(given.images, given.config, drawn);
+      return { losses, z: Array.from(answers(network, given.images)),
+        judged: judged(network, given, given) };
+    });"""
+    seeds = range(3)
+    given = {
+        "images": pixels.reshape(50, -1).tolist(),
+        "labels": labels.tolist(),
+        "config": asdict(config),
+        "draws": [draws(config, seed, 50) for seed in seeds],
+    }
+    for seed, found in zip(seeds, asked("training", body, given), strict=True):
+        trained = klssl.train(config, seed, split)
+        trained.model.eval()
+        with torch.no_grad():
+            outcome = trained.model(split.inputs)
+        np.testing.assert_allclose(found["losses"], trained.losses, rtol=1e-9, atol=1e-12)
+        z = (outcome[:, 0] - outcome[:, 1]).numpy()  # log sigma(z) - log sigma(-z) = z
+        np.testing.assert_allclose(found["z"], z, rtol=0, atol=1e-8)
+        correct = (klssl.predict(trained.model, split.inputs) == split.labels).float().mean()
+        assert found["judged"]["accuracy"] == pytest.approx(correct.item())
+        assert found["judged"]["matched"] == pytest.approx(max(correct.item(), 1 - correct.item()))
+
+
+def test_the_page_draws_runs_of_its_own():
+    body = "return [7, 7, 8].map((seed) => draws(seed, 50, given));"
+    made, again, other = asked("training", body, asdict(MENDED))
+    assert made == again != other
+    assert len(made["epochs"]) == MENDED.epochs
+    for epoch in made["epochs"]:
+        assert sorted(epoch["images"]) == list(range(50))
+        assert epoch["partners"] == epoch["images"]
+        assert [len(boxes) for boxes in epoch["crops"]] == [20, 20, 10]
+        for box in [box for boxes in epoch["crops"] for box in boxes]:
+            assert box["top"] + box["height"] <= 14
+            assert box["left"] + box["width"] <= 14
+            assert min(box["height"], box["width"]) >= 1
+    assert np.abs(made["weight"]).max() <= XAVIER
+
+
+def test_the_best_of_some_is_the_mean_over_all_choices():
+    values = [0.5, 0.61, 0.43, 0.58, 0.7]
+    found = asked("training", "return [1, 2, 3, 4, 5].map((m) => bestOf(given, m));", values)
+    right = [np.mean([max(chosen) for chosen in combinations(values, m)]) for m in range(1, 6)]
+    np.testing.assert_allclose(found, right, atol=1e-12)
+
+
+# --- what one should have seen ---
+
+
+def answer(chapter):
+    """Return what a page says below its live figure, and the rest of it."""
+    text = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
+    return re.search(
+        r"\{admonition\} What you should have seen\n:class: dropdown\n(.*?)\n```", text
+    )[1]
+
+
+def test_the_walk_is_told_as_it_is():
+    text = (ROOT / "book" / "qdeq.md").read_text("utf-8")
+    assert all(f"{turn:g}" in text for turn in TURNS.ravel())
+    body = """return given.sizes.map((size) => {
+      const f = layer(given, size), points = roots(f), grid = [-0.9, -0.5, -0.1, 0.3, 0.7];
+      const ends = grid.flatMap((x) => grid.map((y) => end(walked(f, [x, y], 400))));
+      return [points.map((p) => p.radius), ends.map((e) => e.kind + e.length)];
+    });"""
+    found = asked("walk", body, walk().data | {"sizes": [1, 0.3, 2, 3]})
+    (radii, ends), (small, cycles), *large = found
+    said = answer("qdeq")
+    assert "At size 1 there are five fixed points. Three attract" in said
+    assert (len(radii), sum(radius < 1 for radius in radii)) == (5, 3)
+    assert set(ends) == {"point1"}
+    assert "say 0.3, only one of them still attracts" in said
+    assert sum(radius < 1 for radius in small) == 1
+    assert cycles.count("cycle2") > len(cycles) / 3
+    assert "From size 2 on a single fixed point is left" in said
+    for radii, ends in large:
+        assert len(radii) == 1
+        assert radii[0] < 1
+        assert set(ends) == {"point1"}
+
+
+def test_the_studies_are_told_as_they_are():
+    body = """return given.map(([n, truth, quantile]) => {
+      const next = normal(generator(n));
+      const drawn = Array.from({ length: 4000 }, () =>
+        interval(Array.from({ length: n }, () => truth + 0.05 * next()), quantile));
+      return tally(drawn, 0.03, truth);
+    });"""
+    numbers = [5, 26, 100, 5, 20]
+    cases = zip(numbers, [0.05] * 3 + [0.03] * 2, live_figures.quantiles(numbers), strict=True)
+    five, some, many, *edge = asked("studies", body, list(cases))
+
+    def refused(rules):
+        return 1 - rules[0]["reproduced"] - rules[0]["inconclusive"]
+
+    assert five[0]["inconclusive"] > 0.85  # almost always decides nothing
+    assert five[0]["wrong"] < 0.01
+    assert refused(some) == pytest.approx(0.5, abs=0.05)  # some twenty-five runs
+    assert refused(many) > 0.95
+    assert five[1]["reproduced"] > 0.5  # calls most of the small studies reproduced
+    assert some[1]["reproduced"] < 0.05
+    for rules in edge:
+        assert rules[0]["wrong"] < 0.035
+        assert rules[2]["wrong"] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.nightly
+def test_training_is_told_as_it_is():
+    quick = {name: experiments.PRESETS["quick"][name] for name in ("published", "corrected")}
+    small = {"n_train": 200, "n_eval": 200, "batch_size": 50}
+    steps = {"epochs": 30, "learning_rate": 0.03, "period": None}
+    procedures = {
+        "not at all": replace(quick["published"], **small, epochs=0),
+        "as published": replace(quick["published"], **small, **steps),
+        "mended": replace(quick["corrected"], **small, **steps),
+    }
+    seen, unseen = (
+        live_figures.images(part.inputs.numpy(), part.labels.tolist())
+        for part in klssl.splits(procedures["mended"])
+    )
+    body = """const [seen, unseen] = [split(given.seen), split(given.unseen)];
+    return given.procedures.map((config) => Array.from({ length: 20 }, (_, i) => {
+      const { network } = train(seen.images, config, draws(i + 1, seen.images.length, config));
+      const z = answers(network, unseen.images);
+      return [judged(network, seen, unseen).accuracy, Math.sqrt(squares(z, meanOf(z)) / z.length)];
+    }));"""
+    plain = [live_figures.plain(config) for config in procedures.values()]
+    given = {"seen": seen, "unseen": unseen, "procedures": plain}
+    untrained, published, mended = np.array(asked("training", body, given))
+    assert published[:, 1].mean() == pytest.approx(untrained[:, 1].mean() / 2, rel=0.15)
+    assert published[:, 0].mean() == pytest.approx(0.5, abs=0.05)
+    best = np.mean([max(chosen) for chosen in combinations(untrained[:, 0], 5)])
+    assert best == pytest.approx(0.65, abs=0.01)
+    assert np.mean(np.abs(mended[:, 0] - 0.5) > 0.4) > 0.5
+
+
 # --- how they are worked ---
 
 
 WIDTHS = {"phone": 390, "desktop": 1280}
-every = partial(pytest.mark.parametrize, "kind")
+
+
+AT_NIGHT = pytest.mark.nightly
+LOOKS = [
+    ("phone", "dark"),
+    ("desktop", "light"),
+    pytest.param("phone", "light", marks=AT_NIGHT),
+    pytest.param("desktop", "dark", marks=AT_NIGHT),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
 def test_live_figures_fit_and_are_accessible(show_parts, width, theme):
     size = {"width": WIDTHS[width], "height": 800}
     tab = show_parts(*(make() for make in FIGURES.values()), theme=theme, viewport=size)
@@ -312,14 +531,27 @@ def test_live_figures_fit_and_are_accessible(show_parts, width, theme):
 
 
 @pytest.mark.slow
-@every(FIGURES)
-def test_without_scripts_and_on_paper_a_figure_is_its_picture(show_parts, kind):
-    still = show_parts(FIGURES[kind](), java_script_enabled=False)
-    assert still.locator("img:visible").count() == 1
+def test_without_scripts_and_on_paper_figures_are_their_pictures(show_parts):
+    figures = [make() for make in FIGURES.values()]
+    still = show_parts(*figures, java_script_enabled=False)
+    assert still.locator("img:visible").count() == len(figures)
     assert still.locator("[role=group]:visible").count() == 0
-    tab = show_parts(FIGURES[kind]())
-    tab.locator("[role=group]").wait_for(state="visible")
+    tab = show_parts(*figures)
+    tab.locator("[role=group]").last.wait_for(state="visible")
+    assert tab.locator("img:visible").count() == 0
     tab.emulate_media(media="print")
+    assert tab.locator("img:visible").count() == len(figures)
+    assert tab.locator("[role=group]:visible").count() == 0
+
+
+@pytest.mark.slow
+def test_on_a_slide_a_figure_is_its_picture(show_parts):
+    class Slide:
+        def html(self):
+            return f'<div class="reveal">{studies().html()}</div>'
+
+    tab = show_parts(Slide())
+    tab.wait_for_load_state()
     assert tab.locator("img:visible").count() == 1
     assert tab.locator("[role=group]:visible").count() == 0
 
@@ -414,6 +646,33 @@ def test_tokens_are_answered_by_keyboard_until_an_answer_is_impossible(show_part
         tab.get_by_role("button", name=f"edge {pair}").press("Space")
     assert tab.get_by_role("button", name=", 100 %").count() == 3
     assert tab.get_by_role("img", name="edges: none").count() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_twenty_seeds_are_trained_in_the_page(show_parts, motion):
+    tab = show_parts(training(), reduced_motion=motion)
+    status = tab.get_by_role("status")
+    assert status.inner_text().startswith("not at all: 20 seeds, mean accuracy")
+    tab.get_by_role("combobox", name="trained").select_option("mended")
+    tab.evaluate(WATCH)
+    tab.get_by_role("button", name="train 20 seeds").press("Enter")
+    status.filter(has_text="mended: 20 seeds").wait_for()
+    drawn = tab.evaluate("window.drawn")
+    assert (drawn <= 2) == (motion == "reduce")
+    best = re.search(r"mended: .*?best of 1 ([\d.]+)", status.inner_text())[1]
+    tab.get_by_role("slider", name="best of m runs").press("End")
+    assert re.search(r"mended: .*?best of 20 ([\d.]+)", status.inner_text())[1] > best
+
+
+# How often the histogram is drawn anew.
+WATCH = """() => {
+  window.drawn = 0;
+  const inside = document.querySelector("svg > g:last-child");
+  new MutationObserver((all) => {
+    window.drawn += all.some((one) => one.removedNodes.length > 5);
+  }).observe(inside, { childList: true });
+}"""
 
 
 @pytest.mark.slow

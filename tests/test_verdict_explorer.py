@@ -67,16 +67,16 @@ def test_dots_and_bars_are_those_that_decided(rows):
         values = np.array(row["values"])
         assert len(values) == ours["n"], name
         if ours["statistic"] != "max":
-            width = ours["high"] - ours["low"]  # four digits a run
-            assert values.mean() == pytest.approx(ours["mean"], abs=1e-3 * width + 1e-9), name
+            digits = 1e-3 * max(np.abs(values).max(), 1e-6)  # four of every run
+            assert values.mean() == pytest.approx(ours["mean"], abs=digits), name
         if row["kind"] != "order":
             continue
         told = {m[1]: m.group(2, 3, 4) for d in row["details"] for m in MINUS.finditer(d)}
         for control, interval in row["others"].items():
             said = [float(number) for number in told[control]]
             assert interval == pytest.approx(said, rel=1e-2, abs=1e-3), name
-    assert drawn["order"] > 100
-    assert drawn["value"] > 50
+    assert drawn["order"] > 40
+    assert drawn["value"] > 100
 
 
 MINUS = re.compile(r"^minus ([^:]*): (\S+) \[(\S+), (\S+)\]")
@@ -234,7 +234,10 @@ def test_an_address_opens_its_row_and_leads_to_the_tables_without_scripts(show_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [(390, "dark"), pytest.param(1280, "light", marks=pytest.mark.nightly)],  # also in its page
+)
 def test_verdicts_fit_and_are_accessible(show_parts, page, ordinary, rows, width, theme):
     tab = show_parts(Part(page, ordinary), theme=theme, viewport={"width": width, "height": 800})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width

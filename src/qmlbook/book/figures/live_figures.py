@@ -37,6 +37,7 @@ KINDS = {
     "studies": "draw studies whose truth is known",
     "walk": "feed a layer of two qubits its own answer, from where one clicks",
     "tokens": "answer tokens on a graph that one draws",
+    "training": "train the classifier of klssl with twenty seeds",
 }
 #: The gates of the builder: names on the page, and how many angles each has.
 PALETTE: dict[str, type[qml.operation.Operator]] = {
@@ -156,9 +157,27 @@ def builder(qnode: qml.QNode, *arguments: Any) -> dict[str, Any]:
 
 def _gate(gate: Any) -> dict[str, Any]:
     """Return a gate as operations of a structure."""
-    made = Structure(int(gate.num_wires), simple(gate))
+    kind: Any = gate
+    made = Structure(int(gate.num_wires), simple(kind))
     operations = json.loads(made.to_json())["operations"]
     return {"wires": gate.num_wires, "turns": bool(gate.num_params), "operations": operations}
+
+
+def images(pixels: np.ndarray, labels: Sequence[int]) -> dict[str, Any]:
+    """Return images as the figure ``training`` is given them: bytes in base64, and labels.
+
+    Args:
+        pixels: (N, side, side) numbers in [0, 1], whole multiples of 1/255.
+        labels: N numbers.
+    """
+    grey = np.rint(255 * np.asarray(pixels)).astype(np.uint8)
+    return {"pixels": base64.b64encode(grey.tobytes()).decode(), "labels": list(labels)}
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Return the fields of a configuration that are numbers, words or nothing."""
+    kept = str | int | float | None
+    return {name: value for name, value in vars(config).items() if isinstance(value, kept)}
 
 
 def quantiles(numbers: Sequence[int]) -> list[float]:
