@@ -1,5 +1,6 @@
 """The QSSL room: networks, sampling, gradients, pre-training, probe, hardware path, commands."""
 
+import copy
 import json
 from dataclasses import replace
 from functools import partial
@@ -85,6 +86,44 @@ def test_an_image_of_32_pixels_is_8_in_the_first_block_and_1_in_the_last():
             layer.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
     assert trunk(torch.rand(2, 3, 32, 32)).shape == (2, 32)
     assert sides == [8, 8, 4, 4, 2, 2, 1, 1]
+
+
+def trunks(dtype=torch.float32):
+    """A small trunk, and the same with torch's own convolutions and norms."""
+    made = models.resnet18((4, 8, 16, 32)).to(dtype)
+    models.initialise(made, stream(0, "trunk"))
+    plain = copy.deepcopy(made)
+    for layer in plain.modules():
+        if isinstance(layer, models.Convolution):
+            layer.__class__ = torch.nn.Conv2d
+        elif isinstance(layer, models.Norm):
+            layer.__class__ = torch.nn.BatchNorm2d
+    return made, plain
+
+
+@pytest.mark.parametrize("rows", [16, 7])  # with and without the form that oneDNN takes
+def test_what_meets_only_padding_is_left_out_of_no_number(rows):
+    made, plain = trunks(torch.float64)
+    x = torch.from_numpy(stream(1, "images").normal(size=(rows, 3, 32, 32)))
+    found, wanted = ([*net.parameters()] for net in (made, plain))
+    outputs = made(x), plain(x)
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def test_both_views_pass_at_once_and_are_normalised_apart():
+    made, plain = (models.Encoder(trunk, 4, 32) for trunk in trunks(torch.float64))
+    together = models.Encoder(copy.deepcopy(made.trunk), 4, 32, apart=6).double()
+    for other in (plain.double(), together):
+        other.squeeze.load_state_dict(made.double().squeeze.state_dict())
+    views = [torch.rand(16, 3, 32, 32, dtype=torch.float64) for _ in range(2)]
+    wanted = torch.cat([plain(view) for view in views])
+    for encoder in (made, together):
+        torch.testing.assert_close(encoder.both(views), wanted)
+        torch.testing.assert_close(models.frozen(encoder)(views[0]), plain.eval()(views[0]))
 
 
 def test_a_block_is_two_convolutions_and_a_way_around():
@@ -433,7 +472,7 @@ def test_a_probe_separates_what_can_be_separated(kind):
     features, labels = toy()
     config = replace(TINY, probe=kind, probe_epochs=300)
     fit = {"adam": probes.fit_adam, "logistic": probes.fit_logistic}[kind]
-    found = fit(config, 0, [lambda: features], lambda: features, (labels, labels))
+    [found] = fit(config, 0, [lambda: features[None]], lambda: features[None], (labels, labels))
     assert found.accuracy > 95
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
 
@@ -444,13 +483,29 @@ def test_the_released_probe_keeps_its_best_epoch_and_takes_passes_in_turn():
 
     def test():
         seen.append(len(seen))
-        return features if len(seen) == 2 else torch.zeros_like(features)
+        return (features if len(seen) == 2 else torch.zeros_like(features))[None]
 
-    readers = [lambda k=k: asked.append(k) or features for k in range(2)]
+    readers = [lambda k=k: asked.append(k) or features[None] for k in range(2)]
     config = replace(TINY, probe="adam", probe_epochs=5)
-    found = probes.fit_adam(config, 0, readers, test, (labels, labels))
+    [found] = probes.fit_adam(config, 0, readers, test, (labels, labels))
     assert asked == [0, 1, 0, 1, 0]
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
+    assert found.last == 20  # of five classes the one that the biases prefer
+
+
+@pytest.mark.parametrize("kind", ["adam", "logistic"])
+def test_snapshots_probed_together_are_those_probed_one_by_one(kind):
+    features, labels = toy()
+    some = torch.stack([features, features.roll(3, 1), 0.1 * features + features.roll(1, 0)])
+    config = replace(TINY, probe_epochs=7)
+    fit = {"adam": probes.fit_adam, "logistic": probes.fit_logistic}[kind]
+    both = fit(config, 0, [lambda: some], lambda: some, (labels, labels))
+    for k, found in enumerate(both):
+        one = some[k : k + 1]
+        [alone] = fit(config, 0, [lambda one=one: one], lambda one=one: one, (labels, labels))
+        torch.testing.assert_close(found.weight, alone.weight)
+        torch.testing.assert_close(found.bias, alone.bias)
+        assert (found.accuracy, found.last) == (alone.accuracy, alone.last)
 
 
 def test_features_from_shots_are_drawn_anew_and_exact_ones_are_kept():
@@ -655,8 +710,8 @@ def test_compiling_makes_the_circuit_longer(encoded):
 def test_images_of_a_seed_are_drawn_from_the_test_images():
     config = replace(TINY, checkpoints=(12,))
     trained = training.pretrain(config, 1)
-    found = probes.encode(trained)[12]
-    probe = probes.probe(trained, 12, found)
+    angles = probes.encode(trained)
+    found, probe = angles[12], probes.probe(trained, angles)[12]
     made = networks.some_encoded(trained, found, probe, 30)
     rows = stream(1, "hardware").permutation(100)[:30]
     assert torch.equal(made.angles, found.test[rows].float())

@@ -6,6 +6,8 @@ Sources: bjader/QSSL at f3eeba7, hybrid_resnet.py (encoder, classical network) a
 (B, W).
 """
 
+import copy
+from collections.abc import Iterable
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ import pennylane as qml
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ...base.rng import stream
 from ..shared.initial import assign, draw_uniform
@@ -43,12 +46,60 @@ FOUR_TERM = (
 # --- encoder ---
 
 
+class Convolution(nn.Conv2d):
+    """A convolution that does not multiply by padding where the map is 1x1 or 2x2.
+
+    Every 3x3 window with padding 1 covers such a map whole, so that the layer is one matrix: at 1x1
+    the kernel's middle alone, a ninth of the work. The sums are those of ``nn.Conv2d``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps, ``stride`` times smaller."""
+        side = x.shape[-1]
+        if self.kernel_size != (3, 3) or x.shape[-2:] != (side, side) or side > 2:
+            return super().forward(x)
+        kernel, places = self.weight.permute(0, 2, 3, 1), range(0, side, self.stride[0])
+        # Of the output at a place, the part of the kernel that meets the map.
+        seen = [kernel[:, 1 - i : 1 - i + side, 1 - j : 1 - j + side] for i in places for j in places]
+        matrix = torch.cat([part.flatten(1) for part in seen])
+        bias = None if self.bias is None else self.bias.repeat(len(seen))
+        flat = _linear(x.permute(0, 2, 3, 1).flatten(1), matrix, bias)
+        return flat.view(len(x), len(places), len(places), -1).permute(0, 3, 1, 2)
+
+
+def _linear(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``F.linear(x, matrix, bias)``, on some processors in half the time.
+
+    As a convolution by one pixel, of rows that are laid out as maps of 4x4, it goes to oneDNN, which
+    uses all of an AMD processor, as torch's own library for matrices does not.
+    """
+    if len(x) % 16:
+        return F.linear(x, matrix, bias)
+    maps = x.view(-1, 4, 4, x.shape[1]).permute(0, 3, 1, 2)
+    return F.conv2d(maps, matrix[:, :, None, None], bias).permute(0, 2, 3, 1).flatten(0, 2)
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation that sees several views apart, in training, when they come as one batch.
+
+    ``views`` is how many do: 1 where every view comes by itself.
+    """
+
+    views = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return normalised feature maps."""
+        if not self.training or self.views == 1:
+            return super().forward(x)
+        return torch.cat([super(Norm, self).forward(part) for part in x.chunk(self.views)])
+
+
 def _convolution(
     inputs: int, outputs: int, size: int, stride: int, padding: int = 0
 ) -> tuple[nn.Module, nn.Module]:
     """Return a convolution and the norm behind it, which has its bias."""
-    layer = nn.Conv2d(inputs, outputs, size, stride, padding, bias=False)
-    return layer, nn.BatchNorm2d(outputs)
+    layer = Convolution(inputs, outputs, size, stride, padding, bias=False)
+    return layer, Norm(outputs)
 
 
 class Block(nn.Module):
@@ -78,7 +129,8 @@ def resnet18(channels: tuple[int, ...] = (64, 128, 256, 512)) -> nn.Sequential:
     last layer, to 1,000 classes, is left out. 11,176,512 parameters.
     """
     inputs = channels[0]
-    first = *_convolution(3, inputs, 7, 2, 3), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+    # The largest of what is positive is the largest, if positive: pooled first, a quarter is bent.
+    first = *_convolution(3, inputs, 7, 2, 3), nn.MaxPool2d(3, 2, 1), nn.ReLU(inplace=True)
     layers: list[nn.Module] = [*first]
     for stage, outputs in enumerate(channels):
         layers += [Block(inputs, outputs, 2 if stage else 1), Block(outputs, outputs, 1)]
@@ -99,13 +151,44 @@ def three_layers(channels: tuple[int, ...] = (16, 32, 64)) -> nn.Sequential:
 class Encoder(nn.Module):
     """Images to W angles: convolutions, linear squeeze, pi * sigmoid (hybrid_resnet.py 160-163)."""
 
-    def __init__(self, trunk: nn.Sequential, width: int, features: int) -> None:
+    def __init__(self, trunk: nn.Sequential, width: int, features: int, apart: int = 0) -> None:
+        """Take a trunk of convolutions.
+
+        Args:
+            trunk: images to features.
+            width: number of angles.
+            features: what the trunk returns.
+            apart: in training, the first so many of its layers take one view at a time. The others
+                take both at once, which spares work where the weights outweigh the maps.
+        """
         super().__init__()
         self.trunk, self.squeeze = trunk, nn.Linear(features, width)
+        self.apart = apart
+        for place, part in enumerate(trunk):
+            for layer in part.modules():
+                if isinstance(layer, Norm):
+                    layer.views = 1 if place < apart else 2
 
     def forward(self, images: Tensor) -> Tensor:
         """Return angles (B, W) from 0 to pi."""
         return torch.pi * torch.sigmoid(self.squeeze(self.trunk(images)))
+
+    def both(self, views: Iterable[Tensor]) -> Tensor:
+        """Return angles (2B, W) of two views of a batch, which batch normalisation sees apart."""
+        maps = torch.cat([self.trunk[: self.apart](images) for images in views])
+        return torch.pi * torch.sigmoid(self.squeeze(self.trunk[self.apart :](maps)))
+
+
+def frozen(encoder: Encoder) -> Encoder:
+    """Return a copy for evaluation, each norm folded into the convolution before it."""
+    made = copy.deepcopy(encoder).eval().requires_grad_(False)
+    for layers in made.modules():
+        if isinstance(layers, nn.Sequential):
+            for place, norm in enumerate(layers):
+                if isinstance(norm, Norm):
+                    layers[place - 1] = fuse_conv_bn_eval(layers[place - 1], norm)
+                    layers[place] = nn.Identity()
+    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see Model
 
 
 # --- representation networks: angles (B, W) -> features (B, W) ---
@@ -306,8 +389,8 @@ class Model(nn.Module):
     def __init__(self, config: Config, seed: int) -> None:
         """Draw the initial parameters; those of encoder and head do not depend on the network."""
         super().__init__()
-        trunk = {"cifar10": resnet18, "digits": three_layers}[config.dataset](config.channels)
-        encoder = Encoder(trunk, config.width, config.channels[-1])
+        trunk, apart = {"cifar10": (resnet18, 8), "digits": (three_layers, 0)}[config.dataset]
+        encoder = Encoder(trunk(config.channels), config.width, config.channels[-1], apart)
         self.encoder = initialise(encoder, stream(seed, "init", "encoder"))
         self.network = representation(config, seed)
         self.head: nn.Module = nn.Identity()

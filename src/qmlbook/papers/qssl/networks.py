@@ -109,8 +109,9 @@ def network_after_training(network: str, dataset: str, seed: int) -> Encoded:
     config = pretraining(network, dataset)
     config = replace(config, checkpoints=(config.batches,))
     trained = pretrain(config, seed)
-    angles = encode(trained)[config.batches]
-    return some_encoded(trained, angles, probe(trained, config.batches, angles))
+    angles = encode(trained)
+    judges = probe(trained, angles)
+    return some_encoded(trained, angles[config.batches], judges[config.batches])
 
 
 def exact_features(encoded: Encoded, network: str = "ring", dataset: str = "cifar10") -> Tensor:

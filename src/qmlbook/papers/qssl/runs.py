@@ -24,7 +24,7 @@ def run_pretrain(config: Config, seed: int) -> dict[str, Any]:
     seed += config.seeds_from
     trained = training.pretrain(config, seed)
     angles = probes.encode(trained)
-    judges = {k: probes.probe(trained, k, angles[k]) for k in config.checkpoints}
+    judges = probes.probe(trained, angles)
     if judge := judges.get(config.batches):
         encoded = networks.some_encoded(trained, angles[config.batches], judge)
         networks.keep(encoded, config, seed)
