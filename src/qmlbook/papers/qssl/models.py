@@ -9,6 +9,7 @@ Sources: bjader/QSSL at f3eeba7, hybrid_resnet.py (encoder, classical network) a
 import copy
 from collections.abc import Iterable
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -60,7 +61,9 @@ class Convolution(nn.Conv2d):
             return super().forward(x)
         kernel, places = self.weight.permute(0, 2, 3, 1), range(0, side, self.stride[0])
         # Of the output at a place, the part of the kernel that meets the map.
-        seen = [kernel[:, 1 - i : 1 - i + side, 1 - j : 1 - j + side] for i in places for j in places]
+        seen = [
+            kernel[:, 1 - i : 1 - i + side, 1 - j : 1 - j + side] for i in places for j in places
+        ]
         matrix = torch.cat([part.flatten(1) for part in seen])
         bias = None if self.bias is None else self.bias.repeat(len(seen))
         flat = _linear(x.permute(0, 2, 3, 1).flatten(1), matrix, bias)
@@ -70,7 +73,7 @@ class Convolution(nn.Conv2d):
 def _linear(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
     """Return ``F.linear(x, matrix, bias)``, on some processors in half the time.
 
-    As a convolution by one pixel, of rows that are laid out as maps of 4x4, it goes to oneDNN, which
+    As a convolution by one pixel of rows that are laid out as maps of 4x4, it goes to oneDNN, which
     uses all of an AMD processor, as torch's own library for matrices does not.
     """
     if len(x) % 16:
@@ -184,10 +187,10 @@ def frozen(encoder: Encoder) -> Encoder:
     made = copy.deepcopy(encoder).eval().requires_grad_(False)
     for layers in made.modules():
         if isinstance(layers, nn.Sequential):
-            for place, norm in enumerate(layers):
-                if isinstance(norm, Norm):
-                    layers[place - 1] = fuse_conv_bn_eval(layers[place - 1], norm)
-                    layers[place] = nn.Identity()
+            for place, (layer, norm) in enumerate(pairwise(list(layers))):
+                if isinstance(layer, Convolution) and isinstance(norm, Norm):
+                    layers[place] = fuse_conv_bn_eval(layer, norm)
+                    layers[place + 1] = nn.Identity()
     return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see Model
 
 
@@ -208,6 +211,48 @@ def classical(width: int, layers: int, bend: str, bend_last: bool) -> nn.Sequent
     for _ in range(layers):
         made += [nn.Linear(width, width), BEND_LAYERS[bend]()]
     return nn.Sequential(*made[: None if bend_last else -1])
+
+
+class Neighbours(nn.Module):
+    """The ring without a quantum: every unit sees itself and the one before it, around the ring.
+
+    ``layers`` times two weights a unit, no bias, tanh between the layers: as many numbers as the
+    ring circuit has angles, 32 at its published size.
+    """
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(layers, 2, width))
+
+    def forward(self, angles: Tensor) -> Tensor:
+        """Return features (B, W) of angles (B, W)."""
+        x = angles - torch.pi / 2  # the middle of the angles: there is no bias to find it
+        for number, (own, before) in enumerate(self.weight):
+            x = x.tanh() if number else x
+            x = own * x + before * x.roll(1, -1)
+        return x
+
+
+class Fourier(nn.Module):
+    """A classical surrogate of the circuits: a trained sum of waves of their own frequencies.
+
+    An angle that is encoded once leaves 1, its cosine and its sine in an output (Schreiber, Eisert
+    and Meyer, 2023); the sum is cut after products of two angles, 128 waves of 8 angles.
+    """
+
+    pairs: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("pairs", torch.triu_indices(width, width, 1))
+        self.layer = nn.Linear(2 * width + 4 * self.pairs.shape[1], width)
+
+    def forward(self, angles: Tensor) -> Tensor:
+        """Return features (B, W) of angles (B, W)."""
+        waves = torch.stack([angles.cos(), angles.sin()], -1)  # (B, W, 2)
+        first, second = (waves[:, qubits] for qubits in self.pairs)
+        products = first[..., None] * second[..., None, :]
+        return self.layer(torch.cat([waves.flatten(1), products.flatten(1)], -1))
 
 
 def controlled(ansatz: str, n_qubits: int, layers: int) -> np.ndarray:
@@ -304,15 +349,17 @@ class Circuit(nn.Module):
             "ansatz": config.network,
             "layers": config.layers,
             "activation": COMPILED_AS.get(config.activation, config.activation),
+            "gates": config.gates,
             "dtype": config.dtype,
         }
-        self.exact = compiled(circuits.features, **options)
+        self.exact = compiled(circuits.features, **options, read=config.read)
         self.probable = compiled(circuits.probabilities, **options)
-        if config.activation != "null" and config.layers == 2 and config.width <= MATRIX:
+        branches = config.activation != "null" and config.gates == "all"
+        if branches and config.layers == 2 and config.width <= MATRIX:
             self.probable = partial(branched, ansatz=config.network, dtype=config.dtype)
         self.shifted = config.shots is not None or config.gradient == "two-term"
         mask = controlled(config.network, config.width, config.layers)
-        four = mask & (config.gradient == "exact")
+        four = mask & (config.gradient == "exact") & (config.gates == "all")
         self.rules = [FOUR_TERM if more else TWO_TERM for more in four]
         drawn = rng.normal(0, config.width**-0.5, len(self.rules))
         self.params = nn.Parameter(torch.from_numpy(drawn), requires_grad=config.trained)
@@ -377,6 +424,12 @@ def representation(config: Config, seed: int) -> nn.Module:
     if config.network == "classical":
         made = classical(config.width, config.layers, config.bend, config.bend_last)
         return initialise(made, rng)
+    if config.network == "neighbours":
+        rival = Neighbours(config.width, config.layers)
+        draw_uniform(rng, 2**-0.5, rival.weight)
+        return rival
+    if config.network == "fourier":
+        return initialise(Fourier(config.width), rng)
     return nn.Identity() if config.network == "identity" else Cosine()
 
 
@@ -396,10 +449,10 @@ class Model(nn.Module):
         self.head: nn.Module = nn.Identity()
         if config.head:
             head = nn.Sequential(
-                nn.Linear(config.width, config.width, bias=False),
-                nn.BatchNorm1d(config.width),
+                nn.Linear(config.features, config.features, bias=False),
+                nn.BatchNorm1d(config.features),
                 nn.ReLU(),
-                nn.Linear(config.width, config.width),
+                nn.Linear(config.features, config.features),
             )
             self.head = initialise(head, stream(seed, "init", "head"))
         self.to(getattr(torch, config.dtype))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base.rng import stream
+from ..shared.splits import spoil
 from ..shared.training import descend, shuffled
 from . import models
 from .config import Config
@@ -95,7 +96,11 @@ class Probe:
 
     def predict(self, features: Tensor) -> Tensor:
         """Return the likeliest label (B,)."""
-        return F.linear(features, self.weight, self.bias).argmax(-1)
+        return self.scores(features).argmax(-1)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return what is weighed against each other, (B, C)."""
+        return F.linear(features, self.weight, self.bias)
 
 
 def accuracies(weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor) -> Tensor:
@@ -126,7 +131,8 @@ def probe(trained: Pretrained, angles: Mapping[int, Angles]) -> dict[int, Probe]
             readers.append(reader(network, part, shots))
         test.append(reader(network, seen.test, shots))
     fit = {"adam": fit_adam, "logistic": fit_logistic}[config.probe]
-    labels = split.train.labels, split.test.labels
+    known = spoil(split.train, config.spoiled, stream(trained.seed, "spoiled"))
+    labels = known.labels, split.test.labels
     fitted = fit(config, trained.seed, [*map(together, train)], together(test), labels)
     return dict(zip(angles, fitted, strict=True))
 
@@ -152,23 +158,23 @@ def fit_adam(
         labels: of the training and of the test images.
     """
     (known, test_labels), shuffle = labels, stream(seed, "probe", "batches")
-    layer = nn.Linear(config.width, len(config.classes), dtype=getattr(torch, config.dtype))
+    layer = nn.Linear(config.features, len(config.classes), dtype=getattr(torch, config.dtype))
     models.initialise(layer, stream(seed, "probe", "init"))
     features = train[0]()
     number = len(features)
     trained = [torch.stack([p.detach()] * number).requires_grad_() for p in layer.parameters()]
     optimiser = torch.optim.Adam(trained, 1e-3, weight_decay=1e-6, fused=True)
-    kept = [p.detach().clone() for p in trained]
+    (weight, bias), kept = trained, [p.detach().clone() for p in trained]
     last, best = torch.zeros(number), torch.full((number,), -1.0)
     for epoch in range(config.probe_epochs):
         drops = sum(epoch >= config.probe_epochs * share for share in (0.6, 0.8))
         optimiser.param_groups[0]["lr"] = 1e-3 * 0.1**drops  # at epochs 60 and 80 of 100
         features = train[epoch % len(train)]() if epoch else features
         for batch in shuffled(shuffle, len(known), BATCH):
-            scores = _scores(*trained, features[:, batch]).flatten(0, 1)
+            scores = _scores(weight, bias, features[:, batch]).flatten(0, 1)
             descend(optimiser, number * F.cross_entropy(scores, known[batch].repeat(number)))
         with torch.no_grad():
-            last = accuracies(*trained, test(), test_labels)
+            last = accuracies(weight, bias, test(), test_labels)
             for mine, now in zip(kept, trained, strict=True):
                 mine[last > best] = now[last > best]
             best = last.maximum(best)

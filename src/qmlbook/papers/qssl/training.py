@@ -48,10 +48,11 @@ def steps(config: Config, seed: int, model: models.Model, known: Pictures) -> It
         trained, config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     draws = stream(seed, "views")
+    more = stream(seed, "views", "text") if config.views == "text" else None
     order = islice(batches(seed, len(known), config.batch_size), config.batches)
     for number, batch in enumerate(order, start=1):
         images = known.scaled(batch, config.dtype)
-        angles = model.encoder.both(view(draws, images, config.crop) for _ in range(2))
+        angles = model.encoder.both(view(draws, images, config.crop, more) for _ in range(2))
         outputs = [model.head(model.network(part)) for part in angles.chunk(2)]
         loss = losses.contrastive(outputs[0], outputs[1], config.temperature)
         network = model.network
