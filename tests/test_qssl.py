@@ -830,9 +830,11 @@ def test_an_ideal_backend_gives_the_exact_answers(encoded):
 
 def test_noise_shrinks_outputs_and_mitigation_gives_some_back(encoded):
     exact = circuit()(encoded.angles.double()).detach()
-    noisy, mitigated = (
-        hardware.run(encoded, shots=2000, mitigate=mitigate) for mitigate in (False, True)
-    )
+    mitigated, noisy = hardware.mitigated_and_raw(encoded, shots=2000)
+    again = hardware.run(encoded, shots=2000, mitigate=True)
+    assert torch.equal(again.features, mitigated.features)
+    with pytest.raises(UsageError, match="whose errors are undone"):
+        backends.with_and_without(hardware.circuit(), *hardware.numbers(encoded, 1))
 
     def slope(answers):
         return (answers.features * exact).sum() / (exact**2).sum()

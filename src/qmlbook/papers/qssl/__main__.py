@@ -3,7 +3,8 @@
 ``store`` keeps the networks of the hardware experiment under ``data/weights``: what a sweep of
 ``pretrain`` left in the cache, and what is missing trained now. ``hardware`` sends encoded test
 images through a stored circuit, by default under the noise model of ibmq_paris; with ``--machine``
-on a real machine of the saved IBM Quantum account.
+on a real machine of the saved IBM Quantum account. As published, that is
+``hardware --network ring-100-shots --shots 100``.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def send(arguments: argparse.Namespace) -> None:
         backends.on(hardware.circuit(), backend, **options)  # no account: say so at once
     elif arguments.job:
         raise UsageError("job belongs to a machine: name it with --machine.")
-    encoded = networks.network_after_training("ring", "cifar10", arguments.seed)
+    encoded = networks.network_after_training(arguments.network, "cifar10", arguments.seed)
     named = hardware.run(encoded, backend, images=arguments.images, job=arguments.job, **options)
     exact = hardware.classify(encoded, networks.exact_features(encoded)[: arguments.images])
     where = arguments.machine or "Aer with the noise of ibmq_paris"
@@ -56,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     keep.add_argument("--seeds", type=int, default=8, help="networks, seeds 0 and up")
     run = commands.add_parser("hardware", help="run a stored circuit under noise, or on a machine")
     run.set_defaults(run=send)
+    circuits = [name for name in networks.STORED if name != "classical"]
+    run.add_argument("--network", choices=circuits, default="ring", help="which circuit")
     run.add_argument("--machine", help="name of a machine of your IBM Quantum account")
     run.add_argument("--job", help="read this job, sent earlier with the same arguments")
     run.add_argument("--images", type=int, default=900)
