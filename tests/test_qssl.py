@@ -28,6 +28,7 @@ from qmlbook.papers.qssl import (
     models,
     networks,
     probes,
+    recompiled,
     runs,
     training,
 )
@@ -844,6 +845,38 @@ def test_noise_shrinks_outputs_and_mitigation_gives_some_back(encoded):
     assert noisy.accuracy > 60
     rows = noisy.table().sum(1)
     assert rows.tolist() == encoded.labels.bincount(minlength=5).tolist()
+
+
+@pytest.mark.parametrize(("connected", "closed"), [("any", True), ("line", False)])
+def test_few_cnots_prepare_nearly_the_same_states(encoded, connected, closed):
+    params = encoded.network["params"].double()
+    few = encoded.angles[:6].double()
+    targets = compiled(circuits.state, layers=2)(few, params)
+    found = recompiled.recompile(targets, connected)
+    assert found.overlap.min() >= recompiled.LEAST
+    assert found.cnots.max() <= 12  # of 32 as compiled for connected qubits
+    assert ((7, 0) in recompiled.order(8, connected, 8)) == closed
+    exact = circuit()(few)
+    for number, (rows, chosen) in found.angles.items():
+        options = {"pairs": recompiled.order(8, connected, number), "n_qubits": 8}
+        states = compiled(recompiled.state, **options)(torch.from_numpy(chosen))
+        overlap = (states.conj() * targets[rows]).sum(1).abs() ** 2
+        torch.testing.assert_close(overlap, torch.from_numpy(found.overlap[rows]))
+        node = qnode(recompiled.features, wires=8, **options)
+        read = torch.stack([*map(torch.as_tensor, node(chosen))], -1)
+        assert (read - exact[rows]).abs().max() < 0.2
+    short = recompiled.recompile(targets[:2], connected, most=1)
+    assert set(short.cnots) == {1}  # what is not near enough keeps what it has
+    assert short.overlap.max() < recompiled.LEAST
+
+
+def test_recompiled_circuits_run_with_fewer_gates(encoded):
+    found = hardware.run_recompiled(encoded, "line", images=4, shots=500)
+    whole = hardware.sizes(encoded)["part of ibmq_paris"].transpiled.two_qubit
+    assert (found.routed >= found.circuits.cnots).all()
+    assert found.routed.max() < whole / 2
+    exact = circuit()(encoded.angles[:4].double()).detach()
+    assert (found.named.features - exact).abs().mean() < 0.15
 
 
 def test_compiling_makes_the_circuit_longer(encoded):

@@ -134,6 +134,7 @@ class Hardware:
     run_on: str = "exact"  # or a backend of qmlbook.backends [abstract: ibmq_paris]
     images: int = 900  # [results/figures: sums of the tables]
     shots: int = 1000  # [the text: 100, arXiv v1, II.F]
+    recompiled: str = "no"  # or one of recompiled.CONNECTED [text: with the machine's, or any]
     mitigate: bool = False  # undo readout errors [the text names none]
     dataset: str = "cifar10"  # or digits
 

@@ -62,6 +62,8 @@ PARIS: Settings = {"network": "ring-100-shots", "run_on": "aer-noise"}
 AS_PUBLISHED: Choices = {
     "paris-100": {**PARIS, "shots": 100},
     "paris-100-mitigated": {**PARIS, "shots": 100, "mitigate": True},
+    "paris-100-any": {**PARIS, "shots": 100, "recompiled": "any"},
+    "paris-100-line": {**PARIS, "shots": 100, "recompiled": "line"},
     "paris-1000": dict(PARIS),
     "paris-1000-mitigated": {**PARIS, "mitigate": True},
     "exact": {"network": "ring-100-shots"},

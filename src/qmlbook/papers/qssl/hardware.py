@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ... import backends
-from ..shared.qnodes import qnode
-from . import circuits
+from ..shared.qnodes import compiled, qnode
+from . import circuits, recompiled
 from .networks import Encoded
 from .probes import Probe
 
@@ -102,6 +102,58 @@ def mitigated_and_raw(
     node = backends.on(node, backend, mitigate=True, **options)
     mended, raw = backends.with_and_without(node, angles, params)
     return _named(encoded, mended), _named(encoded, raw)
+
+
+@dataclass(frozen=True, eq=False)
+class Shortened:
+    """What a backend makes of recompiled circuits.
+
+    Attributes:
+        named: the pictures' labels.
+        circuits: the recompiled circuits.
+        routed: (n,) two-qubit gates of each picture's circuit as compiled for the backend.
+    """
+
+    named: Named
+    circuits: recompiled.Recompiled
+    routed: np.ndarray
+
+
+def run_recompiled(
+    encoded: Encoded,
+    connected: str,
+    backend: str = "aer-noise",
+    *,
+    images: int | None = None,
+    seed: int = 0,
+    layers: int = 2,
+    **options: Any,
+) -> Shortened:
+    """Recompile the ring's circuit of every picture approximately, and run that instead.
+
+    Pictures whose circuits have equally many CNOTs share a job.
+
+    Args:
+        encoded: images, circuit angles and probe.
+        connected: of `recompiled.CONNECTED`.
+        backend, images, **options: as of `run`.
+        seed: of the recompilation and of the shots.
+        layers: of the circuit.
+    """
+    angles, params = (torch.from_numpy(part) for part in numbers(encoded, images))
+    width = angles.shape[1]
+    targets = compiled(circuits.state, ansatz="ring", layers=layers)(angles, params)
+    found = recompiled.recompile(targets, connected, seed)
+    features = np.zeros((len(angles), width))
+    routed = np.zeros(len(angles), int)
+    for number, (rows, chosen) in found.angles.items():
+        pairs = recompiled.order(width, connected, number)
+        plain = qnode(recompiled.features, wires=width, pairs=pairs, n_qubits=width)
+        node = backends.on(plain, backend, seed=seed, **options)
+        features[rows] = np.stack([*map(np.asarray, node(chosen))], axis=-1)
+        sizes = backends.describe(plain, chosen[0], backend=backend)
+        routed[rows] = sizes.transpiled.two_qubit
+    return Shortened(classify(encoded, torch.from_numpy(features)), found, routed)
 
 
 def _named(encoded: Encoded, outputs: Sequence[Any]) -> Named:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...base.rng import stream
 from ..shared.predictions import Predictions
 from ..shared.qnodes import compiled
-from . import checks, circuits, hardware, losses, models, networks, probes, training
+from . import checks, circuits, hardware, losses, models, networks, probes, recompiled, training
 from .config import Config, Hardware, Properties
 from .pictures import pictures
 
@@ -106,16 +106,34 @@ def run_hardware(config: Hardware, seed: int) -> dict[str, Any]:
 
     Returns:
         ``accuracy`` in % of the images, and ``table``, how often which label was named, rows true
-        labels, flattened.
+        labels, flattened. For recompiled circuits also means over the images: ``cnots`` as
+        recompiled, ``routed`` as compiled for the machine; ``overlap``, the smallest one, and
+        ``short``, the share of images above 99 %.
     """
     encoded = networks.network_after_training(config.network, config.dataset, seed)
     if config.run_on == "exact":
         exact = networks.exact_features(encoded, config.network, config.dataset)
         named = hardware.classify(encoded, exact[: config.images])
+    elif config.recompiled != "no":
+        return _run_recompiled(config, encoded, seed)
     else:
         options = {name: getattr(config, name) for name in ("images", "shots", "mitigate")}
         named = hardware.run(encoded, config.run_on, seed=seed, **options)
     return {"accuracy": named.accuracy, "table": named.table().ravel()}
+
+
+def _run_recompiled(config: Hardware, encoded: networks.Encoded, seed: int) -> dict[str, Any]:
+    options = {name: getattr(config, name) for name in ("images", "shots", "mitigate")}
+    found = hardware.run_recompiled(encoded, config.recompiled, config.run_on, seed=seed, **options)
+    overlap = found.circuits.overlap
+    return {
+        "accuracy": found.named.accuracy,
+        "table": found.named.table().ravel(),
+        "cnots": found.circuits.cnots.mean(),
+        "routed": found.routed.mean(),
+        "overlap": overlap.min(),
+        "short": (overlap >= recompiled.LEAST).mean(),
+    }
 
 
 def run_properties(config: Properties, seed: int) -> dict[str, float]:
