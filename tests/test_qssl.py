@@ -873,7 +873,7 @@ def test_few_cnots_prepare_nearly_the_same_states(encoded, connected, closed):
 def test_recompiled_circuits_run_with_fewer_gates(encoded):
     found = hardware.run_recompiled(encoded, "line", images=4, shots=500)
     whole = hardware.sizes(encoded)["part of ibmq_paris"].transpiled.two_qubit
-    assert (found.routed >= found.circuits.cnots).all()
+    assert (found.routed == found.circuits.cnots).all()  # along a line no detour is needed
     assert found.routed.max() < whole / 2
     exact = circuit()(encoded.angles[:4].double()).detach()
     assert (found.named.features - exact).abs().mean() < 0.15

@@ -144,14 +144,17 @@ def run_recompiled(
     width = angles.shape[1]
     targets = compiled(circuits.state, ansatz="ring", layers=layers)(angles, params)
     found = recompiled.recompile(targets, connected, seed)
+    # The compiler may choose among all qubits: so it finds a line, which needs no detours.
+    where: dict[str, Any] = {"compact": False}
+    where |= {name: options[name] for name in ("device", "hardware") if name in options}
     features = np.zeros((len(angles), width))
     routed = np.zeros(len(angles), int)
     for number, (rows, chosen) in found.angles.items():
         pairs = recompiled.order(width, connected, number)
         plain = qnode(recompiled.features, wires=width, pairs=pairs, n_qubits=width)
-        node = backends.on(plain, backend, seed=seed, **options)
+        node = backends.on(plain, backend, seed=seed, **{**where, **options})
         features[rows] = np.stack([*map(np.asarray, node(chosen))], axis=-1)
-        sizes = backends.describe(plain, chosen[0], backend=backend)
+        sizes = backends.describe(plain, chosen[0], backend=backend, options=where)
         routed[rows] = sizes.transpiled.two_qubit
     return Shortened(classify(encoded, torch.from_numpy(features)), found, routed)
 
