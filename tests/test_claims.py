@@ -351,7 +351,7 @@ def test_the_claims_of_this_book():
                     assert variant in known[experiment].variants["full"], label
 
 
-@pytest.mark.parametrize("paper", ["c2q", "klssl"])
+@pytest.mark.parametrize("paper", ["c2q", "klssl", "qssl"])
 def test_rules_that_wait_for_their_runs_can_be_read(paper, tmp_path):
     written = papers.claims_file(paper).read_text("utf-8")
     flipped = tmp_path / paper / "claims.yml"

@@ -1,6 +1,8 @@
 """The QSSL room: networks, sampling, gradients, pre-training, probe, hardware path, commands."""
 
+import copy
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ import torch
 from nbclient import NotebookClient
 from torch.nn import functional as F
 
-from qmlbook import backends, data
+from qmlbook import backends, data, papers
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.base.rng import stream
 from qmlbook.evidence.claims import load_claims
@@ -26,6 +28,7 @@ from qmlbook.papers.qssl import (
     models,
     networks,
     probes,
+    recompiled,
     runs,
     training,
 )
@@ -85,6 +88,44 @@ def test_an_image_of_32_pixels_is_8_in_the_first_block_and_1_in_the_last():
             layer.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
     assert trunk(torch.rand(2, 3, 32, 32)).shape == (2, 32)
     assert sides == [8, 8, 4, 4, 2, 2, 1, 1]
+
+
+def trunks(dtype=torch.float32):
+    """A small trunk, and the same with torch's own convolutions and norms."""
+    made = models.resnet18((4, 8, 16, 32)).to(dtype)
+    models.initialise(made, stream(0, "trunk"))
+    plain = copy.deepcopy(made)
+    for layer in plain.modules():
+        if isinstance(layer, models.Convolution):
+            layer.__class__ = torch.nn.Conv2d
+        elif isinstance(layer, models.Norm):
+            layer.__class__ = torch.nn.BatchNorm2d
+    return made, plain
+
+
+@pytest.mark.parametrize("rows", [16, 7])  # with and without the form that oneDNN takes
+def test_what_meets_only_padding_is_left_out_of_no_number(rows):
+    made, plain = trunks(torch.float64)
+    x = torch.from_numpy(stream(1, "images").normal(size=(rows, 3, 32, 32)))
+    found, wanted = ([*net.parameters()] for net in (made, plain))
+    outputs = made(x), plain(x)
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def test_both_views_pass_at_once_and_are_normalised_apart():
+    made, plain = (models.Encoder(trunk, 4, 32) for trunk in trunks(torch.float64))
+    together = models.Encoder(copy.deepcopy(made.trunk), 4, 32, apart=6).double()
+    for other in (plain.double(), together):
+        other.squeeze.load_state_dict(made.double().squeeze.state_dict())
+    views = [torch.rand(16, 3, 32, 32, dtype=torch.float64) for _ in range(2)]
+    wanted = torch.cat([plain(view) for view in views])
+    for encoder in (made, together):
+        torch.testing.assert_close(encoder.both(views), wanted)
+        torch.testing.assert_close(models.frozen(encoder)(views[0]), plain.eval()(views[0]))
 
 
 def test_a_block_is_two_convolutions_and_a_way_around():
@@ -149,6 +190,107 @@ def test_a_ring_at_zero_is_the_cosine_control():
     ring = circuit()
     torch.nn.init.zeros_(ring.params)
     torch.testing.assert_close(ring(angles(5)), models.Cosine()(angles(5)), rtol=0, atol=1e-12)
+
+
+def slopes(network, x):
+    """Return the derivatives (outputs, W) of the features of one image."""
+    return torch.autograd.functional.jacobian(lambda row: network(row[None])[0], x[0])
+
+
+@pytest.mark.parametrize("ansatz", ["ring", "all-to-all"])
+@pytest.mark.parametrize("gates", ["removed", "uncontrolled"])
+def test_without_entangling_gates_a_feature_sees_its_own_angle(ansatz, gates):
+    settings = {"network": ansatz, "seed": 3}
+    local, whole = circuit(**settings, gates=gates), circuit(**settings)
+    assert torch.equal(local.params, whole.params)  # equal seeds start from equal angles
+    x = angles(6)
+    found = slopes(local, x)
+    assert (found - torch.diag(found.diagonal())).abs().max() < 1e-12
+    assert (slopes(whole, x) - torch.diag(slopes(whole, x).diagonal())).abs().max() > 1e-3
+    scale = local(x) / x.cos()
+    cosine = torch.allclose(scale, scale[:1].expand_as(scale))
+    assert cosine == (gates == "removed" or ansatz == "all-to-all")  # up to a number a feature
+    torch.testing.assert_close(
+        local.probabilities(x) @ models.signs(8, torch.float64), local(x).detach()
+    )
+
+
+def test_shifted_gradients_of_local_rotations_need_two_shifts():
+    settings = {"width": 3, "gates": "uncontrolled"}
+    shifted = circuit(**settings)
+    shifted.shifted = True
+    assert all(rule == models.TWO_TERM for rule in shifted.rules)
+    for found, wanted in zip(
+        gradients(shifted, angles(2, 3)), gradients(circuit(**settings), angles(2, 3)), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("read", "number"), [("z", 4), ("pairs", 8), ("axes", 16)])
+def test_more_can_be_read_of_every_qubit(read, number):
+    config = replace(DIGITS, width=4, read=read)
+    network, x = circuit(width=4, read=read), angles(3, 4)
+    node = qnode(circuits.state, wires=4, layers=2)
+    states = node(x, network.params).detach().reshape(3, 2, 2, 2, 2)
+    found = network(x).detach()
+    assert found.shape == (3, number)
+    assert config.features == number
+    torch.testing.assert_close(found[:, :4], circuit(width=4)(x).detach())
+    signs = models.signs(4, torch.float64)
+    chances = states.abs().reshape(3, -1) ** 2
+    if read != "z":
+        torch.testing.assert_close(found[:, 4:8], chances @ (signs * signs.roll(-1, 1)))
+    if read == "axes":
+        flipped = torch.stack(
+            [(states.conj() * states.flip(q + 1)).sum((1, 2, 3, 4)) for q in range(4)], 1
+        )
+        torch.testing.assert_close(found[:, 8:12], flipped.real)
+        assert found[:, 12:].abs().max() > 0.1
+    model = models.Model(config, 0)
+    assert model(torch.rand(6, 1, 8, 8, dtype=torch.float64)).shape == (6, number)
+
+
+def test_neighbours_have_the_shape_and_the_size_of_the_ring():
+    network = models.representation(replace(DIGITS, network="neighbours"), 0).double()
+    assert count_parameters(network) == 32
+    found = slopes(network, angles(1)).abs() > 1e-12
+    seen = [[(unit - back) % 8 for back in range(3)] for unit in range(8)]
+    assert [row.nonzero()[:, 0].tolist() for row in found] == [sorted(row) for row in seen]
+
+
+def test_the_surrogate_has_the_waves_of_the_encoding():
+    network = models.representation(replace(DIGITS, network="fourier"), 0).double()
+    assert network.layer.in_features == 16 + 4 * 28
+    x = angles(40)
+    again = x + 2 * np.pi * torch.tensor([1, 0, 0, 2, 0, 0, 0, 1], dtype=x.dtype)
+    torch.testing.assert_close(network(x), network(again))
+    local = circuit(gates="uncontrolled")  # a sum of single waves: the surrogate can be it exactly
+    waves = []
+    network.layer.register_forward_pre_hook(lambda _, inputs: waves.append(inputs[0].detach()))
+    network(x)
+    target = local(x).detach()
+    fitted = torch.linalg.lstsq(waves[0][:, :16], target).solution
+    torch.testing.assert_close(waves[0][:, :16] @ fitted, target)
+
+
+def test_the_drawn_curves_say_what_the_claims_say():
+    drawn = experiments.published()["curves"]
+    assert (*drawn["batches"], 189) == experiments.CURVE
+    means = {name: dict(zip(drawn["batches"], drawn[name]["mean"], strict=True)) for name in
+             ("ring", "classical", "ring-100-shots", "all-to-all")}  # fmt: skip
+    claims = {claim.id: claim for claim in load_claims("qssl")}
+    for claim, name in {"C1": "ring", "C2": "classical", "C3": "all-to-all"}.items():
+        assert claims[claim].published["mean"] == means[name][176]
+    leads = [means["ring"][k] - means["classical"][k] for k in drawn["batches"]]
+    assert min(leads) > 0
+    assert means["ring-100-shots"][1] < means["classical"][1]
+
+
+def test_with_shuffled_labels_nothing_is_learned():
+    config = replace(own("identity"), batches=1, checkpoints=(1,), spoiled="labels")
+    found = [runs.run_pretrain(config, seed)["accuracy_1"] for seed in range(3)]
+    plain = runs.run_pretrain(replace(config, spoiled="nothing"), 0)["accuracy_1"]
+    assert np.mean(found) < 35 < plain
 
 
 def test_single_precision_agrees_with_double():
@@ -320,7 +462,9 @@ def cifar10(monkeypatch):
 @pytest.mark.nightly
 def test_colour_images_go_all_the_way(cifar10):
     result = runs.run_pretrain(cifar10, 0)
-    assert list(result) == ["accuracy_1", "accuracy_2", "loss_2", "losses"]
+    names = [f"{name}_{k}" for name in ("accuracy", "last", "loss") for k in (1, 2)]
+    assert list(result) == [*names, "losses"]
+    assert result["last_2"] <= result["accuracy_2"]
     assert len(result["losses"]) == 2
     train = pictures(cifar10).train
     assert train.inputs.shape == (60, 3, 32, 32)
@@ -433,7 +577,7 @@ def test_a_probe_separates_what_can_be_separated(kind):
     features, labels = toy()
     config = replace(TINY, probe=kind, probe_epochs=300)
     fit = {"adam": probes.fit_adam, "logistic": probes.fit_logistic}[kind]
-    found = fit(config, 0, [lambda: features], lambda: features, (labels, labels))
+    [found] = fit(config, 0, [lambda: features[None]], lambda: features[None], (labels, labels))
     assert found.accuracy > 95
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
 
@@ -444,13 +588,29 @@ def test_the_released_probe_keeps_its_best_epoch_and_takes_passes_in_turn():
 
     def test():
         seen.append(len(seen))
-        return features if len(seen) == 2 else torch.zeros_like(features)
+        return (features if len(seen) == 2 else torch.zeros_like(features))[None]
 
-    readers = [lambda k=k: asked.append(k) or features for k in range(2)]
+    readers = [lambda k=k: asked.append(k) or features[None] for k in range(2)]
     config = replace(TINY, probe="adam", probe_epochs=5)
-    found = probes.fit_adam(config, 0, readers, test, (labels, labels))
+    [found] = probes.fit_adam(config, 0, readers, test, (labels, labels))
     assert asked == [0, 1, 0, 1, 0]
     assert (found.predict(features) == labels).double().mean() * 100 == found.accuracy
+    assert found.last == 20  # of five classes the one that the biases prefer
+
+
+@pytest.mark.parametrize("kind", ["adam", "logistic"])
+def test_snapshots_probed_together_are_those_probed_one_by_one(kind):
+    features, labels = toy()
+    some = torch.stack([features, features.roll(3, 1), 0.1 * features + features.roll(1, 0)])
+    config = replace(TINY, probe_epochs=7)
+    fit = {"adam": probes.fit_adam, "logistic": probes.fit_logistic}[kind]
+    both = fit(config, 0, [lambda: some], lambda: some, (labels, labels))
+    for k, found in enumerate(both):
+        one = some[k : k + 1]
+        [alone] = fit(config, 0, [lambda one=one: one], lambda one=one: one, (labels, labels))
+        torch.testing.assert_close(found.weight, alone.weight)
+        torch.testing.assert_close(found.bias, alone.bias)
+        assert (found.accuracy, found.last) == (alone.accuracy, alone.last)
 
 
 def test_features_from_shots_are_drawn_anew_and_exact_ones_are_kept():
@@ -496,6 +656,10 @@ def test_a_probe_learns_from_views_and_is_judged_by_plain_images(cifar10):
         ({"shots": 0}, "shots must be 1 or more, or None"),
         ({"network": "classical", "shots": 100}, "belong to circuits, not to network 'classical'"),
         ({"network": "identity", "trained": False}, "belong to circuits"),
+        ({"network": "classical", "gates": "removed"}, "belong to circuits"),
+        ({"gates": "none"}, "gates 'none'"),
+        ({"shots": 9, "read": "axes"}, "shots read the bits of every qubit"),
+        ({"spoiled": "images"}, "spoiled 'images'"),
         ({"classes": (1, 0)}, r"classes must rise, not \[1, 0\]"),
         ({"checkpoints": (1, 195)}, "checkpoints must lie between 1 and batches=194"),
     ],
@@ -517,10 +681,35 @@ def test_full_variants_are_the_published_setting_but_for_what_they_are_named_aft
     seeds = {name: item.seeds["full"] for name, item in EXPERIMENTS.items()}
     assert seeds | {"tuning": 0} == {
         "pretrain": 8, "extras": 4, "separation": 5, "hardware": 8, "tuning": 0, "properties": 1,
+        "curves": 8, "widths": 8, "rivals": 8, "text": 8, "tuned": 8, "two-classes": 12,
+        "machine": 8,
     }  # fmt: skip
     search = EXPERIMENTS["tuning"].variants["full"]["tanh"]
     assert search.seeds_from >= max(seeds.values())  # no claim sees these
     assert search.held_out == 5000
+
+
+def test_rows_of_old_seeds_can_be_asked_of_fresh_ones(tmp_path):
+    """As the amendment of 2026-11-30 says that they flip."""
+    text = papers.claims_file("qssl").read_text("utf-8").replace("\n#+", "\n")
+    old = re.compile(r"^    experiment: pretrain$.*?^    evidence: ", re.DOTALL | re.MULTILINE)
+    local = "      removed: [removed]\n      uncontrolled: [uncontrolled]\n"
+
+    def fresh(row):
+        row = row[0].replace("experiment: pretrain", "experiment: curves")
+        row = row.replace("seeds: 8\n", "seeds: {from: 8, to: 23}\n")
+        return row.replace("      cosine: [cosine]\n", local)
+
+    flipped = tmp_path / "qssl" / "claims.yml"
+    flipped.parent.mkdir()
+    flipped.write_text(old.sub(fresh, text), "utf-8")
+    claims = load_claims("qssl", flipped)
+    assert not [claim.id for claim in claims if claim.experiment == "pretrain"]
+    asked = [claim for claim in claims if claim.experiment == "curves"]
+    assert {claim.seeds for claim in asked} == {range(8, 24), range(8, 12)}
+    for claim in claims:
+        for cell in claim.every_cell:
+            assert cell.variant in EXPERIMENTS[cell.experiment].variants["full"], claim.id
 
 
 def test_every_metric_of_a_claim_is_measured():
@@ -538,6 +727,15 @@ def test_every_metric_of_a_claim_is_measured():
     for claim in load_claims("qssl"):
         if claim.experiment:
             assert claim.metric in metrics[claim.experiment], claim.id
+
+
+def test_what_a_run_says_of_every_test_image_gives_its_accuracy(cifar10):
+    metrics, kept = runs.predict(cifar10, 0)
+    assert kept.scores.shape == (20, 5)
+    assert kept.params.shape == (32,)
+    right = (kept.scores.argmax(1) == kept.labels).mean()
+    assert 100 * right == pytest.approx(metrics["accuracy_2"])
+    assert runs.predict(replace(cifar10, network="identity"), 0)[1].params is None
 
 
 def test_the_mean_loss_is_that_of_the_last_twenty_batches():
@@ -572,6 +770,11 @@ def test_the_tuned_network_is_the_released_one_before_the_search():
     assert experiments.extras({})["classical-tuned"] == experiments.SEARCH["leaky-relu"]
     chosen = {"classical-tuned": experiments.SEARCH["tanh"]}
     assert experiments.extras(chosen)["classical-tuned"]["bend"] == "tanh"
+    assert experiments.equal({}) == experiments.EQUAL
+    chosen = {"ring-equal": {"learning_rate": 3e-3}}
+    assert experiments.equal(chosen)["ring"] == {"learning_rate": 3e-3}
+    sizes = {name: len(trials) for name, trials in experiments.TUNING.trials.items()}
+    assert sizes == {"classical-tuned": 4, "ring-equal": 8, "classical-equal": 8}
     made = EXPERIMENTS["extras"].variants["full"]["classical-tuned"]
     assert made == replace(PUBLISHED, batches=176, **tuned("qssl")["classical-tuned"])
 
@@ -628,9 +831,11 @@ def test_an_ideal_backend_gives_the_exact_answers(encoded):
 
 def test_noise_shrinks_outputs_and_mitigation_gives_some_back(encoded):
     exact = circuit()(encoded.angles.double()).detach()
-    noisy, mitigated = (
-        hardware.run(encoded, shots=2000, mitigate=mitigate) for mitigate in (False, True)
-    )
+    mitigated, noisy = hardware.mitigated_and_raw(encoded, shots=2000)
+    again = hardware.run(encoded, shots=2000, mitigate=True)
+    assert torch.equal(again.features, mitigated.features)
+    with pytest.raises(UsageError, match="whose errors are undone"):
+        backends.with_and_without(hardware.circuit(), *hardware.numbers(encoded, 1))
 
     def slope(answers):
         return (answers.features * exact).sum() / (exact**2).sum()
@@ -640,6 +845,38 @@ def test_noise_shrinks_outputs_and_mitigation_gives_some_back(encoded):
     assert noisy.accuracy > 60
     rows = noisy.table().sum(1)
     assert rows.tolist() == encoded.labels.bincount(minlength=5).tolist()
+
+
+@pytest.mark.parametrize(("connected", "closed"), [("any", True), ("line", False)])
+def test_few_cnots_prepare_nearly_the_same_states(encoded, connected, closed):
+    params = encoded.network["params"].double()
+    few = encoded.angles[:6].double()
+    targets = compiled(circuits.state, layers=2)(few, params)
+    found = recompiled.recompile(targets, connected)
+    assert found.overlap.min() >= recompiled.LEAST
+    assert found.cnots.max() <= 12  # of 32 as compiled for connected qubits
+    assert ((7, 0) in recompiled.order(8, connected, 8)) == closed
+    exact = circuit()(few)
+    for number, (rows, chosen) in found.angles.items():
+        options = {"pairs": recompiled.order(8, connected, number), "n_qubits": 8}
+        states = compiled(recompiled.state, **options)(torch.from_numpy(chosen))
+        overlap = (states.conj() * targets[rows]).sum(1).abs() ** 2
+        torch.testing.assert_close(overlap, torch.from_numpy(found.overlap[rows]))
+        node = qnode(recompiled.features, wires=8, **options)
+        read = torch.stack([*map(torch.as_tensor, node(chosen))], -1)
+        assert (read - exact[rows]).abs().max() < 0.2
+    short = recompiled.recompile(targets[:2], connected, most=1)
+    assert set(short.cnots) == {1}  # what is not near enough keeps what it has
+    assert short.overlap.max() < recompiled.LEAST
+
+
+def test_recompiled_circuits_run_with_fewer_gates(encoded):
+    found = hardware.run_recompiled(encoded, "line", images=4, shots=500)
+    whole = hardware.sizes(encoded)["part of ibmq_paris"].transpiled.two_qubit
+    assert (found.routed == found.circuits.cnots).all()  # along a line no detour is needed
+    assert found.routed.max() < whole / 2
+    exact = circuit()(encoded.angles[:4].double()).detach()
+    assert (found.named.features - exact).abs().mean() < 0.15
 
 
 def test_compiling_makes_the_circuit_longer(encoded):
@@ -655,8 +892,8 @@ def test_compiling_makes_the_circuit_longer(encoded):
 def test_images_of_a_seed_are_drawn_from_the_test_images():
     config = replace(TINY, checkpoints=(12,))
     trained = training.pretrain(config, 1)
-    found = probes.encode(trained)[12]
-    probe = probes.probe(trained, 12, found)
+    angles = probes.encode(trained)
+    found, probe = angles[12], probes.probe(trained, angles)[12]
     made = networks.some_encoded(trained, found, probe, 30)
     rows = stream(1, "hardware").permutation(100)[:30]
     assert torch.equal(made.angles, found.test[rows].float())
@@ -672,8 +909,15 @@ def test_stored_networks_are_used_checked_and_kept(encoded, tmp_path, monkeypatc
     monkeypatch.setattr(weights, "kept", lambda paper: tmp_path / "kept")
     networks.network_after_training.cache_clear()
     assert networks.load(weights.stored("qssl"), "ring", 0) is None
-    networks.keep(encoded, networks.STORED["ring"], 0)
-    networks.keep(encoded, DIGITS, 1)
+    monkeypatch.setattr(networks, "some_encoded", lambda *_, **__: encoded)
+    longer = {"batches": 189, "checkpoints": (176, 189)}
+    for seed, config, number in (
+        (0, replace(networks.STORED["ring"], **longer), 176),
+        (1, DIGITS, 176),
+        (2, networks.STORED["ring"], 92),
+        (3, replace(networks.STORED["ring"], temperature=0.2), 176),
+    ):
+        networks.keep(SimpleNamespace(config=config, seed=seed), {number: None}, {number: None})
     assert [path.name for path in weights.kept("qssl").glob("*.safetensors")] == [
         "ring-0.safetensors"
     ]
@@ -693,7 +937,7 @@ def test_stored_networks_are_used_checked_and_kept(encoded, tmp_path, monkeypatc
 
 
 def test_stored_networks_are_all_there_and_whole():
-    names = [f"{name}-{seed}" for name in networks.STORED for seed in range(8)]
+    names = [f"{name}-{seed}" for name in ("ring", "classical") for seed in range(8)]
     files = sorted(weights.stored("qssl").glob("*.safetensors"))
     assert [file.stem for file in files] == sorted(names)
     for file in files:

@@ -8,7 +8,16 @@ import torch
 from PIL import Image, ImageEnhance
 
 from qmlbook.base.rng import stream
-from qmlbook.papers.qssl.views import Colours, Warps, colour_view, draw_colours, draw_warps
+from qmlbook.papers.qssl.views import (
+    Colours,
+    Softened,
+    Warps,
+    colour_view,
+    draw_colours,
+    draw_softened,
+    draw_warps,
+    view,
+)
 
 ON, OFF = np.array([True]), np.array([False])
 
@@ -132,3 +141,31 @@ def test_warps_are_drawn_as_stated():
         assert high - 0.01 < values.max() <= high
     assert np.abs(drawn.shift).max() <= 0.25
     assert drawn.noise.std() == pytest.approx(0.1, rel=0.02)
+
+
+def test_turned_and_blurred_as_the_text_names_it():
+    image = torch.from_numpy(stream(0, "soft").random((2, 3, 8, 8)))
+    sharp, straight = np.zeros(2), np.zeros(2)
+    assert torch.allclose(Softened(straight, sharp)(image), image, atol=1e-12)
+    quarter = Softened(np.array([np.pi / 2, 0.0]), sharp)(image)
+    assert torch.allclose(quarter[0], image[0].rot90(1, (1, 2)), atol=1e-6)
+    assert torch.allclose(quarter[1], image[1], atol=1e-12)
+    point = torch.zeros(1, 1, 5, 5, dtype=torch.float64)
+    point[..., 2, 2] = 1
+    seen = Softened(np.zeros(1), np.array([1.0]))(point)[0, 0]
+    row = np.exp([-0.5, 0, -0.5]) / np.exp([-0.5, 0, -0.5]).sum()
+    np.testing.assert_allclose(seen[1:4, 1:4], np.outer(row, row), atol=1e-12)
+    assert seen.sum().item() == pytest.approx(1)
+    drawn = draw_softened(stream(1, "soft"), 4000)
+    assert np.abs(drawn.turn).max() <= np.pi / 12
+    assert (drawn.blur > 0).mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_rotation_and_blur_come_from_a_stream_of_their_own():
+    images = torch.rand(6, 3, 32, 32)
+    plain, more = (
+        view(stream(0, "v"), images, (0.2, 1.0), extra) for extra in (None, stream(0, "more"))
+    )
+    assert not torch.equal(plain, more)
+    mean = torch.stack([plain, more]).mean((-1, -2))
+    assert (mean[0] - mean[1]).abs().max() < 0.5  # the same crops and colours behind it

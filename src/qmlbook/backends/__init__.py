@@ -23,7 +23,7 @@ therefore read into classical bit n - 1 - k, and nothing is reversed afterwards.
 from .device import QiskitDevice
 from .jobs import Group, Job
 from .machines import require
-from .qnodes import SHOTS, Description, compare, describe, on, resume, submit
+from .qnodes import SHOTS, Description, compare, describe, on, resume, submit, with_and_without
 from .translate import GATES, Size, to_qiskit
 
 __all__ = [
@@ -41,4 +41,5 @@ __all__ = [
     "resume",
     "submit",
     "to_qiskit",
+    "with_and_without",
 ]

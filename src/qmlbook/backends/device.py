@@ -183,14 +183,23 @@ class QiskitDevice(Device):
             )
         return job
 
-    def collect(self, job: Job, tapes: Sequence[QuantumScript]) -> tuple[Any, ...]:
-        """Wait for a job and return one result, or a tuple of them, for each circuit."""
+    def collect(
+        self, job: Job, tapes: Sequence[QuantumScript], raw: bool = False
+    ) -> tuple[Any, ...]:
+        """Wait for a job and return one result, or a tuple of them, for each circuit.
+
+        Args:
+            job: what `send` returned.
+            tapes: what it was sent.
+            raw: leave readout errors in, although those of the job were measured.
+        """
         tables = iter(job.result())
         results: list[Any] = [None] * len(tapes)
         for group in grouped(tapes).values():
             outcomes = next(tables)
             if self.mitigate:
-                outcomes = mitigated(outcomes, next(tables).mean(0), next(tables).mean(0))
+                errors = next(tables).mean(0), next(tables).mean(0)
+                outcomes = outcomes if raw else mitigated(outcomes, *errors)
             ends = np.cumsum([len(values) for values in group.values])
             for number, part in zip(group.tapes, np.split(outcomes, ends[:-1]), strict=True):
                 results[number] = read(tapes[number], part, self._order)

@@ -138,6 +138,25 @@ def resume(job_id: str, qnode: qml.QNode, *args: Any, **kwargs: Any) -> Any:
     return finish(device.collect(device.find(job_id, tapes), tapes))
 
 
+def with_and_without(qnode: qml.QNode, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """Run a QNode that undoes readout errors once; return its results, and those with the errors.
+
+    Args:
+        qnode: a QNode made by ``on(..., mitigate=True)``.
+        *args: what it is called with; keywords likewise.
+
+    Raises:
+        UsageError: if the QNode undoes nothing.
+    """
+    device = qnode.device
+    if not isinstance(device, QiskitDevice) or not device.mitigate:
+        raise UsageError("qnode must be made by on(..., mitigate=True), whose errors are undone.")
+    tapes, finish = _prepared(qnode, args, kwargs)
+    job = device.send(tapes)
+    mended, raw = (finish(device.collect(job, tapes, raw)) for raw in (False, True))
+    return mended, raw
+
+
 def describe(
     qnode: qml.QNode,
     *args: Any,

@@ -3,7 +3,8 @@
 ``store`` keeps the networks of the hardware experiment under ``data/weights``: what a sweep of
 ``pretrain`` left in the cache, and what is missing trained now. ``hardware`` sends encoded test
 images through a stored circuit, by default under the noise model of ibmq_paris; with ``--machine``
-on a real machine of the saved IBM Quantum account.
+on a real machine of the saved IBM Quantum account. As published, that is
+``hardware --network ring-100-shots --shots 100 --recompiled line``.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from ... import backends
 from ...base.command import exit_status
 from ...base.errors import UsageError, require_least
 from ..shared import weights
-from . import hardware, networks
+from . import hardware, networks, recompiled
 
 
 def store(arguments: argparse.Namespace) -> None:
@@ -38,8 +39,19 @@ def send(arguments: argparse.Namespace) -> None:
         backends.on(hardware.circuit(), backend, **options)  # no account: say so at once
     elif arguments.job:
         raise UsageError("job belongs to a machine: name it with --machine.")
-    encoded = networks.network_after_training("ring", "cifar10", arguments.seed)
-    named = hardware.run(encoded, backend, images=arguments.images, job=arguments.job, **options)
+    if arguments.job and arguments.recompiled:
+        raise UsageError(
+            "job is one circuit with many angles; recompiled ones are sent in several."
+        )
+    encoded = networks.network_after_training(arguments.network, "cifar10", arguments.seed)
+    if arguments.recompiled:
+        options |= {"images": arguments.images}
+        short = hardware.run_recompiled(encoded, arguments.recompiled, backend, **options)
+        named, gates = short.named, short.circuits.cnots.mean()
+        print(f"recompiled to {gates:.1f} CNOTs, {short.routed.mean():.1f} as compiled for there")
+    else:
+        options |= {"images": arguments.images, "job": arguments.job}
+        named = hardware.run(encoded, backend, **options)
     exact = hardware.classify(encoded, networks.exact_features(encoded)[: arguments.images])
     where = arguments.machine or "Aer with the noise of ibmq_paris"
     print(f"{len(named.labels)} images, {arguments.shots} shots each, on {where}")
@@ -56,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
     keep.add_argument("--seeds", type=int, default=8, help="networks, seeds 0 and up")
     run = commands.add_parser("hardware", help="run a stored circuit under noise, or on a machine")
     run.set_defaults(run=send)
+    circuits = [name for name in networks.STORED if name != "classical"]
+    run.add_argument("--network", choices=circuits, default="ring", help="which circuit")
     run.add_argument("--machine", help="name of a machine of your IBM Quantum account")
+    run.add_argument(
+        "--recompiled", choices=recompiled.CONNECTED, help="few CNOTs, and between which qubits"
+    )
     run.add_argument("--job", help="read this job, sent earlier with the same arguments")
     run.add_argument("--images", type=int, default=900)
     run.add_argument("--shots", type=int, default=1000)

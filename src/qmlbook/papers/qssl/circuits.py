@@ -17,16 +17,29 @@ from ...base.errors import require_choice
 Numbers = Any  # an array of numpy, or a tensor of torch
 
 
-def _ring(params: Numbers, n_qubits: int) -> None:
+# What is left of the gates on two wires: all of them, or local ones alone. ``uncontrolled`` makes
+# each controlled rotation one of its target and deletes fixed gates, ``removed`` deletes both. The
+# angles of deleted gates stay in the list and do nothing.
+GATE_SETS = ("all", "uncontrolled", "removed")
+# What is measured: <Z> of every qubit, also of every pair of neighbours, also <X> and <Y>; by how
+# many numbers a qubit gives.
+READS = {"z": 1, "pairs": 2, "axes": 4}
+
+
+def _ring(params: Numbers, n_qubits: int, gates: str) -> None:
     """RY on every qubit, then a controlled RX from each qubit to the next, closing the ring."""
     _rotate_all(params, n_qubits)
     for qubit in range(n_qubits):
-        qml.CRX(params[..., n_qubits + qubit], wires=(qubit, (qubit + 1) % n_qubits))
+        angle, target = params[..., n_qubits + qubit], (qubit + 1) % n_qubits
+        if gates == "all":
+            qml.CRX(angle, wires=(qubit, target))
+        elif gates == "uncontrolled":
+            qml.RX(angle, wires=target)
 
 
-def _all_to_all(params: Numbers, n_qubits: int) -> None:
+def _all_to_all(params: Numbers, n_qubits: int, gates: str) -> None:
     """A CNOT from every qubit to every later one, then RY on every qubit."""
-    for control in range(n_qubits):
+    for control in range(n_qubits if gates == "all" else 0):
         for target in range(control + 1, n_qubits):
             qml.CNOT(wires=(control, target))
     _rotate_all(params, n_qubits)
@@ -70,6 +83,7 @@ def network(
     layers: int = 2,
     sweeps: int = 1,
     activation: str = "null",
+    gates: str = "all",
 ) -> None:
     """Apply encoding and ansatz; no measurement of the outputs.
 
@@ -84,9 +98,10 @@ def network(
         layers: number of layers.
         sweeps: how often a layer repeats its block, with fresh angles.
         activation: what happens between layers, a key of `ACTIVATIONS`.
+        gates: which gates on two wires stay, one of `GATE_SETS`.
 
     Raises:
-        UsageError: if the ansatz or the activation is not known.
+        UsageError: if the ansatz, the activation or the gates are not known.
         ValueError: if the number of angles in ``params`` does not fit.
     """
     n_qubits = angles.shape[-1]
@@ -97,6 +112,7 @@ def network(
             f"qubits, not {params.shape[-1]}."
         )
     require_choice("activation", activation, ACTIVATIONS)
+    require_choice("gates", gates, GATE_SETS)
     first, before, block, per_block = ANSATZE[ansatz]
     between = ACTIVATIONS[activation]
     start, width = before * n_qubits, per_block * n_qubits
@@ -108,13 +124,27 @@ def network(
         if number and number % sweeps == 0 and between:
             for qubit in range(0, n_qubits, 2):
                 between(qubit)
-        block(params[..., start + number * width : start + (number + 1) * width], n_qubits)
+        block(params[..., start + number * width : start + (number + 1) * width], n_qubits, gates)
 
 
-def features(angles: Numbers, params: Numbers, **options: Any) -> list[ExpectationMP]:
-    """Return <Z> of every qubit, qubit 0 first; arguments as in `network`."""
+def features(
+    angles: Numbers, params: Numbers, read: str = "z", **options: Any
+) -> list[ExpectationMP]:
+    """Return <Z> of every qubit, qubit 0 first; other arguments as in `network`.
+
+    Args:
+        angles, params, **options: as of `network`.
+        read: a key of `READS`; ``pairs`` adds <Z Z> of every qubit and the next around the ring,
+            ``axes`` these and <X> and <Y> of every qubit.
+    """
     network(angles, params, **options)
-    return [qml.expval(qml.Z(qubit)) for qubit in range(angles.shape[-1])]
+    qubits = range(angles.shape[-1])
+    measured = [qml.Z(qubit) for qubit in qubits]
+    if read != "z":
+        measured += [qml.Z(qubit) @ qml.Z((qubit + 1) % len(qubits)) for qubit in qubits]
+    if read == "axes":
+        measured += [axis(qubit) for axis in (qml.X, qml.Y) for qubit in qubits]
+    return [qml.expval(observable) for observable in measured]
 
 
 def state(angles: Numbers, params: Numbers, **options: Any) -> StateMP:

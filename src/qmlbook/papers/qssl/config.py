@@ -1,7 +1,7 @@
 """What a run can be asked: every setting with the source of its default.
 
-Sources: bjader/QSSL at f3eeba7 and bjader/quantum-neural-network at 3f23e14; the paper's own text
-could not be read.
+Sources: bjader/QSSL at f3eeba7 and bjader/quantum-neural-network at 3f23e14; where the paper's text
+(arXiv:2103.14653, version 1) says something else, both can be asked for.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from ...base.errors import UsageError, require_known, require_least
 from . import circuits
 
 FIVE = (0, 1, 2, 3, 4)
-NETWORKS = (*circuits.ANSATZE, "classical", "identity", "cosine")
+NETWORKS = (*circuits.ANSATZE, "classical", "neighbours", "fourier", "identity", "cosine")
+VIEWS = ("released", "text")
 BENDS = ("leaky_relu", "tanh")
 
 
@@ -23,6 +24,8 @@ class Config:
     layers: int = 2  # of the circuit or the classical network [--layers; all-to-all: 3]
     trained: bool = True  # False: the circuit keeps its initial angles
     activation: str = "null"  # between the circuit's layers [--activation]
+    gates: str = "all"  # of circuits.GATE_SETS: which gates on two wires stay
+    read: str = "z"  # of circuits.READS: what is measured of every qubit [pauli Z]
     shots: int | None = None  # per circuit, None: exact [statevector_simulator]
     gradient: str = "exact"  # or two-term, as released [gradient_calculator.py 10-19]
     bend: str = "leaky_relu"  # or tanh, of the classical network [hybrid_resnet.py 100-102]
@@ -35,6 +38,7 @@ class Config:
     held_out: int = 0  # training images that are the test images, in a search for settings
     channels: tuple[int, ...] = (64, 128, 256, 512)  # [hybrid_resnet.py 76-88]
     crop: tuple[float, float] = (0.2, 1.0)  # share of the area [train_simclr.py 256]
+    views: str = "released"  # or text, with rotation and blur [arXiv v1, Methods]
     batch_size: int = 256  # images, twice as many views [train_simclr.py 285-287]
     batches: int = 194  # two epochs [README]
     checkpoints: tuple[int, ...] = (1, 92, 176)  # batches after which a probe is trained
@@ -45,6 +49,7 @@ class Config:
     probe_epochs: int = 100  # [linear_probe_simclr.py --epochs]
     probe_crop: tuple[float, float] = (0.08, 1.0)  # [linear_probe_simclr.py 348]
     probe_passes: int = 2  # sets of views a probe learns from, in turn [released: one an epoch]
+    spoiled: str = "nothing"  # or labels: those that a probe learns from are shuffled
     seeds_from: int = 0  # added to the seed of a run
     dtype: str = "float32"  # [torch's default]
 
@@ -54,6 +59,10 @@ class Config:
             self,
             network=NETWORKS,
             activation=circuits.ACTIVATIONS,
+            gates=circuits.GATE_SETS,
+            read=circuits.READS,
+            views=VIEWS,
+            spoiled=("nothing", "labels"),
             gradient=("exact", "two-term"),
             bend=BENDS,
             dataset=("cifar10", "digits"),
@@ -63,12 +72,13 @@ class Config:
         require_least(self, width=2, layers=1, batch_size=2, batches=1)
         if self.shots is not None and self.shots < 1:
             raise UsageError(f"shots must be 1 or more, or None for exact runs, not {self.shots}.")
-        plain = (self.trained, self.activation, self.shots, self.gradient)
-        if self.network not in circuits.ANSATZE and plain != (True, "null", None, "exact"):
+        if self.network not in circuits.ANSATZE and self.of_circuits != _PLAIN:
             raise UsageError(
-                f"trained, activation, shots and gradient belong to circuits, not to network "
-                f"{self.network!r}."
+                f"trained, activation, gates, read, shots and gradient belong to circuits, not to "
+                f"network {self.network!r}."
             )
+        if self.shots is not None and self.read != "z":
+            raise UsageError(f"shots read the bits of every qubit, read='z', not {self.read!r}.")
         if list(self.classes) != sorted(set(self.classes)):
             raise UsageError(f"classes must rise, not {list(self.classes)}.")
         if any(not 1 <= number <= self.batches for number in self.checkpoints):
@@ -77,7 +87,18 @@ class Config:
                 f"{list(self.checkpoints)}."
             )
 
+    @property
+    def of_circuits(self) -> tuple[object, ...]:
+        """The settings that other networks have no use for."""
+        return self.trained, self.activation, self.gates, self.read, self.shots, self.gradient
 
+    @property
+    def features(self) -> int:
+        """How many numbers a representation network returns."""
+        return self.width * circuits.READS[self.read]
+
+
+_PLAIN = (True, "null", "all", "z", None, "exact")  # `Config.of_circuits` by default
 PUBLISHED = Config()
 
 # A small faithful version: scikit-learn's 8x8 digits 0 to 4, three convolutions, small warps as
@@ -109,11 +130,12 @@ SOME_CIFAR10 = Config(
 class Hardware:
     """Encoded test images and what runs the network on them."""
 
-    network: str = "ring"  # or classical
+    network: str = "ring"  # of networks.STORED
     run_on: str = "exact"  # or a backend of qmlbook.backends [abstract: ibmq_paris]
     images: int = 900  # [results/figures: sums of the tables]
-    shots: int = 1000  # [not available]
-    mitigate: bool = False  # undo readout errors [not available]
+    shots: int = 1000  # [the text: 100, arXiv v1, II.F]
+    recompiled: str = "no"  # or one of recompiled.CONNECTED [text: with the machine's, or any]
+    mitigate: bool = False  # undo readout errors [the text names none]
     dataset: str = "cifar10"  # or digits
 
 

@@ -6,7 +6,10 @@ Sources: bjader/QSSL at f3eeba7, hybrid_resnet.py (encoder, classical network) a
 (B, W).
 """
 
+import copy
+from collections.abc import Iterable
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +17,7 @@ import pennylane as qml
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ...base.rng import stream
 from ..shared.initial import assign, draw_uniform
@@ -43,12 +47,62 @@ FOUR_TERM = (
 # --- encoder ---
 
 
+class Convolution(nn.Conv2d):
+    """A convolution that does not multiply by padding where the map is 1x1 or 2x2.
+
+    Every 3x3 window with padding 1 covers such a map whole, so that the layer is one matrix: at 1x1
+    the kernel's middle alone, a ninth of the work. The sums are those of ``nn.Conv2d``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps, ``stride`` times smaller."""
+        side = x.shape[-1]
+        if self.kernel_size != (3, 3) or x.shape[-2:] != (side, side) or side > 2:
+            return super().forward(x)
+        kernel, places = self.weight.permute(0, 2, 3, 1), range(0, side, self.stride[0])
+        # Of the output at a place, the part of the kernel that meets the map.
+        seen = [
+            kernel[:, 1 - i : 1 - i + side, 1 - j : 1 - j + side] for i in places for j in places
+        ]
+        matrix = torch.cat([part.flatten(1) for part in seen])
+        bias = None if self.bias is None else self.bias.repeat(len(seen))
+        flat = _linear(x.permute(0, 2, 3, 1).flatten(1), matrix, bias)
+        return flat.view(len(x), len(places), len(places), -1).permute(0, 3, 1, 2)
+
+
+def _linear(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``F.linear(x, matrix, bias)``, on some processors in half the time.
+
+    As a convolution by one pixel of rows that are laid out as maps of 4x4, it goes to oneDNN, which
+    uses all of an AMD processor, as torch's own library for matrices does not.
+    """
+    if len(x) % 16:
+        return F.linear(x, matrix, bias)
+    maps = x.view(-1, 4, 4, x.shape[1]).permute(0, 3, 1, 2)
+    return F.conv2d(maps, matrix[:, :, None, None], bias).permute(0, 2, 3, 1).flatten(0, 2)
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation that sees several views apart, in training, when they come as one batch.
+
+    ``views`` is how many do: 1 where every view comes by itself.
+    """
+
+    views = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return normalised feature maps."""
+        if not self.training or self.views == 1:
+            return super().forward(x)
+        return torch.cat([super(Norm, self).forward(part) for part in x.chunk(self.views)])
+
+
 def _convolution(
     inputs: int, outputs: int, size: int, stride: int, padding: int = 0
 ) -> tuple[nn.Module, nn.Module]:
     """Return a convolution and the norm behind it, which has its bias."""
-    layer = nn.Conv2d(inputs, outputs, size, stride, padding, bias=False)
-    return layer, nn.BatchNorm2d(outputs)
+    layer = Convolution(inputs, outputs, size, stride, padding, bias=False)
+    return layer, Norm(outputs)
 
 
 class Block(nn.Module):
@@ -78,7 +132,8 @@ def resnet18(channels: tuple[int, ...] = (64, 128, 256, 512)) -> nn.Sequential:
     last layer, to 1,000 classes, is left out. 11,176,512 parameters.
     """
     inputs = channels[0]
-    first = *_convolution(3, inputs, 7, 2, 3), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+    # The largest of what is positive is the largest, if positive: pooled first, a quarter is bent.
+    first = *_convolution(3, inputs, 7, 2, 3), nn.MaxPool2d(3, 2, 1), nn.ReLU(inplace=True)
     layers: list[nn.Module] = [*first]
     for stage, outputs in enumerate(channels):
         layers += [Block(inputs, outputs, 2 if stage else 1), Block(outputs, outputs, 1)]
@@ -99,13 +154,44 @@ def three_layers(channels: tuple[int, ...] = (16, 32, 64)) -> nn.Sequential:
 class Encoder(nn.Module):
     """Images to W angles: convolutions, linear squeeze, pi * sigmoid (hybrid_resnet.py 160-163)."""
 
-    def __init__(self, trunk: nn.Sequential, width: int, features: int) -> None:
+    def __init__(self, trunk: nn.Sequential, width: int, features: int, apart: int = 0) -> None:
+        """Take a trunk of convolutions.
+
+        Args:
+            trunk: images to features.
+            width: number of angles.
+            features: what the trunk returns.
+            apart: in training, the first so many of its layers take one view at a time. The others
+                take both at once, which spares work where the weights outweigh the maps.
+        """
         super().__init__()
         self.trunk, self.squeeze = trunk, nn.Linear(features, width)
+        self.apart = apart
+        for place, part in enumerate(trunk):
+            for layer in part.modules():
+                if isinstance(layer, Norm):
+                    layer.views = 1 if place < apart else 2
 
     def forward(self, images: Tensor) -> Tensor:
         """Return angles (B, W) from 0 to pi."""
         return torch.pi * torch.sigmoid(self.squeeze(self.trunk(images)))
+
+    def both(self, views: Iterable[Tensor]) -> Tensor:
+        """Return angles (2B, W) of two views of a batch, which batch normalisation sees apart."""
+        maps = torch.cat([self.trunk[: self.apart](images) for images in views])
+        return torch.pi * torch.sigmoid(self.squeeze(self.trunk[self.apart :](maps)))
+
+
+def frozen(encoder: Encoder) -> Encoder:
+    """Return a copy for evaluation, each norm folded into the convolution before it."""
+    made = copy.deepcopy(encoder).eval().requires_grad_(False)
+    for layers in made.modules():
+        if isinstance(layers, nn.Sequential):
+            for place, (layer, norm) in enumerate(pairwise(list(layers))):
+                if isinstance(layer, Convolution) and isinstance(norm, Norm):
+                    layers[place] = fuse_conv_bn_eval(layer, norm)
+                    layers[place + 1] = nn.Identity()
+    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see Model
 
 
 # --- representation networks: angles (B, W) -> features (B, W) ---
@@ -125,6 +211,48 @@ def classical(width: int, layers: int, bend: str, bend_last: bool) -> nn.Sequent
     for _ in range(layers):
         made += [nn.Linear(width, width), BEND_LAYERS[bend]()]
     return nn.Sequential(*made[: None if bend_last else -1])
+
+
+class Neighbours(nn.Module):
+    """The ring without a quantum: every unit sees itself and the one before it, around the ring.
+
+    ``layers`` times two weights a unit, no bias, tanh between the layers: as many numbers as the
+    ring circuit has angles, 32 at its published size.
+    """
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(layers, 2, width))
+
+    def forward(self, angles: Tensor) -> Tensor:
+        """Return features (B, W) of angles (B, W)."""
+        x = angles - torch.pi / 2  # the middle of the angles: there is no bias to find it
+        for number, (own, before) in enumerate(self.weight):
+            x = x.tanh() if number else x
+            x = own * x + before * x.roll(1, -1)
+        return x
+
+
+class Fourier(nn.Module):
+    """A classical surrogate of the circuits: a trained sum of waves of their own frequencies.
+
+    An angle that is encoded once leaves 1, its cosine and its sine in an output (Schreiber, Eisert
+    and Meyer, 2023); the sum is cut after products of two angles, 128 waves of 8 angles.
+    """
+
+    pairs: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("pairs", torch.triu_indices(width, width, 1))
+        self.layer = nn.Linear(2 * width + 4 * self.pairs.shape[1], width)
+
+    def forward(self, angles: Tensor) -> Tensor:
+        """Return features (B, W) of angles (B, W)."""
+        waves = torch.stack([angles.cos(), angles.sin()], -1)  # (B, W, 2)
+        first, second = (waves[:, qubits] for qubits in self.pairs)
+        products = first[..., None] * second[..., None, :]
+        return self.layer(torch.cat([waves.flatten(1), products.flatten(1)], -1))
 
 
 def controlled(ansatz: str, n_qubits: int, layers: int) -> np.ndarray:
@@ -221,15 +349,17 @@ class Circuit(nn.Module):
             "ansatz": config.network,
             "layers": config.layers,
             "activation": COMPILED_AS.get(config.activation, config.activation),
+            "gates": config.gates,
             "dtype": config.dtype,
         }
-        self.exact = compiled(circuits.features, **options)
+        self.exact = compiled(circuits.features, **options, read=config.read)
         self.probable = compiled(circuits.probabilities, **options)
-        if config.activation != "null" and config.layers == 2 and config.width <= MATRIX:
+        branches = config.activation != "null" and config.gates == "all"
+        if branches and config.layers == 2 and config.width <= MATRIX:
             self.probable = partial(branched, ansatz=config.network, dtype=config.dtype)
         self.shifted = config.shots is not None or config.gradient == "two-term"
         mask = controlled(config.network, config.width, config.layers)
-        four = mask & (config.gradient == "exact")
+        four = mask & (config.gradient == "exact") & (config.gates == "all")
         self.rules = [FOUR_TERM if more else TWO_TERM for more in four]
         drawn = rng.normal(0, config.width**-0.5, len(self.rules))
         self.params = nn.Parameter(torch.from_numpy(drawn), requires_grad=config.trained)
@@ -294,6 +424,12 @@ def representation(config: Config, seed: int) -> nn.Module:
     if config.network == "classical":
         made = classical(config.width, config.layers, config.bend, config.bend_last)
         return initialise(made, rng)
+    if config.network == "neighbours":
+        rival = Neighbours(config.width, config.layers)
+        draw_uniform(rng, 2**-0.5, rival.weight)
+        return rival
+    if config.network == "fourier":
+        return initialise(Fourier(config.width), rng)
     return nn.Identity() if config.network == "identity" else Cosine()
 
 
@@ -306,17 +442,17 @@ class Model(nn.Module):
     def __init__(self, config: Config, seed: int) -> None:
         """Draw the initial parameters; those of encoder and head do not depend on the network."""
         super().__init__()
-        trunk = {"cifar10": resnet18, "digits": three_layers}[config.dataset](config.channels)
-        encoder = Encoder(trunk, config.width, config.channels[-1])
+        trunk, apart = {"cifar10": (resnet18, 8), "digits": (three_layers, 0)}[config.dataset]
+        encoder = Encoder(trunk(config.channels), config.width, config.channels[-1], apart)
         self.encoder = initialise(encoder, stream(seed, "init", "encoder"))
         self.network = representation(config, seed)
         self.head: nn.Module = nn.Identity()
         if config.head:
             head = nn.Sequential(
-                nn.Linear(config.width, config.width, bias=False),
-                nn.BatchNorm1d(config.width),
+                nn.Linear(config.features, config.features, bias=False),
+                nn.BatchNorm1d(config.features),
                 nn.ReLU(),
-                nn.Linear(config.width, config.width),
+                nn.Linear(config.features, config.features),
             )
             self.head = initialise(head, stream(seed, "init", "head"))
         self.to(getattr(torch, config.dtype))

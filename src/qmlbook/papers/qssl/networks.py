@@ -6,6 +6,7 @@ one safetensors file with its checksum beside it. So the experiment, on real har
 neither the images nor the pre-training.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -66,31 +67,52 @@ def save(encoded: Encoded, folder: Path, name: str, seed: int) -> Path:
     return weights.save(tensors, folder, name, seed)
 
 
+SHOTS = {"ring-100-shots": 100}  # networks that are trained with shots
+
+
 def pretraining(network: str, dataset: str) -> Config:
     """Return the pre-training whose networks the hardware experiment takes."""
     template = replace(PUBLISHED, batches=176) if dataset == "cifar10" else DIGITS
+    if network in SHOTS:
+        return replace(template, shots=SHOTS[network])
     return replace(template, network=network)
 
 
-STORED = {name: pretraining(name, "cifar10") for name in ("ring", "classical")}
+STORED = {name: pretraining(name, "cifar10") for name in ("ring", "classical", *SHOTS)}
 
 
-def some_encoded(trained: Pretrained, angles: Angles, judge: Probe, n: int = 900) -> Encoded:
-    """Return ``n`` test images, drawn by the seed, as the hardware experiment takes them."""
-    config, labels = trained.config, pictures(trained.config).test.labels
+def some_encoded(
+    trained: Pretrained, angles: Angles, judge: Probe, n: int = 900, number: int | None = None
+) -> Encoded:
+    """Return ``n`` test images, drawn by the seed, as the hardware experiment takes them.
+
+    Args:
+        trained: the pre-trained model.
+        angles, judge: of the snapshot.
+        n: number of images.
+        number: of the snapshot; by default the last batch.
+    """
+    labels = pictures(trained.config).test.labels
     drawn = torch.from_numpy(stream(trained.seed, "hardware").permutation(len(labels))[:n])
-    state = {name: value.float() for name, value in trained.at(config.batches).state_dict().items()}
+    network = trained.at(number or trained.config.batches)
+    state = {name: value.float() for name, value in network.state_dict().items()}
     return Encoded(
         angles.test[drawn].float(), labels[drawn], state, judge.weight.float(), judge.bias.float()
     )
 
 
-def keep(encoded: Encoded, config: Config, seed: int) -> None:
-    """Leave a network of the hardware experiment in the cache, so that nobody trains it twice."""
+def keep(trained: Pretrained, angles: Mapping[int, Angles], judges: Mapping[int, Probe]) -> None:
+    """Leave a network of the hardware experiment in the cache, so that nobody trains it twice.
+
+    What follows a snapshot, and which others there are, does not change it.
+    """
     for name, wanted in STORED.items():
-        if config == wanted:
+        number, config = wanted.batches, trained.config
+        same = replace(config, batches=number, checkpoints=()) == replace(wanted, checkpoints=())
+        if same and number in judges:
+            encoded = some_encoded(trained, angles[number], judges[number], number=number)
             with suppress(OSError):  # a run does not fail for want of a cache
-                save(encoded, weights.kept(PAPER), name, seed)
+                save(encoded, weights.kept(PAPER), name, trained.seed)
 
 
 @lru_cache(maxsize=8)
@@ -109,13 +131,14 @@ def network_after_training(network: str, dataset: str, seed: int) -> Encoded:
     config = pretraining(network, dataset)
     config = replace(config, checkpoints=(config.batches,))
     trained = pretrain(config, seed)
-    angles = encode(trained)[config.batches]
-    return some_encoded(trained, angles, probe(trained, config.batches, angles))
+    angles = encode(trained)
+    judges = probe(trained, angles)
+    return some_encoded(trained, angles[config.batches], judges[config.batches])
 
 
 def exact_features(encoded: Encoded, network: str = "ring", dataset: str = "cifar10") -> Tensor:
     """Return the exact outputs (n, W) of a stored network, float32."""
-    settings = replace(pretraining(network, dataset), dtype="float32")
+    settings = replace(pretraining(network, dataset), dtype="float32", shots=None)
     restored = models.representation(settings, 0).float()
     restored.load_state_dict(encoded.network)
     with torch.no_grad():

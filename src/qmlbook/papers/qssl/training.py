@@ -1,6 +1,5 @@
 """Pre-training without labels (bjader/QSSL at f3eeba7, train_simclr.py)."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -41,8 +40,7 @@ def batches(seed: int, images: int, size: int) -> Iterator[Tensor]:
 def steps(config: Config, seed: int, model: models.Model, known: Pictures) -> Iterator[Step]:
     """Train a model in place; yield after every batch (train_simclr.py, train).
 
-    Both views pass through the network one after the other, so that batch normalisation sees them
-    apart.
+    Batch normalisation sees both views apart.
     """
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -50,16 +48,17 @@ def steps(config: Config, seed: int, model: models.Model, known: Pictures) -> It
         trained, config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     draws = stream(seed, "views")
+    more = stream(seed, "views", "text") if config.views == "text" else None
     order = islice(batches(seed, len(known), config.batch_size), config.batches)
     for number, batch in enumerate(order, start=1):
         images = known.scaled(batch, config.dtype)
-        angles = [model.encoder(view(draws, images, config.crop)) for _ in range(2)]
-        outputs = [model.head(model.network(part)) for part in angles]
+        angles = model.encoder.both(view(draws, images, config.crop, more) for _ in range(2))
+        outputs = [model.head(model.network(part)) for part in angles.chunk(2)]
         loss = losses.contrastive(outputs[0], outputs[1], config.temperature)
         network = model.network
         params = network.params.detach().clone() if isinstance(network, models.Circuit) else None
         descend(optimiser, loss)
-        yield Step(number, loss.item(), torch.cat(angles).detach(), params)
+        yield Step(number, loss.item(), angles.detach(), params)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +113,7 @@ def pretrain(
     for step in steps(config, seed, model, known):
         history.append(step.loss)
         if step.number in config.checkpoints:
-            encoder = copy.deepcopy(model.encoder).eval().requires_grad_(False)
+            encoder = models.frozen(model.encoder)
             state = {name: value.clone() for name, value in model.network.state_dict().items()}
             snapshots[step.number] = Snapshot(encoder, state)
         watch(step)

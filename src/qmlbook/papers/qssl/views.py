@@ -97,6 +97,41 @@ def colour_view(
 
 
 @dataclass(frozen=True)
+class Softened:
+    """Rotation (radians) and Gaussian blur (standard deviation in pixels) of ``n`` images, (n,).
+
+    Where ``blur`` is 0 an image stays sharp.
+    """
+
+    turn: np.ndarray
+    blur: np.ndarray
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return changed copies of images (n, c, s, s); outside of an image its edge goes on."""
+        cos, sin, none = np.cos(self.turn), np.sin(self.turn), np.zeros(len(self.turn))
+        matrix = np.stack([np.stack([cos, -sin, none]), np.stack([sin, cos, none])])
+        theta = torch.from_numpy(matrix.transpose(2, 0, 1).copy()).to(images.dtype)
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        turned = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        away = np.exp(-0.5 / np.maximum(self.blur, 1e-3) ** 2)  # weight of the next pixel
+        row = np.stack([away, np.ones_like(away), away], 1) / (1 + 2 * away)[:, None]
+        kernel = torch.from_numpy(row[:, :, None] * row[:, None]).to(images.dtype)
+        kernels = kernel.repeat_interleave(images.shape[1], 0)[:, None]
+        edged = F.pad(turned, (1, 1, 1, 1), mode="replicate").flatten(0, 1)[None]
+        return F.conv2d(edged, kernels, groups=len(kernels)).view_as(images)
+
+
+def draw_softened(rng: np.random.Generator, n: int) -> Softened:
+    """Draw rotations and blurs of ``n`` images.
+
+    The text names both without numbers. Turns are uniform within 15 degrees; half of the images are
+    blurred as by Chen et al. (SimCLR): 0.1 to 2 pixels, in a window of a tenth of the image.
+    """
+    turn = np.pi / 12 * rng.uniform(-1, 1, n)
+    return Softened(turn, rng.uniform(0.1, 2.0, n) * (rng.random(n) < 0.5))
+
+
+@dataclass(frozen=True)
 class Warps:
     """Rotation (radians), zoom, shift (in half widths), brightness and noise of ``n`` grey images.
 
@@ -141,14 +176,21 @@ def normalise(images: Tensor) -> Tensor:
     return (images - mean) / std
 
 
-def view(rng: np.random.Generator, images: Tensor, scale: tuple[float, float]) -> Tensor:
+def view(
+    rng: np.random.Generator,
+    images: Tensor,
+    scale: tuple[float, float],
+    more: np.random.Generator | None = None,
+) -> Tensor:
     """Return a random view of images with values from 0 to 1, as the encoder takes them.
 
     Args:
         rng: stream of the draws.
         images: (B, 3, s, s), or grey (B, 1, s, s), which are warped instead of cropped.
         scale: smallest and largest share of a colour image that is kept.
+        more: stream of rotations and blurs, which colour images are spared without it.
     """
     if images.shape[1] == 1:
         return draw_warps(rng, len(images), images.shape[-1])(images[:, 0])[:, None]
-    return normalise(colour_view(rng, images, scale))
+    seen = colour_view(rng, images, scale)
+    return normalise(seen if more is None else draw_softened(more, len(seen))(seen))
