@@ -35,9 +35,16 @@ def steps(name, *jobs):
 
 
 def test_every_workflow_is_one():
-    assert [path.stem for path in WORKFLOWS] == ["book", "nightly", "tests"]
+    assert [path.stem for path in WORKFLOWS] == ["book", "nightly", "release", "tests"]
     done = lint(*WORKFLOWS)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_release_is_what_the_command_makes_and_its_tools_are_those_of_the_extra():
+    assert "make release TO=dist/release" in steps("release")
+    wanted = PROJECT["optional-dependencies"]["standards"]
+    installed = re.findall(r'"([^" ]+>=[^" ]+)"', steps("release") + steps("nightly", "standards"))
+    assert sorted(installed) == sorted(wanted)
 
 
 def test_updates_come_as_one_pull_request_for_each_kind():
