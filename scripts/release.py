@@ -26,13 +26,18 @@ SUMS = "SHA256SUMS"
 
 
 def packages(folder: Path) -> None:
-    """Build wheel and source distribution with what the lock has, without a network."""
-    made = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--directory", folder],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    """Build wheel and source distribution of what git tracks, without a network."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    tracked = [name for name in listed.stdout.split("\0") if (ROOT / name).is_file() and name]
+    if not tracked:
+        raise QmlbookError("The packages cannot be built: this is no checkout of git.")
+    with tempfile.TemporaryDirectory() as scratch:  # pending runs and the like stay here
+        for name in tracked:
+            target = Path(scratch, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+        command = [sys.executable, "-m", "hatchling", "build", "--directory", folder.resolve()]
+        made = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
     if made.returncode:
         raise QmlbookError(f"The packages cannot be built: {(made.stdout + made.stderr)[-300:]}")
 
