@@ -47,6 +47,15 @@ def test_a_release_is_what_the_command_makes_and_its_tools_are_those_of_the_extr
     assert sorted(installed) == sorted(wanted)
 
 
+def test_a_paper_can_be_asked_for():
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert [form.stem for form in forms] == ["paper"]
+    schema = ["--builtin-schema", "vendor.github-issue-forms"]
+    command = [sys.executable, "-m", "check_jsonschema", *schema, *forms]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_updates_come_as_one_pull_request_for_each_kind():
     file = ROOT / ".github" / "dependabot.yml"
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.dependabot"]
