@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no
 PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: book test test-all contracts determinism bench shootout evidence readme clean lock
+.PHONY: book test test-all contracts determinism bench shootout evidence readme release clean lock
 
 # Runs the chapters that changed, builds the pages, says where they are.
 book: $(READY)
@@ -77,6 +77,12 @@ evidence: $(READY)
 readme: $(READY)
 	@$(BIN)/python -c "import pathlib; from qmlbook.book import verdict_pages; \
 	  page = pathlib.Path('README.md'); page.write_text(verdict_pages.with_papers_table(page.read_text()))"
+
+# Wheel, source distribution, pages, PDF, records, bill of materials and their checksums in one new
+# folder: `make release TO=dist/0.1.0`. scripts/release.py says what it needs besides.
+TO ?= dist/release
+release: $(READY)
+	@$(BIN)/python scripts/release.py "$(TO)"
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks

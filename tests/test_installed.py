@@ -3,10 +3,12 @@
 import importlib
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -14,6 +16,7 @@ import pytest
 
 from qmlbook import papers
 from qmlbook.base import paths
+from qmlbook.base.errors import UsageError
 from qmlbook.book import chapters
 from qmlbook.book.site import build
 from qmlbook.evidence import store
@@ -76,6 +79,69 @@ def test_the_package_alone_finds_what_travels_with_it_and_is_the_same_code(insta
     for target in scripts.values():
         module, name = target.split(":")
         assert callable(getattr(importlib.import_module(module), name))
+
+
+def alone(installed, tmp_path, *words):
+    """Run a command where only the package is; return what became of it."""
+    program = [sys.executable, "-m", "qmlbook.cli", *words]
+    env = left_alone(installed, tmp_path)
+    return subprocess.run(program, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+
+def test_the_package_alone_copies_the_chapters_of_the_checkout(installed, tmp_path):
+    done = alone(installed, tmp_path, "chapters", "--copy", "notebooks")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "The notebooks are in notebooks\n"
+    copied = {path.stem: path.read_bytes() for path in (tmp_path / "notebooks").iterdir()}
+    assert set(copied) == set(chapters.names(ROOT))
+    own = chapters.copy(["data"], tmp_path / "own", root=ROOT)
+    assert (own / "data.ipynb").read_bytes() == copied["data"]
+    assert chapters.copy(["data"], tmp_path / "own", root=ROOT) == own  # again changes nothing
+    (own / "data.ipynb").write_text("mine")
+    with pytest.raises(UsageError, match=r"data\.ipynb is there with other content"):
+        chapters.copy(["data"], own, root=ROOT)
+    assert (own / "data.ipynb").read_text() == "mine"
+    done = alone(installed, tmp_path, "chapters", "--copy", "-")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--copy '-' is no folder" in done.stderr
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "qdeq", "--format", "csv"],
+        ["records", "qdeq", "--format", "parquet", "--to", "qdeq.parquet"],
+        ["records", "qdeq", "--format", "ro-crate", "--to", "crate"],
+        ["sweep", "klssl", "--experiment", "circuit", "--dry-run"],
+        ["data", "verify", "mnist", "qdeq"],
+        ["vectors", str(ROOT / "tests" / "vectors" / "klssl.json")],
+    ],
+    ids=lambda words: words[0],
+)
+def test_commands_that_need_no_checkout_work_where_only_the_package_is(installed, tmp_path, words):
+    done = alone(installed, tmp_path, *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout or "--to" in words
+
+
+@pytest.mark.nightly
+def test_a_wheel_that_was_built_holds_what_these_tests_say_it_holds(installed, tmp_path):
+    runpy.run_path(str(ROOT / "scripts" / "release.py"))["packages"](tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if "dist-info" not in name}
+    there = {path.relative_to(installed).as_posix() for path in installed.rglob("*")}
+    assert names <= there
+    files_there = {path for path in there if (installed / path).is_file()}
+    assert {name for name in files_there - names if "__pycache__" not in name} == set()
+    unpacked = tmp_path / "unpacked"
+    zipfile.ZipFile(wheel).extractall(unpacked)
+    done = alone(unpacked, tmp_path, "chapters", "data", "--copy", "notebooks")
+    assert done.returncode == 0, done.stderr
+    run = [sys.executable, "-m", "papermill", "--no-progress-bar", "notebooks/data.ipynb", "-"]
+    env = left_alone(unpacked, tmp_path)
+    done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow

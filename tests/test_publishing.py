@@ -35,8 +35,24 @@ def steps(name, *jobs):
 
 
 def test_every_workflow_is_one():
-    assert [path.stem for path in WORKFLOWS] == ["book", "nightly", "tests"]
+    assert [path.stem for path in WORKFLOWS] == ["book", "nightly", "release", "tests"]
     done = lint(*WORKFLOWS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_release_is_what_the_command_makes_and_its_tools_are_those_of_the_extra():
+    assert "make release TO=dist/release" in steps("release")
+    wanted = PROJECT["optional-dependencies"]["standards"]
+    installed = re.findall(r'"([^" ]+>=[^" ]+)"', steps("release") + steps("nightly", "standards"))
+    assert sorted(installed) == sorted(wanted)
+
+
+def test_a_paper_can_be_asked_for():
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert [form.stem for form in forms] == ["paper"]
+    schema = ["--builtin-schema", "vendor.github-issue-forms"]
+    command = [sys.executable, "-m", "check_jsonschema", *schema, *forms]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -43,10 +43,12 @@ def _file(name: str) -> Path:
     return Path(name)
 
 
-def _folder(name: str) -> Path:
+def _folder(name: str, option: str = "--to") -> Path:
     """Return the path of a folder to write."""
     if name in ("", "-"):
-        raise errors.UsageError(f"--to {errors.shown(name)} is no folder; give the name of one.")
+        raise errors.UsageError(
+            f"{option} {errors.shown(name)} is no folder; give the name of one."
+        )
     return Path(name)
 
 
@@ -109,6 +111,10 @@ def chapters(
         bool, Option("--parameters", help="Only list the parameters, with their types.")
     ] = False,
     format: Annotated[errors.ListFormat, Option(help="How --parameters lists them.")] = "table",
+    copy: Annotated[
+        str | None,
+        Option(metavar="FOLDER", help="Only write them as notebooks that run without a checkout."),
+    ] = None,
 ) -> None:
     """Execute chapters.
 
@@ -118,6 +124,9 @@ def chapters(
     from .book import execute
     from .book.parameters import render
 
+    if copy is not None:
+        print(f"The notebooks are in {library.copy(names, _folder(copy, '--copy'))}")
+        return
     if parameters:
         print(render(library.parameters(names), format))
         return

@@ -27,6 +27,16 @@ def project_root() -> Path:
     raise _no_checkout()
 
 
+def chapters_root() -> Path:
+    """Return the folder with the chapters as written: the checkout, else what the wheel has of it.
+
+    Raises:
+        UsageError: if there is neither.
+    """
+    packed = PACKAGE / "_data" / "chapters"
+    return packed if _is_checkout(packed) and not named_by("QMLBOOK_ROOT") else project_root()
+
+
 def data_root() -> Path:
     """Return the folder with images, run records and the like: the checkout's, else the wheel's.
 

@@ -6,13 +6,15 @@ a MyST notebook; plain pages are not. :mod:`qmlbook.book.execute` runs chapters.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base import paths
-from ..base.errors import QmlbookError, require_choice, shown
+from ..base import files, paths
+from ..base.errors import QmlbookError, UsageError, require_choice, shown
+from . import notebooks
 from .parameters import Parameter, declared
 
 if TYPE_CHECKING:
@@ -174,6 +176,37 @@ def select(
     for name in wanted:
         require_choice(kind, name, known, none="(_toc.yml lists no chapter)")
     return {name: known[name] for name in wanted}
+
+
+def copy(selected: Iterable[str] | None, to: Path, *, root: Path | None = None) -> Path:
+    """Write chapters as notebooks without outputs that run wherever this package is installed.
+
+    Args:
+        selected: chapters; none for all.
+        to: the folder; what else is in it is left alone.
+        root: where the chapters are; by default :func:`qmlbook.base.paths.chapters_root`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: for an unknown chapter, or where a notebook is there already with other content.
+        QmlbookError: if jupytext is missing, or the folder cannot be written.
+    """
+    if not importlib.util.find_spec("jupytext"):
+        raise QmlbookError("Notebooks need jupytext: pip install 'qmlbook[book,hardware]'.")
+    root = root or paths.chapters_root()
+    content = {}
+    for name, source in select(selected, root).items():
+        notebook = read(source)
+        notebooks.scrub(notebook, root, {})
+        content[to / f"{name}.ipynb"] = notebooks.content(notebook)
+    for file, text in content.items():
+        if file.exists() and (not file.is_file() or file.read_bytes() != text):
+            raise UsageError(f"--copy {shown(str(to))}: {file.name} is there with other content.")
+    for file, text in content.items():
+        files.write(file, text)
+    return to
 
 
 def parameters(

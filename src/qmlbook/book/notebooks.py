@@ -19,6 +19,8 @@ from ..base import files
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+#: Kind of an output that holds the catalogue of papers; the built book has it as a file.
+PAPERS = "application/vnd.qmlbook.papers+json"
 Words = list[tuple[str, str]]
 # Around a place, so that only whole names in a path are replaced; "]" ends a word put there before.
 _BEGINS, _ENDS = r"(?<![\w.\-\]])", r"(?![\w\-+~@]|\.+[\w\-])"

@@ -43,7 +43,7 @@ def papers_table(link: str = PAGE_LINK, *, findings: Mapping[str, str] | None = 
     """
     columns = ("paper", "claims counted", "reproduced", "not repr.", "inconclusive",
                "explained by a control", "not counted")  # fmt: skip
-    cells, linked = [], _documents()
+    cells, linked = [], documents()
     for name in reading_order():
         main, others = tally(verdicts([name]))
         counts = count(main)
@@ -74,7 +74,7 @@ def orders_markdown(verdicts: Sequence[Verdict]) -> str:
 
 def reading_order() -> list[str]:
     """Return the papers in the order of their chapters; those without a chapter come last."""
-    number = {name: number for number, name in enumerate(_documents())}
+    number = {name: number for number, name in enumerate(documents())}
     return sorted(papers.names(), key=lambda name: number.get(name, len(number)))
 
 
@@ -96,9 +96,7 @@ def section(paper: str) -> str:
     # Only what the book can link to: a reader's own paper may have no chapter and no reference.
     cited = f"{{{known.citation}," in _references()
     about = [f"{{cite:t}}`{known.citation}`."] if cited else []
-    about += [PAGE_LINK.format(name=paper, title="Read the chapter") + "."] * (
-        paper in _documents()
-    )
+    about += [PAGE_LINK.format(name=paper, title="Read the chapter") + "."] * (paper in documents())
     folds = {
         f"The same in detail: {len(refined)} rows": _with_addresses(
             render(refined, "markdown") if refined else "", paper, refined
@@ -168,7 +166,7 @@ def _both_words(verdict: Verdict | Before | None) -> str:
     return ", ".join(filter(None, [verdict.outcome, words.get(verdict.controls, verdict.controls)]))
 
 
-def _documents() -> list[str]:
+def documents() -> list[str]:
     """Return the names of the book's documents in reading order; none without a checkout."""
     try:
         return [Path(document).name for document in chapters.documents(project_root())]

@@ -32,7 +32,7 @@ PROFILES = (
 MEDIA = {
     ".jsonl": "application/jsonl",
     ".json": "application/json",
-    ".parquet": "application/vnd.apache.parquet",
+    ".parquet": "application/x-parquet",
     ".safetensors": "application/octet-stream",
     ".npz": "application/zip",
     ".yml": "application/yaml",
@@ -40,6 +40,7 @@ MEDIA = {
     ".csv": "text/csv",
     ".txt": "text/plain",
 }
+STATUS = tuple(f"http://schema.org/{word}ActionStatus" for word in ("Completed", "Failed"))
 KINDS = {"text": "sc:Text", "whole number": "sc:Integer", "number": "sc:Float"}
 Entity = dict[str, Any]
 
@@ -150,8 +151,10 @@ def _crate(
     return {"@context": context, "@graph": [start, root, *rest]}
 
 
-def _ids(entities: Iterable[Entity]) -> list[Entity]:
-    return [{"@id": entity["@id"]} for entity in entities]
+def _ids(named: Iterable[Entity | str]) -> Entity | list[Entity]:
+    """Return references to entities or identifiers; a single one is no list, as the rule is."""
+    found = [{"@id": each if isinstance(each, str) else each["@id"]} for each in named]
+    return found[0] if len(found) == 1 else found
 
 
 def _file(name: str, digest: str, size: int) -> Entity:
@@ -188,14 +191,14 @@ def _papers(citation: Mapping[str, Any]) -> list[Entity]:
 
 def _image_set(name: str, known: ImageSet, digests: Mapping[str, str]) -> Entity:
     """Return a set of images: digests of its whole arrays, and its sample if that is here."""
-    sample = [{"@id": file} for file in digests if file.startswith(f"images/{name}.")]
+    sample = [file for file in digests if file.startswith(f"images/{name}.")]
     whole = {"train": known.whole.train, "test": known.whole.test}
     told = "; ".join(
         f"{split}: images {images}, labels {labels}" for split, (images, labels) in whole.items()
     )
     found = {"@id": f"#images-{name}", "@type": "Dataset", "name": known.title}
     found |= {"license": known.licence, "description": f"SHA-256 of the arrays' bytes: {told}"}
-    return found | ({"hasPart": sample} if sample else {})
+    return found | ({"hasPart": _ids(sample)} if sample else {})
 
 
 def _actions(
@@ -211,7 +214,9 @@ def _actions(
         program = f"#qmlbook-{code}"
         programs |= _programs(program, code, made[0].versions)
         ends = [datetime.fromisoformat(r.started_at) + timedelta(seconds=r.seconds) for r in made]
-        inputs = {f"#images-{name}" for r in made if (name := r.config.get("dataset")) in SETS}
+        always = getattr(rooms.module(paper, "config"), "IMAGES", ())
+        asked = {*always, *(record.config.get("dataset") for record in made)}
+        inputs = [f"#images-{name}" for name in SETS if name in asked]
         results = [name for name in digests if name.startswith(f"results/{paper}/{experiment}.")]
         failed = sum(record.status == "failed" for record in made)
         actions.append(
@@ -220,16 +225,13 @@ def _actions(
                 "@type": "CreateAction",
                 "name": f"{counted(len(made), 'run')} of {paper}/{experiment}",
                 "description": _told(made, failed),
-                "agent": [{"@id": agent} for agent in agents],
+                "agent": _ids(agents),
                 "instrument": {"@id": program},
-                "object": [{"@id": name} for name in [f"claims/{paper}.yml", *sorted(inputs)]],
-                "result": [{"@id": name} for name in results],
+                "object": _ids([f"claims/{paper}.yml", *inputs]),
+                "result": _ids(results),
                 "startTime": min(record.started_at for record in made),
                 "endTime": max(ends).isoformat(timespec="seconds"),
-                "actionStatus": {
-                    "@id": f"http://schema.org/{'Failed' if failed == len(made) else 'Completed'}"
-                    "ActionStatus"
-                },
+                "actionStatus": STATUS[failed == len(made)],
             }
         )
     return actions, list(programs.values())
@@ -255,7 +257,7 @@ def _programs(program: str, code: str, versions: Mapping[str, str]) -> dict[str,
     own: Entity = {"@id": program, "@type": "SoftwareApplication", "name": "qmlbook"}
     own |= {"softwareVersion": versions["qmlbook"], "identifier": code}
     own["description"] = "The identifier is that of the sources, SHA-256, 12 digits."
-    own["softwareRequirements"] = [{"@id": key} for key in needed]
+    own["softwareRequirements"] = _ids(needed)
     return found | {program: own}
 
 

@@ -42,6 +42,7 @@ _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(ma
 _MARK = ".fingerprint"
 _NEW, _OLD = ".new-", ".old"  # in _build: the book that is being made, the one that makes room
 #: Branch of the repository with the twins of the chapters, and their folder on it and in _build/.
+CATALOGUE = "papers.json"  # at the top of the book
 TWINS = "notebooks"
 #: Environment variable with the address where the book will be, for links to it from elsewhere.
 ADDRESS = "QMLBOOK_URL"
@@ -157,6 +158,7 @@ def _stage(
         (site / page).unlink(missing_ok=True)
         notebook = notebooks.read(executed[name])
         notebook.metadata.pop("qmlbook", None)  # what it looked at is nothing for readers
+        _write_catalogue(notebook, site / sphinx_pages.EXTRA)
         notebooks.write(notebook, site / page.with_suffix(".ipynb"))
         offered = site / sphinx_pages.EXTRA / sphinx_pages.DOWNLOADS / page
         offered.parent.mkdir(parents=True, exist_ok=True)
@@ -168,6 +170,16 @@ def _stage(
     shutil.copyfile(root / "_toc.yml", site / "_toc.yml")
     config = _config(root, repository, address)
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+
+
+def _write_catalogue(notebook: NotebookNode, folder: Path) -> None:
+    """Write the catalogue of papers to the top of the book, if this chapter has it; in place."""
+    for _, cell in notebooks.code_cells(notebook):
+        for output in cell.outputs:
+            if (found := output.get("data", {}).pop(notebooks.PAPERS, None)) is not None:
+                text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / CATALOGUE).write_text(text, "utf-8")
 
 
 def _config(root: Path, repository: str | None, address: str) -> dict[str, Any]:

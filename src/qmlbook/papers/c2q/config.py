@@ -11,6 +11,8 @@ from ...base.errors import UsageError, require_known, require_least
 from ..shared.splits import SPOILED
 from .circuits import ENCODINGS, GATE_SETS, WIRES, block_sizes
 
+# Of the task, and of the source network: no field of a configuration asks for others.
+IMAGES = ("mnist", "fashion_mnist")
 PAIRS = {"0v1": (0, 1), "2v3": (2, 3), "8v9": (8, 9)}
 # The heads of the charts: number of the convolution, and the word for the pooling in them.
 CHARTED_POOLINGS = {"zx": "zx", "general": "general", "trivial": "none"}

@@ -21,7 +21,7 @@ from ..shared.splits import Split, TrainTest, load_split, spoil
 from ..shared.training import descend, endless, keep_best, shuffled
 from . import losses, models
 from .circuits import WIRES, count_params
-from .config import LIKE_QUANTUM, Config, Recipe
+from .config import IMAGES, LIKE_QUANTUM, Config, Recipe
 from .descent import Adam, Nesterov, minimise
 
 
@@ -33,16 +33,14 @@ def load_digits(pair: tuple[int, int], split: str, n: int | None = None) -> Spli
     """
     classes = max(pair), min(pair)
     return load_split(
-        "mnist", classes, split, n, lambda images: torch.from_numpy(images).double() / 255
+        IMAGES[0], classes, split, n, lambda images: torch.from_numpy(images).double() / 255
     )
 
 
 @lru_cache(maxsize=2)
 def _clothes(split: str, n: int | None) -> Split:
     classes = tuple(range(10))
-    return load_split(
-        "fashion_mnist", classes, split, n, lambda images: torch.from_numpy(images) / 255
-    )
+    return load_split(IMAGES[1], classes, split, n, lambda images: torch.from_numpy(images) / 255)
 
 
 def source_name(width: int) -> str:

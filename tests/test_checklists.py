@@ -1,0 +1,82 @@
+"""The checklists: every answer is one, has evidence, and the evidence exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from qmlbook import papers
+from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.book import checklists
+from qmlbook.evidence.verdicts import verdicts
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def evidence():
+    """Yield subject, item, answer and evidence of every answer."""
+    for subject, answers in checklists.read()["subjects"].items():
+        for item, (answer, told) in answers.items():
+            yield subject, item, answer, told
+
+
+def test_every_paper_and_the_book_answer_every_item():
+    assert set(checklists.subjects()) == {*papers.names(), "book"}
+    content = checklists.read()
+    assert len(content["items"]) == 11
+    text = checklists.all_markdown()
+    assert text.count("<h2>") == len(content["subjects"]) == 6
+    assert sum(text.count(question) for question in content["items"].values()) == 66
+
+
+def test_files_of_this_repository_that_are_named_exist():
+    named = [name for subject, *_, told in evidence() if subject == "book"
+             for name in re.findall("`([^` ]+)`", told)]  # fmt: skip
+    known = [name for name in named if "." in name or "/" in name]
+    assert len(known) >= 15
+    for name in known:
+        found = ROOT / name
+        assert found.exists() or list((ROOT / "src").rglob(name)), name
+
+
+def test_claims_that_are_said_to_come_back_do():
+    named = [
+        (subject, name)
+        for subject, item, _, told in evidence()
+        for name in re.findall(r"\b(?:[A-Z]\d+|P-b)\b", re.sub("`[^`]*`", "", told))
+        if item == "results"
+    ]
+    assert len(named) >= 8
+    for subject in {subject for subject, _ in named}:
+        outcomes = {verdict.claim: verdict.outcome for verdict in verdicts([subject])}
+        assert {outcomes[name] for paper, name in named if paper == subject} == {"reproduced"}
+
+
+def test_answers_about_others_are_courteous():
+    rude = re.compile(r"\b(fail|wrong|bad|poor|sloppy|missing|never|broken|mislead|bug)", re.I)
+    for *_, told in evidence():
+        assert not rude.search(told), told
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{a: [maybe, x]}", "a of klssl is .* must be an answer"),
+        ("{a: ['yes', '']}", "with its evidence"),
+        ("{a: 'yes'}", "with its evidence"),
+        ("{b: ['yes', x]}", "must answer every item"),
+    ],
+)
+def test_an_answer_that_is_none_is_one_sentence(tmp_path, monkeypatch, content, said):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: book/intro\n")
+    text = f"items: {{a: question}}\nsubjects:\n  klssl: {content}\n"
+    (tmp_path / "book" / "checklists.yml").write_text(text)
+    monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
+    with pytest.raises(QmlbookError, match=said):
+        checklists.read()
+
+
+def test_an_unknown_subject_is_refused():
+    with pytest.raises(UsageError, match="subject 'nosuch' is not known"):
+        checklists.markdown("nosuch")
