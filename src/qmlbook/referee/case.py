@@ -131,8 +131,7 @@ class Case:
             digest.update(_code(made).encode())
         gates, read = circuits.anatomy(self.circuit, self.width, self.weights)
         digest.update(f"{gates} {read} {tuple(self.weights)} {self.classes}".encode())
-        for part in (self.examples.pool, self.examples.test):
-            digest.update(part.inputs.numpy().tobytes() + part.labels.numpy().tobytes())
+        digest.update(self.examples.digest.encode())
         return digest.hexdigest()
 
 
@@ -153,12 +152,14 @@ class Examples:
         test: what all are judged by.
         outputs: how many numbers a model returns: the classes, or 1.
         about: one line.
+        digest: SHA-256 of inputs and labels as they were given, before any arithmetic.
     """
 
     pool: Split
     test: Split
     outputs: int
     about: str
+    digest: str
 
     def drawn(self, train: int, seed: int) -> Split:
         """Return the training examples of a seed."""
@@ -177,6 +178,7 @@ def prepared(case: Case) -> Examples:
     """
     x, y, about = _read(case)
     x, y = _checked(case, x, y)
+    digest = files.sha256(x.tobytes() + y.astype(float).tobytes())
     order = stream(0, "referee", "split").permutation(len(x))
     apart = min(case.test, len(x) // 3)
     if len(x) - apart < case.train:
@@ -195,9 +197,8 @@ def prepared(case: Case) -> Examples:
     labels = torch.from_numpy(y.astype(np.int64 if case.of_classes else float))
     both = Split(torch.from_numpy(x), labels)
     made = both[torch.from_numpy(pool)], both[torch.from_numpy(test)]
-    return Examples(
-        *made, outputs, f"{about}; {case.train} of {len(pool)} to learn, {apart} to test"
-    )
+    about += f"; {case.train} of {len(pool)} to learn, {apart} to test"
+    return Examples(*made, outputs, about, digest)
 
 
 def _read(case: Case) -> tuple[np.ndarray, np.ndarray, str]:
@@ -218,8 +219,7 @@ def _read(case: Case) -> tuple[np.ndarray, np.ndarray, str]:
             f"data is {shown(given)} and must be the name of a set, a file, or a pair of arrays."
         )
     require_choice("data", given, (*images.names(), *TOYS))
-    wanted = 2 * (case.train + min(case.test, case.train)) // 2 * 2
-    found = images.load(given, classes=case.classes, n=wanted)
+    found = images.load(given, classes=case.classes, n=2 * case.train)
     return found.images / 255, found.labels, found.describe()
 
 
@@ -310,7 +310,10 @@ def require_fit(case: Case) -> None:
         made = run(x, weights)
         alone = torch.cat([run(row[None], weights) for row in x])
     except Exception as error:
-        raise UsageError(f"circuit does not run on a batch of inputs: {_said(error)}.") from None
+        raise UsageError(
+            "circuit does not run on a batch of inputs, whose feature i is x[..., i]: "
+            f"{_said(error)}."
+        ) from None
     if not made.requires_grad:
         raise UsageError(
             "circuit cannot be differentiated: what it measures has no gradient in the weights; it "

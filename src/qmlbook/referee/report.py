@@ -191,7 +191,7 @@ def curves(report: Report) -> Figure:
         axes.plot(curve, color="#555555", ls=styles[at % len(styles)], label=name)
     axes.plot(report.curves["circuit"], color="#1f4e8c", lw=2.5, label="circuit")
     axes.set(xlabel="tenths of the training", ylabel=f"{report.plan.metric} on the test")
-    axes.legend(fontsize="small", ncols=2, frameon=False)
+    axes.legend(fontsize="small", ncols=4, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
