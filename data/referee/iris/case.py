@@ -28,5 +28,5 @@ case = Case(
     epochs=20,
     batch=10,
     margin=0.03,
-    budget=4,
+    budget=8,
 )

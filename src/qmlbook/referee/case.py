@@ -59,6 +59,7 @@ class Case:
         start: largest angle at the start, drawn uniformly from 0; None for all angles, 2 pi.
         before: makes torch layers in front of the circuit, from inputs to what it encodes.
         after: makes torch layers that read what is measured; one linear layer when omitted.
+        source: text of the file that it is from; `load_case` fills it in.
     """
 
     circuit: circuits.Circuit
@@ -80,7 +81,7 @@ class Case:
     start: float | None = None
     before: Callable[[], nn.Module] | None = None
     after: Callable[[], nn.Module] | None = None
-    source: str = ""  # text of the file that it is from
+    source: str = ""
 
     def __post_init__(self) -> None:
         require_choice("metric", self.metric, METRICS)
