@@ -32,3 +32,4 @@ _.kws  # Numba passes it to every template
 _._lower  # Numba finds the code of an operator by the decorator
 _.typing  # Numba passes it to every intrinsic
 _._others  # a record keeps arguments alive with it
+_.unseen  # a fact of a circuit, read by name from its plan

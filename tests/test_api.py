@@ -16,7 +16,7 @@ from qmlbook.statevector.structure import Structure
 ROOT = Path(__file__).resolve().parents[1]
 # Parts that their package shows under its own name, and what only commands and tests call.
 INNER = r"\.(statevector|backends|data)\..*|\.papers\..*\.(vectors|checks)|.*\.__main__|\.cli|"
-PACKAGES = r"\.papers\.(?!vectors)\w+|\.evidence|\.base|\.book(\.site|\.figures)?"
+PACKAGES = r"\.papers\.(?!vectors)\w+|\.referee|\.evidence|\.base|\.book(\.site|\.figures)?"
 
 
 def test_every_public_module_is_documented_once():

@@ -29,7 +29,7 @@ def call(monkeypatch, capsys, *arguments):
 
 COMMANDS = [
     *("chapters", "check", "measure", "build", "pdf", "course"),
-    *("sweep", "verify", "audit", "report", "records", "vectors", "data"),
+    *("sweep", "verify", "audit", "referee", "report", "records", "vectors", "data"),
 ]
 
 

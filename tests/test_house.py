@@ -16,7 +16,7 @@ from qmlbook.evidence.sweep import in_turn, sweep
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "qmlbook"
 PAGE = (ROOT / "book" / "house.md").read_text("utf-8")
-FLOORS = ["cli", "book", "evidence", "papers", "data", "backends", "statevector", "base"]
+FLOORS = ["cli", "book", "referee", "evidence", "papers", "data", "backends", "statevector", "base"]
 
 
 def part(name):

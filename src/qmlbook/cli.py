@@ -363,6 +363,62 @@ def tune(
     raise typer.Exit(130 if summary.interrupted else summary.failed)
 
 
+@app.command()
+def referee(
+    case: Annotated[
+        Path | None, Argument(metavar="CASE.py", help="A file that names its case.")
+    ] = None,
+    example: Annotated[bool, Option("--example", help="Judge the case that is shipped.")] = False,
+    budget: Annotated[
+        str | None, Option(metavar="10m", help="Time of one core: s, m or h; the case's own.")
+    ] = None,
+    seeds: Annotated[
+        int | None, Option(metavar="N", help="Seeds that decide; what the pilot asks for.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", parser=_folder, help="Where to; referee/NAME if not told."),
+    ] = None,
+    workers: Annotated[int, Option(min=1, help="Processes that make the runs.")] = 1,
+    scheduler: Scheduler = None,
+) -> None:
+    """Hold a circuit of your own against its controls.
+
+    Plan, seal, runs and report go to a folder; interrupt it as you like, the same command goes on.
+    """
+    from .evidence.cluster import Cluster
+    from .evidence.sweep import in_turn
+    from .referee import judge
+
+    if example == bool(case):
+        raise errors.UsageError("Name a file with a case, or --example, one of the two.")
+    file = case or judge.EXAMPLE
+    folder = to or Path("referee", file.stem)
+    several = scheduler or workers > 1
+    report = judge.referee(
+        file,
+        folder,
+        seeds=seeds,
+        budget=None if budget is None else _minutes(budget),
+        runner=Cluster(scheduler, workers) if several else in_turn,
+        echo=partial(print, file=sys.stderr, flush=True),
+    )
+    print(f"{report.sentence}\nThe report is {folder / 'report.html'}")
+
+
+def _minutes(text: str) -> float:
+    """Return the minutes of ``90s``, ``10m`` or ``2h``; a number alone is minutes."""
+    units = {"s": 1 / 60, "m": 1.0, "h": 60.0}
+    unit = units.get(text[-1:])
+    try:
+        minutes = float(text[:-1] if unit else text) * (unit or 1.0)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float("inf"):
+        raise errors.UsageError(f"budget is {errors.shown(text)} and must be like 90s, 10m or 2h.")
+    return minutes
+
+
 def _require_cuda() -> None:
     import torch
 

@@ -1,5 +1,6 @@
 """Run what is missing in the store: every experiment, variant and seed of a paper."""
 
+import importlib
 import os
 import statistics
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from .. import papers
@@ -36,6 +38,8 @@ class Job(OfRun):
         seed: root of the run's random streams.
         device: ``cpu`` or ``cuda``.
         status: ``missing``, or the ``status`` of the stored record (``ok``, ``failed``).
+        source: where the experiment is, if it is none of a paper's: ``MODULE:ARGUMENT``, whose
+            ``experiments(ARGUMENT)`` has it.
     """
 
     paper: str
@@ -47,6 +51,7 @@ class Job(OfRun):
     seed: int
     device: str = "cpu"
     status: str = "missing"
+    source: str = ""
 
     @property
     def key(self) -> Key:
@@ -177,13 +182,21 @@ def execute(job: Job) -> Record:
 
 def _run(job: Job) -> tuple[dict[str, float | list[float]], Predictions | None]:
     """Return the metrics of a run, and its predictions where they are kept."""
-    experiment = papers.experiments(job.paper)[job.experiment]
+    experiment = _experiments(job)[job.experiment]
     config = experiment.variants[job.profile][job.variant]
     if experiment.predict and keeps_predictions(experiment, job):
         metrics, predictions = experiment.predict(config, job.seed)
         return clean_metrics(metrics), predictions
     elsewhere = {} if job.device == "cpu" else {"device": job.device}
     return clean_metrics(experiment.run(config, job.seed, **elsewhere)), None
+
+
+def _experiments(job: Job) -> dict[str, papers.Experiment]:
+    """Return the experiments of a job's paper, or of what stands in for one."""
+    if not job.source:
+        return papers.experiments(job.paper)
+    module, _, argument = job.source.partition(":")
+    return importlib.import_module(module).experiments(argument)
 
 
 def keeps_predictions(experiment: papers.Experiment, job: Job) -> bool:
@@ -198,7 +211,7 @@ def failed_record(job: Job, error: str) -> Record:
 
 
 def _record(job: Job, started: datetime, error: str | None, **measured: Any) -> Record:
-    experiment = papers.experiments(job.paper)[job.experiment]
+    experiment = _experiments(job)[job.experiment]
     planned = ("paper", "experiment", "variant", "profile", "config_key", "seed", "device")
     return Record(
         **{name: getattr(job, name) for name in planned},
@@ -259,17 +272,39 @@ def sweep(
             was done until then is stored.
     """
     store = store or Store()
-    asked = (paper, experiment, profile, seeds, store, device)
-    todo, summary = _to_do(paper, plan(*asked), retry_failed)  # refuses what cannot be asked for
+    asked = partial(plan, paper, experiment, profile, seeds, store, device)
+    return make(paper, asked, store, runner, dry_run, retry_failed, progress)
+
+
+def make(
+    paper: str,
+    asked: Callable[[], list[Job]],
+    store: Store,
+    runner: Runner = in_turn,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Make the missing ones of some runs; all else as `sweep`.
+
+    Args:
+        paper: folder of the store.
+        asked: lists the runs, each with the status of its record.
+        store, runner, dry_run, retry_failed, progress: as of `sweep`.
+
+    Raises:
+        QmlbookError: as `sweep`.
+    """
+    todo, summary = _to_do(paper, asked(), retry_failed)  # refuses what cannot be asked for
     if dry_run:
         return replace(summary, dry_run=True, seconds=_estimate(todo, store.records(paper)))
     with store.only_sweep(paper, lambda: _say(f"{paper}: waiting for another sweep of it to end.")):
         rejected = store.fold(paper)  # what an earlier sweep could not fold
-        todo, summary = _to_do(paper, plan(*asked), retry_failed)
+        todo, summary = _to_do(paper, asked(), retry_failed)
         summary.rejected += rejected
         if todo:
             store.require_writable(paper)
-            known = papers.experiments(paper)
+            known = _experiments(todo[0])
             if any(keeps_predictions(known[job.experiment], job) for job in todo):
                 require_parquet()
             _make(todo, summary, store, runner, progress)
