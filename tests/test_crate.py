@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pty
 import runpy
 import subprocess
 import sys
@@ -139,6 +140,23 @@ def test_what_is_no_crate_is_one_sentence(tmp_path, monkeypatch, capsys):
             cli.main()
         assert stop.value.code == 2
         assert said in capsys.readouterr().err
+
+
+def test_bytes_go_to_a_file_or_a_pipe_and_not_to_a_screen(tmp_path):
+    command = [sys.executable, "-m", "qmlbook.cli", "records", "qdeq", "--format", "parquet"]
+    piped = subprocess.run(command, capture_output=True)
+    assert piped.returncode == 0
+    file = tmp_path / "qdeq.parquet"
+    assert subprocess.run([*command, "--to", file]).returncode == 0
+    assert file.read_bytes() == piped.stdout
+    ours, theirs = pty.openpty()
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True)
+    os.close(ours)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: This format is no text; name a file with --to.\n",
+    )
 
 
 def test_the_citation_file_is_one_and_the_others_say_the_same():

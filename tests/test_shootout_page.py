@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import jsonschema
@@ -83,3 +84,12 @@ def test_the_page_types_no_measured_number_and_links_the_machinery(page):
     assert not re.findall(r"\d+(?:\.\d+)? ?(?:ms|s|times|x)\b", text)
     for named in re.findall(r"`((?:benchmarks|data)/[^`]*)`", page["text"]):
         assert (ROOT / named.split()[0]).exists(), named
+
+
+def test_starts_are_measured_of_what_the_program_lists():
+    module = runpy.run_path(str(ROOT / "benchmarks" / "startup.py"))
+    stored = json.loads((RECORD.parent / "startup.json").read_text("utf-8"))
+    assert list(stored["seconds"]) == list(module["LINES"])
+    assert stored["rounds"] >= 5
+    assert all(seconds > 0 for seconds in stored["seconds"].values())
+    assert module["processor_time"]("qmlbook --help") > 0

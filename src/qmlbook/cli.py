@@ -489,6 +489,8 @@ def _put(content: str | bytes, to: Path | None) -> None:
     """Write what was asked for to a file, or show it."""
     if to is None or _is_stdout(to):
         if isinstance(content, bytes):
+            if sys.stdout.isatty():
+                raise errors.UsageError("This format is no text; name a file with --to.")
             sys.stdout.buffer.write(content)
         else:
             print(content, end="")
