@@ -145,6 +145,18 @@ def test_data_come_from_files_and_names(tmp_path):
     assert images.outputs == 2
 
 
+def test_a_case_is_the_same_whatever_was_asked_of_it_before():
+    fresh, asked = small(), small()
+    assert asked.width == 2
+    assert players.players(asked)
+    assert fresh.digest == asked.digest
+    assert small(budget=3.0).digest == fresh.digest  # how long it may take changes no run
+    assert small(epochs=3).digest != fresh.digest
+    x, y = task()
+    x[0, 0] += 1e-9
+    assert small(data=(x, y)).digest != fresh.digest
+
+
 def test_test_examples_are_in_no_training_set():
     examples = small().examples
     held = {tuple(row) for row in examples.test.inputs.tolist()}

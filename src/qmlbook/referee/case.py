@@ -10,7 +10,7 @@ import math
 import runpy
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,9 @@ class Case:
     def digest(self) -> str:
         """SHA-256 of all that decides what the case's runs give."""
         digest = hashlib.sha256(self.source.encode())
-        plain = {k: v for k, v in vars(self).items() if isinstance(v, str | int | float | None)}
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given |= {"width": self.width}
+        plain = {k: v for k, v in given.items() if isinstance(v, str | int | float | None)}
         del plain["source"], plain["budget"]
         digest.update(json.dumps(plain, sort_keys=True).encode())
         for name in ("circuit", "before", "after"):
