@@ -318,3 +318,44 @@ def test_determinism_is_four_checks_and_names_those_that_fail(make):
 
 def test_the_check_of_a_change_can_be_run():
     assert (ROOT / ".ci" / "run").stat().st_mode & stat.S_IXUSR
+
+
+# Stands for uv: notes what it was asked, and writes what uv would, with hashes if asked for them.
+UV = """#!{python}
+import sys
+from pathlib import Path
+words = sys.argv[1:]
+Path("asked").open("a").write(" ".join(words) + "\\n")
+pins = ["numpy==2.4.6", "nvidia-cublas==13.1", "torch==2.13.0+cpu", "triton==3.7.1"]
+left_out = [word.partition("=")[2] for word in words if word.startswith("--no-emit-package=")]
+pins = [pin for pin in pins if pin.partition("==")[0] not in left_out]
+end = " --hash=sha256:00\\n" if "--generate-hashes" in words else "\\n"
+Path(words[words.index("-o") + 1]).write_text("".join(pin + end for pin in pins))
+"""
+
+
+def test_a_new_lock_leaves_torch_and_what_belongs_to_one_build_of_it_to_the_second_step(tmp_path):
+    for name in ("pyproject.toml", "requirements.lock", "requirements-torch.lock"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    (tmp_path / "scripts").mkdir()
+    shutil.copyfile(ROOT / "scripts" / "lock.py", tmp_path / "scripts" / "lock.py")
+    uv = tmp_path / "uv"
+    uv.write_text(UV.format(python=sys.executable))
+    uv.chmod(0o755)
+    subprocess.run([sys.executable, tmp_path / "scripts" / "lock.py", uv], check=True, cwd=tmp_path)
+    made = [
+        (tmp_path / f"requirements{part}.lock").read_text().splitlines() for part in ("", "-torch")
+    ]
+    kept = [[line for line in lines if not line.startswith("#")] for lines in made]
+    assert kept == [["numpy==2.4.6 --hash=sha256:00"], ["torch==2.13.0"]]
+    for lines, name in zip(made, ("requirements.lock", "requirements-torch.lock"), strict=True):
+        before = (ROOT / name).read_text("utf-8").splitlines()
+        assert [line for line in lines if line[0] == "#"] == [
+            line for line in before if line[0] == "#"
+        ]
+    asked = (tmp_path / "asked").read_text()
+    extras = set(PROJECT["optional-dependencies"]) - BESIDE
+    assert {word for word in asked.split() if word.startswith("--extra=")} == {
+        f"--extra={name}" for name in extras
+    }
+    assert not (tmp_path / ".lock.part").exists()
