@@ -32,5 +32,5 @@ case = Case(
     epochs=8,
     batch=40,
     margin=0.05,
-    budget=2,
+    budget=1,
 )
