@@ -232,10 +232,11 @@ def config_key(config: Any) -> str:
 def code_version() -> str:
     """Return 12 hex digits of the SHA-256 of this package's Python sources."""
     digest = hashlib.sha256()
-    for path in sorted(
-        paths.PACKAGE.rglob("*.py"), key=lambda path: path.relative_to(paths.PACKAGE).parts
-    ):
-        digest.update(path.relative_to(paths.PACKAGE).as_posix().encode() + b"\0")
+    sources = {path.relative_to(paths.PACKAGE): path for path in paths.PACKAGE.rglob("*.py")}
+    for name, path in sorted(sources.items(), key=lambda source: source[0].parts):
+        if name.parts[0] == "_data":  # what travels in the wheel beside the sources: cases
+            continue
+        digest.update(name.as_posix().encode() + b"\0")
         digest.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return digest.hexdigest()[:12]
 

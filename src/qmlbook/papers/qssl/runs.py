@@ -22,8 +22,8 @@ def run_pretrain(config: Config, seed: int) -> dict[str, Any]:
 
     Returns:
         ``accuracy_<k>``, best accuracy in % of the probe after k batches, and ``last_<k>``, that of
-        its last epoch, where it is trained in epochs; ``loss_<k>``, the mean contrastive loss of
-        the 20 batches that end there; ``losses``, all of them.
+        its last epoch, where it is trained in epochs; ``loss_<k>`` of the last of them, the mean
+        contrastive loss of the 20 batches that end there; ``losses``, all of them.
     """
     return predict(config, seed)[0]
 
@@ -39,11 +39,12 @@ def predict(config: Config, seed: int) -> tuple[dict[str, Any], Predictions]:
     angles = probes.encode(trained)
     judges = probes.probe(trained, angles)
     networks.keep(trained, angles, judges)
+    last = max(judges)
     lasts = {f"last_{k}": judge.last for k, judge in judges.items() if judge.last is not None}
     metrics = {
         **{f"accuracy_{k}": judge.accuracy for k, judge in judges.items()},
         **lasts,
-        **{f"loss_{k}": fmean(trained.losses[max(0, k - LAST) : k]) for k in judges},
+        f"loss_{last}": fmean(trained.losses[max(0, last - LAST) : last]),
         "losses": [round(loss, 4) for loss in trained.losses],
     }
     return metrics, _predictions(trained, angles, judges)
