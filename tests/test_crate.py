@@ -122,7 +122,7 @@ def test_parquet_holds_the_numbers_of_the_csv():
 
 def test_what_is_no_crate_is_one_sentence(tmp_path, monkeypatch, capsys):
     (tmp_path / "there").mkdir()
-    with pytest.raises(QmlbookError, match=r"there' exists; name a new folder"):
+    with pytest.raises(QmlbookError, match=r"there'.* exists; name a new folder"):
         crate.write(["qdeq"], tmp_path / "there")
     with pytest.raises(QmlbookError, match="There are no records of qdeq"):
         crate.write(["qdeq"], tmp_path / "new", store=Store(tmp_path))

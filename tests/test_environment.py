@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -321,7 +322,7 @@ def test_the_check_of_a_change_can_be_run():
 
 
 # Stands for uv: notes what it was asked, and writes what uv would, with hashes if asked for them.
-UV = """#!{python}
+UV = """
 import sys
 from pathlib import Path
 words = sys.argv[1:]
@@ -339,8 +340,10 @@ def test_a_new_lock_leaves_torch_and_what_belongs_to_one_build_of_it_to_the_seco
         shutil.copyfile(ROOT / name, tmp_path / name)
     (tmp_path / "scripts").mkdir()
     shutil.copyfile(ROOT / "scripts" / "lock.py", tmp_path / "scripts" / "lock.py")
-    uv = tmp_path / "uv"
-    uv.write_text(UV.format(python=sys.executable))
+    uv, program = tmp_path / "uv", tmp_path / "uv.py"
+    program.write_text(UV)
+    quoted = shlex.join([sys.executable, str(program)])  # no `#!` of a Python whose path has spaces
+    uv.write_text(f'#!/bin/sh\nexec {quoted} "$@"\n')
     uv.chmod(0o755)
     subprocess.run([sys.executable, tmp_path / "scripts" / "lock.py", uv], check=True, cwd=tmp_path)
     made = [
