@@ -6,7 +6,6 @@ and `dictionary` reads it there.
 """
 
 import inspect
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from .. import papers as rooms
 from ..base.errors import require_choice
 from .claims import Claim
-from .predictions import COLUMNS, require_parquet
+from .predictions import COLUMNS, parquet_of, require_parquet
 from .report import OURS, csv_text, markdown_table
 from .store import Record, Store
 from .verdicts import FOR_PEOPLE, Verdict
@@ -88,17 +87,15 @@ def parquet(records: Sequence[Record]) -> bytes:
     Raises:
         QmlbookError: if pyarrow is missing.
     """
-    module = require_parquet()
+    require_parquet()
     import pyarrow as pa
 
     kinds = {"text": pa.string(), "whole number": pa.int64(), "number": pa.float64()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns().items()])
     rows = list(zip(*(_missing(row) for row in _rows(records)), strict=True))
     arrays = rows or [()] * len(schema)
-    table = pa.table([pa.array(*pair) for pair in zip(arrays, schema.types, strict=True)], schema)
-    stream = io.BytesIO()
-    module.write_table(table, stream, compression="zstd")
-    return stream.getvalue()
+    typed = [pa.array(*pair) for pair in zip(arrays, schema.types, strict=True)]
+    return parquet_of(pa.table(typed, schema))
 
 
 def _missing(row: Iterable[Any]) -> list[Any]:

@@ -37,7 +37,7 @@ def dump(runs: Mapping[Key, Predictions]) -> bytes:
     Raises:
         QmlbookError: if pyarrow is missing.
     """
-    parquet = require_parquet()
+    require_parquet()
     import pyarrow as pa
 
     keys = sorted(runs)
@@ -50,8 +50,13 @@ def dump(runs: Mapping[Key, Predictions]) -> bytes:
     kinds = [pa.string(), pa.int32(), pa.string(), pa.string(), pa.int64(), pa.uint8()]
     kinds += [pa.list_(pa.uint8()), pa.list_(pa.float16())]
     schema = pa.schema(list(zip(COLUMNS, kinds, strict=True)))
+    return parquet_of(pa.table(columns, schema=schema))
+
+
+def parquet_of(table: pyarrow.Table) -> bytes:
+    """Return a table as a Parquet file."""
     stream = io.BytesIO()
-    parquet.write_table(pa.table(columns, schema=schema), stream, compression="zstd")
+    require_parquet().write_table(table, stream, compression="zstd")
     return stream.getvalue()
 
 

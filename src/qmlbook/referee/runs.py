@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..base.errors import QmlbookError
 from ..base.rng import stream
 from ..papers.shared.grids import Experiment
-from ..papers.shared.splits import Split, set_apart
+from ..papers.shared.splits import Split, set_apart, spoil
 from . import circuits
 from .case import Case, load_case
 from .players import CURVE, Net, Player, players, steps
@@ -94,13 +94,11 @@ def _run(case: Case, known: dict[str, Player], setting: Setting, seed: int) -> d
 
 def _spoiled(train: Split, what: str, seed: int) -> Split:
     rng = stream(seed, "referee", "spoiled")
-    if what == "labels":
-        return replace(train, labels=train.labels[torch.from_numpy(rng.permutation(len(train)))])
     if what == "inputs":  # every feature of another example: the same values, nothing to learn
         columns = [rng.permutation(len(train)) for _ in range(train.inputs.shape[1])]
         mixed = torch.stack([train.inputs[c, i] for i, c in enumerate(columns)], 1)
         return replace(train, inputs=mixed)
-    return train
+    return spoil(train, what, rng)
 
 
 def measure(
