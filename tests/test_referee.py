@@ -282,9 +282,9 @@ def test_every_player_takes_part_with_the_same_effort():
     train, test = case.examples.drawn(24, 0), case.examples.test
     for who in known.values():
         value = (who.settings or known[who.like].settings)[0]
-        made = runs.measure(case, who, value, 0, train, test)
+        [made] = runs.measure(case, who, value, [0], [train], [test])
         assert 0 <= made["score"] <= 1
-        assert runs.measure(case, who, value, 0, train, test) == made
+        assert runs.measure(case, who, value, [0], [train], [test]) == [made]
 
 
 def test_what_is_frozen_stays_and_what_is_trained_moves():
@@ -303,6 +303,44 @@ def test_what_is_frozen_stays_and_what_is_trained_moves():
     assert moved["circuit"] == {"weights", "after.weight", "after.bias"}
 
 
+def of_seeds(case, name, seeds=(0, 1, 2)):
+    """Return what a player comes to: every seed by itself, and all of them at once."""
+    who, test = players.players(case)[name], case.examples.test
+    trains = [case.examples.drawn(24, seed) for seed in seeds]
+    alone = [
+        runs.measure(case, who, 0.1, [seed], [train], [test])[0]
+        for seed, train in zip(seeds, trains, strict=True)
+    ]
+    return alone, runs.measure(case, who, 0.1, seeds, trains, [test] * len(seeds))
+
+
+@pytest.mark.parametrize("name", ["circuit", "untrained", "frozen", "no-entanglement", "network"])
+@pytest.mark.parametrize("metric", ["accuracy", "r2"])
+def test_seeds_side_by_side_come_to_what_they_come_to_alone(name, metric, monkeypatch):
+    used = []
+    own = runs.steps_together
+    monkeypatch.setattr(runs, "steps_together", lambda *given: used.append(1) or own(*given))
+    x, _ = task()
+    data = task() if metric == "accuracy" else (x, np.sin(x).sum(1))
+    alone, abreast = of_seeds(small(metric=metric, data=data, batch=7, epochs=3), name)
+    assert bool(used) == (name != "network")
+    for one, other in zip(alone, abreast, strict=True):
+        assert one.keys() == other.keys()
+        for key in ("loss", "curve"):
+            assert other[key] == pytest.approx(one[key], abs=1e-10)
+    assert abreast[0]["loss"] != abreast[1]["loss"]
+
+
+def test_a_circuit_that_wants_its_weights_in_their_shape_is_run_seed_by_seed():
+    def layered(x, weights):
+        qml.AngleEmbedding(x, wires=(0, 1))
+        qml.BasicEntanglerLayers(weights.reshape(2, 2), wires=(0, 1))
+        return qml.expval(qml.Z(0))
+
+    alone, abreast = of_seeds(small(circuit=layered), "circuit")
+    assert alone == abreast
+
+
 def test_a_case_of_numbers_with_layers_of_its_own_runs():
     x, _ = task(features=3)
     case = small(
@@ -312,7 +350,8 @@ def test_a_case_of_numbers_with_layers_of_its_own_runs():
     require_fit(case)
     for who in players.players(case).values():
         value = (who.settings or players.RATES)[0]
-        made = runs.measure(case, who, value, 0, case.examples.drawn(24, 0), case.examples.test)
+        train, test = case.examples.drawn(24, 0), case.examples.test
+        [made] = runs.measure(case, who, value, [0], [train], [test])
         assert made["score"] <= 1
 
 

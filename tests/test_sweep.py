@@ -187,6 +187,44 @@ def test_a_failed_run_is_recorded_and_others_go_on(fake, store):
     assert (first.status, first.metrics, first.dtype) == ("failed", {}, "float32")
 
 
+def at_once(monkeypatch, fake, run_all):
+    """Let the experiment `grid` make several seeds at once."""
+    own = fake.experiments("fake")
+    own["grid"] = replace(own["grid"], run_all=run_all)
+    monkeypatch.setattr(papers, "experiments", lambda name: own if name == "fake" else {})
+
+
+def test_runs_that_differ_by_their_seed_alone_are_made_at_once(fake, store, tmp_path, monkeypatch):
+    run(store, experiment="grid", seeds=20)
+    asked = []
+
+    def run_all(config, seeds):
+        asked.append((config.depth, list(seeds)))
+        return [fake.run(config, seed) for seed in seeds]
+
+    at_once(monkeypatch, fake, run_all)
+    other = Store(tmp_path / "other")
+    assert run(other, experiment="grid", seeds=20).ran == 40
+    first, last = list(range(16)), list(range(16, 20))
+    assert asked == [(2, first), (2, last), (4, first), (4, last)]
+    made, alone = ({r.key: r.metrics for r in s.records("fake")} for s in (other, store))
+    assert made == alone
+
+
+def test_of_runs_made_at_once_only_those_that_fail_are_failed(fake, store, monkeypatch):
+    def one(config, seed):
+        if seed == 3:
+            raise ValueError("seed 3 broke")
+        return {"accuracy": 0.5}
+
+    monkeypatch.setattr(fake, "run", one)
+    at_once(monkeypatch, fake, lambda config, seeds: [one(config, seed) for seed in seeds])
+    assert run(store, experiment="grid", seeds=6).errors == [
+        f"fake/grid/{name}, seed 3: ValueError: seed 3 broke" for name in ("n2", "n4")
+    ]
+    assert sum(record.status == "ok" for record in store.records("fake")) == 10
+
+
 def test_failed_runs_wait_to_be_asked_for(fake, store):
     run(store)
     count, fake.mended = len(fake.ran), True

@@ -5,7 +5,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from .predictions import require_parquet
 from .store import Predicted, Record, Store, clean_metrics, code_version, versions
 
 SHOWN = 5  # errors that a summary spells out
+ABREAST = 16  # runs that are made at once, at most
 THREADS_NAMED_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -228,8 +229,43 @@ def _record(job: Job, started: datetime, error: str | None, **measured: Any) -> 
 
 
 def in_turn(jobs: Iterable[Job]) -> Generator[Record]:
-    """Make the runs one after the other, in this process: the default ``runner`` of `sweep`."""
-    yield from map(execute, jobs)
+    """Make the runs in this process: the default ``runner`` of `sweep`.
+
+    One after the other; runs that differ by their seed alone at once, where their experiment can.
+    """
+    for group in _groups(jobs):
+        yield from map(execute, group) if len(group) == 1 else _abreast(group)
+
+
+def _groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    known: dict[tuple[str, str], Mapping[str, papers.Experiment]] = {}
+    groups: dict[Job, list[Job]] = {}
+    for job in jobs:
+        if (where := (job.paper, job.source)) not in known:
+            known[where] = _experiments(job)
+        at_once = known[where][job.experiment].run_all is not None
+        groups.setdefault(replace(job, seed=0) if at_once else job, []).append(job)
+    for group in groups.values():
+        for first in range(0, len(group), ABREAST):
+            yield group[first : first + ABREAST]
+
+
+def _abreast(jobs: Sequence[Job]) -> Iterator[Record]:
+    """Make runs at once; if one of them raises, each by itself."""
+    experiment = _experiments(jobs[0])[jobs[0].experiment]
+    config = experiment.variants[jobs[0].profile][jobs[0].variant]
+    with _one_thread() as threads:
+        started, clock = datetime.now(UTC), time.perf_counter()
+        try:
+            made = experiment.run_all(config, [job.seed for job in jobs])  # type: ignore[misc]  # see `_groups`
+            found = [clean_metrics(metrics) for metrics in made]
+        except Exception:
+            found = []
+        seconds = round((time.perf_counter() - clock) / len(jobs), 4)
+    if not found:
+        yield from map(execute, jobs)
+    for job, metrics in zip(jobs, found, strict=False):
+        yield _record(job, started, None, metrics=metrics, seconds=seconds, threads=threads)
 
 
 # Yields the record of every job, in any order; `qmlbook.evidence.cluster.Cluster` is another one.

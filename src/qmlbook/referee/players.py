@@ -184,18 +184,21 @@ def steps(case: Case, model: nn.Module, train: Split, rate: float, seed: int) ->
     rng = stream(seed, "referee", "batches")
     optimiser = torch.optim.Adam(learned, lr=rate) if learned else None
     for _ in range(case.epochs):
-        losses = []
+        found = []
         for batch in shuffled(rng, len(train), case.batch):
             part = train[batch]
-            made = model(part.inputs)
-            if case.of_classes:
-                loss = functional.cross_entropy(made, part.labels)
-            else:
-                loss = functional.mse_loss(made[:, 0], part.labels)
+            loss = losses(case, model(part.inputs), part.labels).mean()
             if optimiser:
                 descend(optimiser, loss, math.inf)
-            losses.append(loss.item())
-        yield float(np.mean(losses))
+            found.append(loss.item())
+        yield float(np.mean(found))
+
+
+def losses(case: Case, made: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of every example (B,), for outputs (B, outputs)."""
+    if case.of_classes:
+        return functional.cross_entropy(made, labels, reduction="none")
+    return functional.mse_loss(made[:, 0], labels, reduction="none")
 
 
 # -- fitted at once ------------------------------------------------------------------------------

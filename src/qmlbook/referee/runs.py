@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from ..papers.shared.splits import Split, set_apart, spoil
 from . import circuits
 from .case import Case, load_case
 from .players import CURVE, Net, Player, players, steps
+from .together import steps as steps_together
+from .together import together
 
 HERE = "qmlbook.referee.runs"
 KINDS = ("tuning", "pilot", "runs")
@@ -78,18 +81,28 @@ def experiments(name: str) -> dict[str, Experiment]:
             for value in who.settings or known[who.like].settings
         }
         run = functools.partial(_run, case, known)
-        made[kind] = Experiment(kind, 1, run, {"full": settings}, {"full": 1})
+        run_all = functools.partial(_run_all, case, known)
+        made[kind] = Experiment(kind, 1, run, {"full": settings}, {"full": 1}, run_all=run_all)
     return made
 
 
 def _run(case: Case, known: dict[str, Player], setting: Setting, seed: int) -> dict[str, Any]:
+    return _run_all(case, known, setting, [seed])[0]
+
+
+def _run_all(
+    case: Case, known: dict[str, Player], setting: Setting, seeds: Sequence[int]
+) -> list[dict[str, Any]]:
     if setting.case != case.digest:
         raise QmlbookError("the case is another one than this run was planned for.")
-    train, test = case.examples.drawn(case.train, seed), case.examples.test
-    if setting.tuning:
-        train, test = set_apart(train, VALIDATION, stream(seed, "referee", "validation"))
-    player = known[setting.player]
-    return measure(case, player, setting.value, seed, _spoiled(train, player.spoiled, seed), test)
+    player, trains, tests = known[setting.player], [], []
+    for seed in seeds:
+        train, test = case.examples.drawn(case.train, seed), case.examples.test
+        if setting.tuning:
+            train, test = set_apart(train, VALIDATION, stream(seed, "referee", "validation"))
+        trains.append(_spoiled(train, player.spoiled, seed))
+        tests.append(test)
+    return measure(case, player, setting.value, seeds, trains, tests)
 
 
 def _spoiled(train: Split, what: str, seed: int) -> Split:
@@ -102,23 +115,37 @@ def _spoiled(train: Split, what: str, seed: int) -> Split:
 
 
 def measure(
-    case: Case, player: Player, value: float, seed: int, train: Split, test: Split
-) -> dict[str, Any]:
-    """Return what a player with a setting comes to."""
-    model = player.model(case, seed)
-    if not isinstance(model, nn.Module):
-        return {"score": score(case, model.fit(train, value)(test.inputs), test)}
+    case: Case, player: Player, value: float, seeds: Sequence[int], trains: Sequence[Split],
+    tests: Sequence[Split],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return what a player with a setting comes to, for every seed."""
+    models = [player.model(case, seed) for seed in seeds]
+    every = list(zip(models, trains, tests, strict=True))
+    if not isinstance(models[0], nn.Module):
+        return [
+            {"score": score(case, model.fit(train, value)(test.inputs), test)}
+            for model, train, test in every
+        ]
+    if abreast := together(models, [train.inputs[:2] for train in trains]):
+        epochs = steps_together(case, abreast, trains, value, seeds)
+    else:
+        alone = (steps(case, m, t, value, s) for m, t, s in zip(models, trains, seeds, strict=True))
+        epochs = map(np.array, zip(*alone, strict=True))
     points = set(np.linspace(0, case.epochs - 1, CURVE).round().astype(int).tolist())
-    curve, losses = [], []
-    for epoch, loss in enumerate(steps(case, model, train, value, seed)):
+    curves, losses = [], []
+    for epoch, loss in enumerate(epochs):
         if epoch in points:
-            curve.append(score(case, _predicted(case, model, test.inputs), test))
-            losses.append(loss)
-    made: dict[str, Any] = {"score": curve[-1], "curve": curve, "loss": losses}
-    if isinstance(model, Net) and model.run is not None:
-        with torch.no_grad():
-            made["shots"] = circuits.shots_needed(model.measured(test.inputs))
-    return made
+            curves.append([score(case, _predicted(case, m, t.inputs), t) for m, _, t in every])
+            losses.append(loss.tolist())
+    found = []
+    for number, (model, _, test) in enumerate(every):
+        curve = [scores[number] for scores in curves]
+        made = {"score": curve[-1], "curve": curve, "loss": [loss[number] for loss in losses]}
+        if isinstance(model, Net) and model.run is not None:
+            with torch.no_grad():
+                made["shots"] = circuits.shots_needed(model.measured(test.inputs))
+        found.append(made)
+    return found
 
 
 def _predicted(case: Case, model: nn.Module, x: Tensor) -> np.ndarray:

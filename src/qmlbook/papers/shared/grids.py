@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -38,6 +38,8 @@ class Experiment:
         predict: what ``run`` does, with the predictions on the test images beside the metrics.
         predicted: variants of the full profile whose runs from fresh seeds, those beyond ``seeds``,
             keep their predictions.
+        run_all: what ``run`` does for several seeds, where making them at once pays; one mapping of
+            metrics for each.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Experiment:
     about: str = field(default="", compare=False)
     predict: Callable[[Any, int], tuple[Mapping[str, Any], Predictions]] | None = None
     predicted: tuple[str, ...] = ()
+    run_all: Callable[[Any, Sequence[int]], Sequence[Mapping[str, Any]]] | None = None
 
     @classmethod
     def of(
