@@ -29,7 +29,7 @@ def asked(kind, body, given):
 
 # --- heads at step sizes ---
 
-STEPS = (0.001, 0.01, 0.1)
+STEPS = [0.001, 0.01, 0.1]
 LEVELS = {
     "10-general": (80, 86, 85),
     "4-zx": (60, 80, 83),

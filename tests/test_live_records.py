@@ -254,7 +254,8 @@ def test_shots_are_told_as_they_are():
     assert sum(one > level for one in twenty) >= 17
     assert "A hundred shots are within a point of the exact circuit" in said
     assert np.mean(hundred) == pytest.approx(exact, abs=1)
-    assert np.mean(double) == pytest.approx(np.mean(hundred), abs=0.5)
+    assert "the second hundred adds less than a point" in said
+    assert np.mean(double) == pytest.approx(np.mean(hundred), abs=1)
 
 
 # --- how they are worked ---
@@ -275,7 +276,7 @@ def test_steps_are_moved_by_keyboard(show_parts):
     assert "steps of 0.001, the others of 0.01" in status.inner_text()
     tab.get_by_role("button", name="each at its best step").press("Enter")
     assert status.inner_text().startswith("Each head at its best step")
-    names = tab.locator("svg text[text-anchor=end]").all_inner_texts()[-4:]
+    names = tab.locator("svg text[text-anchor=end]").all_text_contents()[-4:]
     assert [name.split()[0] for name in names] == ["dense", "1d", "10-general", "4-zx"]
     assert [name.split()[1] for name in names] == ["◆", "◆", "●", "●"]
 

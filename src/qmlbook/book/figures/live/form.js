@@ -45,8 +45,8 @@ export function form(part, given) {
   WORDS.forEach((one, i) => WORDS.slice(i + 1).forEach((other, j) => (pairs[`${one}, ${other}`] = [i, i + j + 1])));
   let plane = Object.keys(pairs)[0];
   const status = sentence(), table = draw("svg", { viewBox: "0 0 360 206", role: "img" });
-  const axis = (word) => ({ from: -1, to: 1, ticks: [-1, -0.5, 0, 0.5, 1], label: `feature ${word}` });
-  const square = frame("", { height: 330, x: axis("one"), y: axis("other") });
+  const axis = (word) => ({ from: -1, to: 1, ticks: [-1, -0.5, 0, 0.5, 1], label: `${word} feature` });
+  const square = frame("", { height: 330, x: axis("first"), y: axis("second") });
   const show = () => {
     const A = matrixOf(given, angles, given.wire), values = eigenvalues(A), [i, j] = pairs[plane];
     const cut = [[A[i][i] - 0.5, A[i][j]], [A[j][i], A[j][j] - 0.5]], lines = borders(cut);
