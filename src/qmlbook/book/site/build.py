@@ -34,7 +34,7 @@ from nbformat import NotebookNode, v4
 
 from ...base import files, paths
 from ...base.errors import QmlbookError, UsageError
-from .. import chapters, execute, notebooks
+from .. import chapters, doors, execute, notebooks
 from . import sphinx_pages
 
 _HERE = Path(__file__).parent
@@ -71,8 +71,9 @@ def build(
     Raises:
         UsageError: for a ``repository`` that is not the address of one on GitHub, or if
             ``QMLBOOK_URL``, the address where the book will be, is not one.
-        QmlbookError: if Jupyter Book 1.x is not installed, a chapter failed, the site has a
-            warning or an error, or it cannot be written; the last good book then stays as it is.
+        QmlbookError: if Jupyter Book 1.x is not installed, a chapter failed, a number in a text is
+            not what the row says that it is linked to, the site has a warning or an error, or it
+            cannot be written; the last good book then stays as it is.
     """
     root = root or paths.project_root()
     repository = _github(repository) if repository else None
@@ -97,6 +98,8 @@ def build(
             if _is_current(html, fingerprint):
                 echo("book: up to date")
             else:
+                if wrong := doors.check(root):
+                    raise QmlbookError(" ".join(["The book was not built.", *wrong]))
                 echo("book: building the pages")
                 _render(site, html, fingerprint, echo)
     index = html / "index.html"

@@ -1,6 +1,7 @@
 """A Sphinx extension: what a page of the book has that neither Sphinx nor the theme gives it.
 
-A number and its per cent sign stay on one line. The theme offers the file a page was made from,
+A number and its per cent sign stay on one line. A text may lead to whatever has an address in the
+output of a cell, as the rows of the verdicts have. The theme offers the file a page was made from,
 which for a chapter is the executed notebook; this adds the source of the chapter. The module
 `build` stages the sources and loads this extension; a plain ``jupyter-book build .``, whose pages
 are made from the sources, does without.
@@ -24,6 +25,7 @@ AFTER_THE_THEME = 900
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension; called by Sphinx."""
     app.add_post_transform(PerCent)
+    app.connect("doctree-read", note_addresses)
     app.connect("html-page-context", offer_source, priority=AFTER_THE_THEME)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -40,6 +42,14 @@ class PerCent(SphinxPostTransform):
             kept = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
             if kept != text and not isinstance(text.parent, code):
                 text.parent.replace(text, nodes.Text(kept))
+
+
+def note_addresses(app: Sphinx, doctree: nodes.document) -> None:
+    """Let links find the addresses of a page that are written as HTML: ``verdicts.md#qssl-C6``."""
+    slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for part in doctree.findall(nodes.raw):
+        for address in re.findall(r'<span id="([^"]+)"></span>', part.astext()):
+            slugs.setdefault(address, (0, address, ""))
 
 
 def offer_source(
