@@ -21,7 +21,10 @@ _DOOR = re.compile(
     r"\[(?P<words>[^][]+)\]\(verdicts\.md#(?P<paper>\w+?)-(?P<claim>[^\s)]+)"
     r"(?:\s+\"(?P<title>[^\"]*)\")?\)(?=(?P<after>\s?[\w%]*))"
 )
-_NAMES = "one two three four five six seven eight nine ten eleven twelve".split()
+_NAMES = (
+    *("one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
 _NUMBER = re.compile(
     rf"(?<![\w.])(\d+(?:,\d{{3}})*(?:\.\d+)?)(?![\w-]|\.\d)|\b({'|'.join(_NAMES)})\b", re.IGNORECASE
 )
