@@ -157,6 +157,15 @@ def test_only_pages_with_formulas_load_their_script(body, kept):
 # --- addresses ---
 
 
+def test_links_to_a_chapter_lead_to_the_notebook_in_its_place(tmp_path):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "verdicts.ipynb").write_text("{}")
+    text = '[C6](verdicts.md#qssl-C6 "reproduced"), [data](data.md), [all](verdicts.md)'
+    content = [text]
+    sphinx_pages.lead_to_notebooks(SimpleNamespace(srcdir=str(tmp_path)), "book/qssl", content)
+    assert content == [text.replace("verdicts.md", "verdicts.ipynb")]
+
+
 def test_links_find_the_addresses_of_rows_in_outputs():
     from docutils.parsers.rst import Parser
 

@@ -25,6 +25,7 @@ AFTER_THE_THEME = 900
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension; called by Sphinx."""
     app.add_post_transform(PerCent)
+    app.connect("source-read", lead_to_notebooks)
     app.connect("doctree-read", note_addresses)
     app.connect("html-page-context", offer_source, priority=AFTER_THE_THEME)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -42,6 +43,16 @@ class PerCent(SphinxPostTransform):
             kept = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
             if kept != text and not isinstance(text.parent, code):
                 text.parent.replace(text, nodes.Text(kept))
+
+
+def lead_to_notebooks(app: Sphinx, page: str, content: list[str]) -> None:
+    """Let links to a chapter's source, ``verdicts.md``, lead to the notebook in its place."""
+    folder = Path(app.srcdir, page).parent
+
+    def place(link: re.Match[str]) -> str:
+        return f"]({link[1]}.ipynb" if (folder / f"{link[1]}.ipynb").is_file() else link[0]
+
+    content[0] = re.sub(r"\]\((\w+)\.md(?=[#)])", place, content[0])
 
 
 def note_addresses(app: Sphinx, doctree: nodes.document) -> None:
