@@ -1,11 +1,16 @@
 """The built book in a browser: every page, wide and narrow, light and dark, without a network."""
 
+import gzip
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from qmlbook.book import chapters as contents
+from qmlbook.book.site import sphinx_light
 
 pytestmark = pytest.mark.slow
 
@@ -222,18 +227,22 @@ def test_the_contents_open_on_a_phone_and_are_accessible(show, site):
 
 
 LIVE = {
-    "circuits": "builder",
-    "klssl": "training",
-    "evidence": "studies",
-    "qdeq": "walk",
-    "contextuality": "tokens",
+    "builder": "circuits",
+    "training": "klssl",
+    "studies": "evidence",
+    "walk": "qdeq",
+    "tokens": "contextuality",
+    "steps": "c2q",
+    "form": "c2q",
+    "checkpoints": "qssl",
+    "shots": "qssl",
 }
 
 
-@pytest.mark.parametrize("chapter", LIVE)
-def test_live_figures_run_in_their_chapters(show, html, chapter):
-    tab = show(html.as_uri(), f"book/{chapter}.html", "phone")
-    figure = tab.locator(f".qmlbook-live[data-kind={LIVE[chapter]}]")
+@pytest.mark.parametrize("kind", LIVE)
+def test_live_figures_run_in_their_chapters(show, html, kind):
+    tab = show(html.as_uri(), f"book/{LIVE[kind]}.html", "phone")
+    figure = tab.locator(f".qmlbook-live[data-kind={kind}]")
     assert figure.locator("[role=group]").is_visible()
     assert not figure.locator("> img").is_visible()
     assert figure.get_by_role("status").inner_text()
@@ -242,3 +251,113 @@ def test_live_figures_run_in_their_chapters(show, html, chapter):
     answer = "figure => figure.closest('.cell').nextElementSibling.textContent"
     assert "What you should have seen" in figure.evaluate(answer)
     assert tab.complaints == []
+
+
+# --- cards, sizes ---
+
+
+def test_a_link_has_a_card_by_keyboard_and_pointer(show, html):
+    tab = show(html.as_uri(), "book/qssl.html")
+    card = tab.get_by_role("tooltip")
+    door = tab.locator('a[href="verdicts.html#qssl-C6"]').first
+    tab.keyboard.press("Tab")
+    door.focus()
+    card.wait_for()
+    assert "C6" in card.inner_text()
+    assert "controls:" in card.inner_text()
+    assert door.get_attribute("aria-describedby") == card.get_attribute("id")
+    tab.keyboard.press("Escape")
+    assert card.count() == 0
+    assert not door.get_attribute("aria-describedby")
+    term = tab.locator('a[href^="glossary.html#term-"]').first
+    term.hover()
+    card.wait_for()
+    assert card.inner_text().strip()
+    card.hover()  # and it stays
+    tab.wait_for_timeout(400)
+    assert card.is_visible()
+    tab.mouse.move(0, 0)
+    card.wait_for(state="hidden")
+    for address, part in (("#fig-c2q-plane", "img"), ("references.html", "")):
+        tab = show(html.as_uri(), "book/c2q.html", "phone")
+        tab.keyboard.press("Tab")
+        tab.locator(f'a[href^="{address}"][data-title], a[href="{address}"]').last.focus()
+        card = tab.get_by_role("tooltip")
+        card.wait_for()
+        assert card.locator(part).count() if part else card.inner_text()
+        box = card.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= WIDTHS["phone"]
+        assert not tab.evaluate(
+            "() => [...document.querySelectorAll('[id]')].some((a, i, all) => "
+            "all.findIndex((b) => b.id === a.id) !== i)"
+        )
+    assert tab.complaints == []
+
+
+def test_a_row_is_found_by_its_address_without_scripts(browser, html):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{html.as_uri()}/book/qssl.html")
+    tab.locator('a[href="verdicts.html#qssl-C6"]').first.click()
+    tab.wait_for_url("**/verdicts.html#qssl-C6")
+    row = tab.locator("tr", has=tab.locator("[id='qssl-C6']"))
+    assert "C6" in row.inner_text()
+    assert row.is_visible()
+    context.close()
+
+
+def weight(browser, html, page):
+    """Return the bytes of a first visit on a phone, text compressed as hosts send it."""
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    tab, asked = context.new_page(), set()
+    tab.on("request", lambda request: asked.add(request.url))
+    tab.goto(f"{html.as_uri()}/{page}")
+    tab.wait_for_load_state("networkidle")
+    context.close()
+    total = 0
+    for url in asked:
+        if url.startswith("file:"):
+            file = Path(url2pathname(urlsplit(url).path))
+            content = file.read_bytes()
+            packed = file.suffix in {".html", ".css", ".js", ".svg"}
+            total += len(gzip.compress(content) if packed else content)
+    return total
+
+
+HEAVY = ["book/intro.html", "book/c2q.html", "book/verdicts.html"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        page if page in HEAVY else pytest.param(page, marks=pytest.mark.nightly)
+        for page in PAGES
+        if page.startswith("book/")
+    ],
+)
+def test_a_first_visit_loads_less_than_a_megabyte(browser, html, page):
+    assert weight(browser, html, page) < 1_000_000
+
+
+# Pixels an inch at which every plot of a page is shown.
+DENSITIES = """() => [...document.querySelectorAll(".qmlbook-plot img")].map((image) => {
+  const inches = parseFloat(image.style.getPropertyValue("--small")) / %d;
+  return image.getBoundingClientRect().width / inches;
+})"""
+
+
+@pytest.mark.parametrize("name", contents.sources(ROOT))
+def test_labels_of_plots_are_nine_pixels_high_on_a_phone(show, html, name):
+    tab = show(html.as_uri(), f"book/{name}.html", "phone")
+    tab.evaluate("document.querySelectorAll('article details').forEach((one) => (one.open = true))")
+    tab.evaluate(UNFOLD)
+    shown = [one for one in tab.evaluate(DENSITIES % sphinx_light.SMALL) if one]
+    text = (ROOT / "book" / f"{name}.md").read_text("utf-8")
+    points = min([10, *map(int, re.findall(r"fontsize=(\d+)", text))])
+    assert min(shown, default=72) * points / 72 >= 9
+    assert tab.evaluate("document.documentElement.scrollWidth") <= WIDTHS["phone"]
+    scrolled = tab.locator(".qmlbook-plot:visible").evaluate_all(
+        "all => all.every((plot) => plot.scrollWidth <= plot.clientWidth || plot.tabIndex === 0)"
+    )
+    assert scrolled

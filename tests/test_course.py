@@ -39,7 +39,7 @@ We count {cite:p}`tran2025` as {cite:t}`jaderberg2022` do in {doc}`klssl`; see [
 
 ```{admonition} A box
 :class: tip
-**One** says [where](sec-here).
+**One** says [where](sec-here), with [4 points](verdicts.md#qssl-C6 "reproduced").
 
 Two.
 ```
@@ -166,7 +166,7 @@ def test_myst_becomes_plain_markdown(tiny):
     said = text(assignments.instructor(tiny))
     assert "We count (Tran et al., 2025) as Jaderberg et al. (2022) do in" in said
     assert f"do in *{tiny.book.titles['klssl']}*; see Figure 1." in said
-    assert "> **A box**\n>\n> **One** says where.\n>\n> Two." in said
+    assert "> **A box**\n>\n> **One** says where, with 4 points.\n>\n> Two." in said
     assert "$$\na = b\n\\tag{1}\n$$" in said
     assert "By (1), `{doc}` stays code and $f[x](y)$ a formula." in said
     assert "**Figure 1.** The dot of *Train a classifier" in said

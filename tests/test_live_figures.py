@@ -6,15 +6,16 @@ from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 
-import javascript
 import matplotlib.pyplot as plt
 import numpy as np
 import pennylane as qml
 import pytest
+import stored_figures
 import torch
 from browsing import axe
 from bs4 import BeautifulSoup
 from scipy.stats import t
+from stored_figures import HOSTILE, asked, picture
 
 from qmlbook.base.errors import UsageError
 from qmlbook.base.rng import stream
@@ -30,13 +31,6 @@ from qmlbook.papers.shared.crops import draw_crops
 from qmlbook.papers.shared.splits import Split
 
 ROOT = Path(__file__).parents[1]
-HOSTILE = '</script> & <b> "'
-
-
-def picture():
-    figure, ax = plt.subplots(figsize=(2, 1))
-    ax.plot([0, 1])
-    return figure
 
 
 @qml.qnode(qml.device("default.qubit", wires=2))
@@ -132,6 +126,7 @@ FIGURES = {
     "walk": walk,
     "tokens": tokens,
     "training": training,
+    **stored_figures.FIGURES,
 }
 
 
@@ -196,12 +191,6 @@ def test_quantiles_are_those_of_student():
 
 
 # --- what the scripts compute ---
-
-
-def asked(kind, body, given):
-    """Return what the body of a function of ``given`` returns, with the modules of a kind."""
-    script = live_figures.script(kind) + f"\nfunction asked(given) {{ {body} }}\n"
-    return javascript.ask(script, "asked", given)
 
 
 def test_the_builder_computes_the_circuit_that_it_was_given():

@@ -21,3 +21,13 @@ document.addEventListener("click", ({ target }) => {
 if (location.protocol === "file:") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 }
+
+// What is wider than a small screen scrolls, by keyboard too.
+const reach = () => {
+  document.querySelectorAll(".qmlbook-plot").forEach((plot) => {
+    if (plot.scrollWidth > plot.clientWidth) plot.tabIndex = 0;
+    else plot.removeAttribute("tabindex");
+  });
+};
+addEventListener("resize", reach);
+document.addEventListener("DOMContentLoaded", reach);

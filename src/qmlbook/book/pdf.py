@@ -154,6 +154,7 @@ def _article(name: str, page: BeautifulSoup, pages: Mapping[str, BeautifulSoup])
             tag[key] = " ".join(f"{name}.{each}" for each in tag[key].split())
     for tag in article.select("[src]"):
         tag["src"] = _inside(name, tag["src"]) or tag["src"]
+        tag.attrs.pop("loading", None)  # nobody scrolls down to a picture
     for tag in article.select("a[href]"):
         if inside := _inside(name, tag["href"]):
             path, _, anchor = inside.partition("#")

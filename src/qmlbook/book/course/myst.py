@@ -27,7 +27,7 @@ _TARGET = re.compile(r"^\([\w-]+\)=\n?", re.MULTILINE)
 #: In running text: a role, a link inside the book, or a formula or code, which stay as they are.
 _INLINE = re.compile(
     r"\{(?P<role>[\w:]+)\}`(?P<target>[^`]+)`"
-    r"|\[(?P<words>[^\[\]]*)\]\((?![a-z]+:)(?P<label>[^()\s]+)\)"
+    r"|\[(?P<words>[^\[\]]*)\]\((?![a-z]+:)(?P<label>[^()\s]+)(?:\s+\"[^\"]*\")?\)"
     r"|\$\$.*?\$\$|\$[^$]+\$|`[^`]+`",
     re.DOTALL,
 )

@@ -38,6 +38,10 @@ KINDS = {
     "walk": "feed a layer of two qubits its own answer, from where one clicks",
     "tokens": "answer tokens on a graph that one draws",
     "training": "train the classifier of klssl with twenty seeds",
+    "steps": "move step sizes over stored runs of many heads",
+    "form": "turn the angles of a quadratic form",
+    "checkpoints": "compare stored runs of any two networks, while they learn",
+    "shots": "sample a trained circuit until it is ahead of its rival",
 }
 #: The gates of the builder: names on the page, and how many angles each has.
 PALETTE: dict[str, type[qml.operation.Operator]] = {

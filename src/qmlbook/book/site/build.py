@@ -34,10 +34,12 @@ from nbformat import NotebookNode, v4
 
 from ...base import files, paths
 from ...base.errors import QmlbookError, UsageError
-from .. import chapters, execute, notebooks
-from . import sphinx_pages
+from .. import chapters, doors, execute, notebooks
+from . import sphinx_cards, sphinx_light, sphinx_pages
 
 _HERE = Path(__file__).parent
+#: What the pages have that neither Sphinx nor the theme gives them.
+EXTENSIONS = (sphinx_pages, sphinx_cards, sphinx_light)
 _JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
 _MARK = ".fingerprint"
 _NEW, _OLD = ".new-", ".old"  # in _build: the book that is being made, the one that makes room
@@ -71,8 +73,9 @@ def build(
     Raises:
         UsageError: for a ``repository`` that is not the address of one on GitHub, or if
             ``QMLBOOK_URL``, the address where the book will be, is not one.
-        QmlbookError: if Jupyter Book 1.x is not installed, a chapter failed, the site has a
-            warning or an error, or it cannot be written; the last good book then stays as it is.
+        QmlbookError: if Jupyter Book 1.x is not installed, a chapter failed, a number in a text is
+            not what the row says that it is linked to, the site has a warning or an error, or it
+            cannot be written; the last good book then stays as it is.
     """
     root = root or paths.project_root()
     repository = _github(repository) if repository else None
@@ -97,6 +100,8 @@ def build(
             if _is_current(html, fingerprint):
                 echo("book: up to date")
             else:
+                if wrong := doors.check(root):
+                    raise QmlbookError(" ".join(["The book was not built.", *wrong]))
                 echo("book: building the pages")
                 _render(site, html, fingerprint, echo)
     index = html / "index.html"
@@ -187,7 +192,10 @@ def _config(root: Path, repository: str | None, address: str) -> dict[str, Any]:
     config = chapters.from_yaml(chapters.read_text(root / "_config.yml"), "_config.yml")
     try:
         settings = config["sphinx"]["config"]
-        settings["extensions"] = [*settings["extensions"], sphinx_pages.__name__]
+        settings["extensions"] = [
+            *settings["extensions"],
+            *(extension.__name__ for extension in EXTENSIONS),
+        ]
     except (LookupError, TypeError):
         raise QmlbookError("_config.yml: sphinx, config, extensions must be a list.") from None
     settings["html_extra_path"] = [sphinx_pages.EXTRA]
@@ -226,7 +234,8 @@ def _fingerprint(site: Path, version: str) -> str:
     """Return the digest of a staged site and of the programs that build it."""
     staged = {path.relative_to(site).as_posix(): path for path in site.rglob("*")}
     parts = {name: path.read_bytes() for name, path in staged.items() if path.is_file()}
-    parts |= {"": version.encode(), sphinx_pages.__name__: Path(sphinx_pages.__file__).read_bytes()}
+    parts |= {"": version.encode()}
+    parts |= {module.__name__: Path(str(module.__file__)).read_bytes() for module in EXTENSIONS}
     digests = {name: files.sha256(content) for name, content in sorted(parts.items())}
     return files.sha256(json.dumps(digests).encode())
 

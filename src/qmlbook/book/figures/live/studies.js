@@ -1,16 +1,10 @@
 // Studies of a known truth: a reader moves runs, margin and truth, and sees how often rules are wrong.
 import { generator, normal } from "./simulator.js";
+import { interval } from "./numbers.js";
 import { button, frame, make, sentence, shown, slider } from "./figure.js";
 
 const STUDIES = 1000;
 const DRAWN = 20;
-
-/** Return mean and half-width of the t interval of runs; `quantile` belongs to their number. */
-export function interval(runs, quantile) {
-  const n = runs.length, mean = runs.reduce((sum, v) => sum + v, 0) / n;
-  const squares = runs.reduce((sum, v) => sum + (v - mean) ** 2, 0);
-  return { mean, half: quantile * Math.sqrt(squares / (n - 1) / n) };
-}
 
 /** What each rule says of ours − published: "reproduced", "not reproduced" or "inconclusive". */
 export const RULES = {
