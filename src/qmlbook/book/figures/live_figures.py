@@ -38,6 +38,7 @@ KINDS = {
     "walk": "feed a layer of two qubits its own answer, from where one clicks",
     "tokens": "answer tokens on a graph that one draws",
     "training": "train the classifier of klssl with twenty seeds",
+    "seeds": "run twenty seeds of a class, and decide by those of all",
 }
 #: The gates of the builder: names on the page, and how many angles each has.
 PALETTE: dict[str, type[qml.operation.Operator]] = {
