@@ -120,6 +120,17 @@ def training():
     return live("training", picture(), "Training", HOSTILE, **data)
 
 
+RULE = {"margin": 0.02, "level": stats.LEVEL, "least": stats.MIN_PAIRS}
+
+
+def seeds():
+    seen, other = ((pixels, labels.tolist()) for pixels, labels in (few(40), few(40)))
+    procedures = {name: CONFIGS[name] for name in ("not at all", "published")}
+    data = {"train": live_figures.images(*seen), "test": live_figures.images(*other)}
+    data |= {"procedures": {name: live_figures.plain(each) for name, each in procedures.items()}}
+    return live("seeds", picture(), "Seeds", HOSTILE, **data, rule=RULE)
+
+
 FIGURES = {
     "builder": builder,
     "studies": studies,
@@ -127,6 +138,7 @@ FIGURES = {
     "tokens": tokens,
     "training": training,
     **stored_figures.FIGURES,
+    "seeds": seeds,
 }
 
 

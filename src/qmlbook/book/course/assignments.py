@@ -3,7 +3,8 @@
 Both are nbgrader notebooks. The teacher's is what nbgrader calls the source of an assignment, the
 student's what it releases: the same cells, with a stub in place of every solution. A solution's
 code becomes one code cell, its words one written answer; its cells tagged ``self-check`` become
-tests that nbgrader runs. An answer without a test is graded by a person.
+tests that nbgrader runs, those tagged ``hidden-check`` tests that students do not get. An answer
+without a test is graded by a person.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from .myst import Chapter, Exercise
 
 #: Tag of a cell inside a solution that checks it; it runs in the book, too.
 SELF_CHECK = "self-check"
+#: And of one that would give the answer away: nbgrader puts it back when it grades.
+HIDDEN_CHECK = "hidden-check"
 #: What nbgrader itself puts in the place of solutions.
 CODE_STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 TEXT_STUB = "YOUR ANSWER HERE"
+_HIDDEN = "### BEGIN HIDDEN TESTS\n{}\n### END HIDDEN TESTS"  # nbgrader's marks
 POINTS = 1  # of every self-check and every written answer; nbgrader's toolbar changes them
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -66,17 +70,30 @@ def student(solved: NotebookNode) -> NotebookNode:
     for cell in open_.cells:
         if cell.metadata.get("nbgrader", {}).get("solution"):
             cell.source = CODE_STUB if cell.cell_type == "code" else TEXT_STUB
+        elif cell.metadata.get("nbgrader", {}).get("grade"):
+            cell.source = re.sub(_HIDDEN.format("(?s:.*)"), "", cell.source).rstrip("\n")
     return open_
 
 
 def checks(exercise: Exercise) -> list[NotebookNode]:
-    """Return the self-checks of an exercise."""
-    return [cell for cell in exercise.solution if SELF_CHECK in notebooks.tags(cell)]
+    """Return what tests the answer of an exercise: self-checks, and hidden ones."""
+    return [cell for cell in exercise.solution if _is_check(cell)]
+
+
+def _is_check(cell: NotebookNode) -> bool:
+    return bool({SELF_CHECK, HIDDEN_CHECK} & set(notebooks.tags(cell)))
+
+
+def _test(check: NotebookNode) -> str:
+    """Return a check as students get it, or, between nbgrader's marks, as they do not."""
+    if HIDDEN_CHECK in notebooks.tags(check):
+        return f"# Hidden check\n{_HIDDEN.format(check.source)}"
+    return f"# Self-check\n{check.source}"
 
 
 def _answer(exercise: Exercise) -> list[NotebookNode]:
     """Return the solution of an exercise without its self-checks."""
-    return [cell for cell in exercise.solution if SELF_CHECK not in notebooks.tags(cell)]
+    return [cell for cell in exercise.solution if not _is_check(cell)]
 
 
 def _shown(code: NotebookNode) -> list[NotebookNode]:
@@ -115,7 +132,7 @@ def _places(exercise: Exercise) -> list[NotebookNode]:
         "markdown": [_graded(written, f"{exercise.label}-answer", solution=True, grade=True)],
     }
     for number, test in enumerate(tests, 1):
-        cell, name = new_code_cell(f"# Self-check\n{test.source}"), f"check-{number}"
+        cell, name = new_code_cell(_test(test)), f"check-{number}"
         made["code"].append(_graded(cell, f"{exercise.label}-{name}", locked=True, grade=True))
     order = dict.fromkeys(cell.cell_type for cell in rest) or {"markdown": None}
     return [cell for kind in order for cell in made[kind]]

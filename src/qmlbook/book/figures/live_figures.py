@@ -42,6 +42,7 @@ KINDS = {
     "form": "turn the angles of a quadratic form",
     "checkpoints": "compare stored runs of any two networks, while they learn",
     "shots": "sample a trained circuit until it is ahead of its rival",
+    "seeds": "run twenty seeds of a class, and decide by those of all",
 }
 #: The gates of the builder: names on the page, and how many angles each has.
 PALETTE: dict[str, type[qml.operation.Operator]] = {

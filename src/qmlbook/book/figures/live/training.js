@@ -323,7 +323,8 @@ export function bestOf(values, m) {
 
 const decoded = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
-function split({ pixels, labels }) {
+/** Return images as numbers in [0, 1], and their labels. */
+export function split({ pixels, labels }) {
   const bytes = decoded(pixels), size = SIDE * SIDE;
   const images = labels.map((_, i) =>
     Float64Array.from(bytes.subarray(i * size, (i + 1) * size), (value) => value / 255));
