@@ -191,7 +191,7 @@ def _adapted(file: Path, paper: Paper) -> str:
         f"{ITS_NAME}.md": {r"^# .*\n\n.*": f"# {paper.title}\n\n{ABOUT.format(key=paper.key)}"},
     }
     for pattern, mine in own.get(file.name, {}).items():
-        text = re.sub(pattern, lambda _, mine=mine: mine, text, flags=re.MULTILINE)
+        text = re.sub(pattern, mine, text, flags=re.MULTILINE)  # no answer has a backslash
     return text
 
 
