@@ -68,11 +68,9 @@ def test_answers_about_others_are_courteous():
     ],
 )
 def test_an_answer_that_is_none_is_one_sentence(tmp_path, monkeypatch, content, said):
-    (tmp_path / "book").mkdir()
-    (tmp_path / "_toc.yml").write_text("root: book/intro\n")
     text = f"items: {{a: question}}\nsubjects:\n  klssl: {content}\n"
-    (tmp_path / "book" / "checklists.yml").write_text(text)
-    monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
+    (tmp_path / "checklists.yml").write_text(text)
+    monkeypatch.setattr(checklists, "FILE", tmp_path / "checklists.yml")
     with pytest.raises(QmlbookError, match=said):
         checklists.read()
 

@@ -213,6 +213,7 @@ def test_the_command_can_be_interrupted_and_resumed(tmp_path, how):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "images").symlink_to(SOURCE.parent / "data" / "images")
     store = Store(tmp_path / "data" / "results")
+    keys = {job.key for job in plan("klssl", "grid", "quick", seeds=20, store=store)}
     first = command(tmp_path)
     deadline = time.monotonic() + 300
     while len(store.records("klssl")) < 5 and time.monotonic() < deadline:
@@ -220,7 +221,7 @@ def test_the_command_can_be_interrupted_and_resumed(tmp_path, how):
     first.send_signal(how)
     said, _ = first.communicate(timeout=60)
     before = len(store.records("klssl"))
-    assert 5 <= before < 160
+    assert 5 <= before < len(keys)
     if how is signal.SIGINT:
         assert first.returncode == 130
         assert "the same command resumes" in said
@@ -228,8 +229,7 @@ def test_the_command_can_be_interrupted_and_resumed(tmp_path, how):
     second = command(tmp_path)
     said, _ = second.communicate(timeout=300)
     assert second.returncode == 0, said
-    assert f"{before} of 160 runs are stored already" in said
-    keys = {job.key for job in plan("klssl", "grid", "quick", seeds=20, store=store)}
+    assert f"{before} of {len(keys)} runs are stored already" in said
     assert stored_keys(store) == keys
 
 

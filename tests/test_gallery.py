@@ -121,9 +121,7 @@ def test_the_file_is_at_the_top_of_the_book(html):
     "content", ["nosuch: {sentence: x}\n", "klssl: x\n", "klssl: {colour: [red]}\n"]
 )
 def test_what_is_told_of_no_paper_or_in_no_field_is_one_sentence(tmp_path, monkeypatch, content):
-    (tmp_path / "book").mkdir()
-    (tmp_path / "_toc.yml").write_text("root: book/intro\n")
-    (tmp_path / "book" / "papers.yml").write_text(content)
-    monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
+    (tmp_path / "papers.yml").write_text(content)
+    monkeypatch.setattr(gallery, "TOLD", tmp_path / "papers.yml")
     with pytest.raises(QmlbookError, match=r"papers\.yml: '(nosuch|klssl)' must be a paper \("):
         gallery._told()

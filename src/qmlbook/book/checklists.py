@@ -1,16 +1,16 @@
-"""Checklists that authors of papers know, answered from ``book/checklists.yml``."""
+"""Checklists that authors of papers know, answered from ``checklists.yml``."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from ..base import paths
 from ..base.errors import QmlbookError, require_choice, shown
 from ..evidence.claims import load
 from ..evidence.report import markdown_table
 from . import chapters, verdict_pages
 
-FILE = "checklists.yml"
+FILE = Path(__file__).with_name("checklists.yml")
 ANSWERS = ("yes", "partly", "no", "not read", "does not apply")
 OWN = "book"  # the subject that is no paper
 
@@ -21,18 +21,16 @@ def read() -> dict[str, Any]:
     Raises:
         QmlbookError: the file cannot be read, or an answer is missing, has no evidence, or is not
             one of `ANSWERS`.
-        UsageError: there is no checkout.
     """
-    file = paths.project_root() / "book" / FILE
-    content = chapters.from_yaml(chapters.read_text(file), FILE)
+    content = chapters.from_yaml(chapters.read_text(FILE), FILE.name)
     for subject, answers in content["subjects"].items():
         if list(answers) != list(content["items"]):
-            raise QmlbookError(f"{FILE}: {subject} must answer every item, in their order.")
+            raise QmlbookError(f"{FILE.name}: {subject} must answer every item, in their order.")
         for item, given in answers.items():
             answer, evidence = given if isinstance(given, list) and len(given) == 2 else ("", "")
             if answer not in ANSWERS or not evidence:
                 raise QmlbookError(
-                    f"{FILE}: {item} of {subject} is {shown(given)} and must be an answer "
+                    f"{FILE.name}: {item} of {subject} is {shown(given)} and must be an answer "
                     f"({', '.join(ANSWERS)}) with its evidence."
                 )
     return dict(content)

@@ -10,15 +10,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..base import paths
-from ..base.errors import QmlbookError, UsageError, shown
+from ..base.errors import QmlbookError, shown
 from ..evidence.claims import load
 from ..evidence.report import DECIDED, count, markdown_table, tally
 from ..evidence.verdicts import verdicts
 from . import chapters, verdict_pages
 from .notebooks import PAPERS
 
-TOLD = "papers.yml"  # in the folder of the book: what neither claims nor records say
+TOLD = Path(__file__).with_name("papers.yml")  # what neither claims nor records say
 FILTERS = ("task", "encoding", "data", "explained_by")
 HEADINGS = {"explained_by": "a control explains"}
 #: Fields of a paper in the catalogue: name -> (kind, meaning).
@@ -55,19 +54,13 @@ def schema_markdown() -> str:
 
 
 def _told() -> dict[str, dict[str, Any]]:
-    try:
-        file = paths.project_root() / "book" / TOLD
-    except UsageError:  # no checkout
-        return {}
-    if not file.is_file():
-        return {}
-    content = chapters.from_yaml(chapters.read_text(file), TOLD)
+    content = chapters.from_yaml(chapters.read_text(TOLD), TOLD.name)
     known = verdict_pages.reading_order()
     allowed = {"sentence", *FILTERS} - {"explained_by"}
     for name, about in content.items():
         if name not in known or not isinstance(about, dict) or set(about) - allowed:
             raise QmlbookError(
-                f"{TOLD}: {shown(name)} must be a paper ({', '.join(known)}) with some of "
+                f"{TOLD.name}: {shown(name)} must be a paper ({', '.join(known)}) with some of "
                 f"{', '.join(sorted(allowed))}."
             )
     return dict(content)
@@ -113,7 +106,7 @@ class Gallery:
         """Return the papers of this book, in the order of their chapters.
 
         Raises:
-            QmlbookError: ``book/papers.yml`` cannot be read, or names a paper that is not there.
+            QmlbookError: ``papers.yml`` cannot be read, or names a paper that is not there.
         """
         told = _told()
         return cls([_entry(name, told.get(name, {})) for name in verdict_pages.reading_order()])
