@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from rooms import OURS
 
 from qmlbook import papers
 from qmlbook.base.errors import QmlbookError
@@ -49,8 +50,9 @@ def test_what_the_gallery_says_is_what_the_verdicts_say(shown):
         assert paper["not_counted"] == others
         for control in paper["explained_by"]:
             assert any(control in v.controls for v in counted)
-        assert paper["sentence"]
-        assert all(paper[name] for name in ("task", "encoding", "data"))
+        if paper["paper"] in OURS:
+            assert paper["sentence"]
+            assert all(paper[name] for name in ("task", "encoding", "data"))
         assert (ROOT / "book" / f"{paper['paper']}.md").is_file() == bool(paper["chapter"])
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rooms import OURS
 
 from qmlbook import papers
 from qmlbook.book import chapters
@@ -23,13 +24,11 @@ CLOSED = re.compile(
     r"|^#[^\n]*|\$[^$]*\$|`[^`]*`|\[[^\]]*\]\([^)]*\)"
 )
 LINKED = {name: [a or b for a, b in LINK.findall(text)] for name, text in TEXTS.items()}
-# With a page in the API: a paper of the reader's own links what they like.
-PAPERS = [name for name in papers.names() if {name, f"api_{name}"} <= TEXTS.keys()]
 # Pages that need not link: the glossary, what is made from docstrings, a paper of the reader's own.
 FREE = {
     "glossary",
     *(name for name in TEXTS if name.startswith("api")),
-    *(set(papers.names()) - set(PAPERS)),
+    *(set(papers.names()) - set(OURS)),
 }
 # Where a word of the glossary is used as everybody uses it.
 ORDINARY = {"c2q": {"loss"}}
@@ -87,6 +86,6 @@ def test_a_page_links_the_words_of_the_glossary_that_it_uses(name):
     assert not used - linked - ordinary
 
 
-@pytest.mark.parametrize("name", ["circuits", "evidence", *PAPERS])
+@pytest.mark.parametrize("name", ["circuits", "evidence", *OURS])
 def test_chapters_link_what_they_use(name):
     assert len(LINKED[name]) >= 10

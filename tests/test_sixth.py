@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = Path(__file__).with_name("sixth")
+EXAMPLE = ROOT / "examples" / "add_a_paper"
 MAKE_README = """
 import pathlib
 from qmlbook.book import verdict_pages
@@ -75,7 +75,8 @@ def test_the_example_is_a_folder_and_a_chapter():
     files = [name for name in files if "__pycache__" not in name]
     assert "book/fourier.md" in files
     room = "src/qmlbook/papers/fourier/"
-    assert {name for name in files if not name.startswith(room)} == {"book/fourier.md"}
+    others = {name for name in files if not name.startswith(room)}
+    assert others == {"book/fourier.md", "tests/vectors/fourier.json"}
     assert f"{room}claims.yml" in files
     assert f"{room}experiments.py" in files
 
@@ -121,7 +122,7 @@ def test_a_sixth_paper_needs_a_chapter_and_a_line(project, call, swept, html):
     assert 'id=\\"verdicts-fourier\\"' in verdicts
     assert '<a href=\\"fourier.html\\">' in verdicts
     assert "{cite:t}`tran2025`" in verdicts
-    assert "schuld2021" not in verdicts  # the book's bibliography does not know it
+    assert "{cite:t}`schuld2021`" in verdicts
 
     # What the page calls generated: the reference of the chapter, and the README's table.
     call("-m", "qmlbook.cli", "check", "fourier", "--update")

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from rooms import OURS
 
-from qmlbook import papers
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.evidence.store import Store
 from qmlbook.evidence.sweep import sweep
@@ -15,7 +15,7 @@ from qmlbook.papers.klssl import training
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "paper",
-    [pytest.param(n, marks=[pytest.mark.nightly] * (n == "c2q")) for n in papers.names()],
+    [pytest.param(n, marks=[pytest.mark.nightly] * (n == "c2q")) for n in OURS],
 )
 def test_stored_runs_are_made_again(paper):
     """The cheapest quick runs of the book's own records, from as many experiments as possible."""

@@ -430,6 +430,33 @@ def _require_cuda() -> None:
 
 
 @app.command()
+def new(
+    name: Annotated[str, Argument(help="Short name: of its room, its chapter, in every command.")],
+    title: Annotated[str | None, Option(help="Title of the paper.")] = None,
+    authors: Annotated[str | None, Option(help="Their names, joined by the word and.")] = None,
+    where: Annotated[str | None, Option(help="Journal, volume and page, or a preprint.")] = None,
+    year: Annotated[int | None, Option(help="When it appeared.")] = None,
+) -> None:
+    """Add a paper of your own, from an example that runs.
+
+    What no option says is asked for. All of it is made, or nothing: a room, claims, vectors, a
+    chapter with its reference, a line in the contents, an entry in the bibliography.
+    """
+    from .book import new_paper
+
+    new_paper.require_free(name)
+    paper = new_paper.Paper(
+        name,
+        title=typer.prompt("Title of the paper") if title is None else title,
+        authors=typer.prompt("Authors, joined by 'and'") if authors is None else authors,
+        where=typer.prompt("Where it appeared") if where is None else where,
+        year=typer.prompt("Year", type=int) if year is None else year,
+    )
+    made = new_paper.make(paper)
+    print(f"{len(made)} files are new or changed; begin with {rooms.claims_file(name)}")
+
+
+@app.command()
 def report(
     papers: Papers = None,
     format: Annotated[errors.ReportFormat, Option(help="How it is written.")] = "table",

@@ -151,6 +151,34 @@ def write(path: Path, content: bytes, *, checksum: bool = False) -> None:
         _replace(contents)
 
 
+@contextmanager
+def all_or_none(*changed: Path) -> Iterator[None]:
+    """Leave files as they were, and folders that were not there away, where the block fails.
+
+    Args:
+        *changed: the files that the block makes or changes, none of them large.
+
+    Raises:
+        QmlbookError: one of them cannot be read.
+    """
+    before: dict[Path, bytes | None] = {}
+    for file in changed:
+        with reading(file):
+            before[file] = file.read_bytes() if file.exists() else None
+    new = {folder for file in changed for folder in file.parents if not folder.exists()}
+    try:
+        yield
+    except BaseException:
+        for file in (file for file, content in before.items() if content is None):
+            file.unlink(missing_ok=True)  # first: a disk may be full
+        for folder in sorted(new, reverse=True):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file, content in before.items():
+            if content is not None and file.read_bytes() != content:
+                write(file, content)
+        raise
+
+
 def _replace(contents: Mapping[Path, bytes]) -> None:
     """Give files of one folder their contents; the later ones describe the first.
 

@@ -86,7 +86,7 @@ def _entry(paper: str, told: dict[str, Any]) -> dict[str, Any]:
         ],
         "counts": {outcome: number for outcome, number in count(counted).items() if number},
         "not_counted": others,
-        "cost_s": round(sum(v.cost_s for v in counted), 1),
+        "cost_s": round(sum((v.cost_s for v in counted), 0.0), 1),
         "commands": sorted({v.command for v in counted if v.command}),
     }
 

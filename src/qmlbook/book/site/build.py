@@ -168,10 +168,8 @@ def _stage(
         offered = site / sphinx_pages.EXTRA / sphinx_pages.DOWNLOADS / page
         offered.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, offered)
-    if (example := root / "tests" / "sixth").is_dir():  # the page on adding a paper shows it
-        shutil.copytree(
-            example, site / "tests" / "sixth", ignore=shutil.ignore_patterns("__pycache__")
-        )
+    if (examples := root / "examples").is_dir():  # the page on adding a paper shows one
+        shutil.copytree(examples, site / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(root / "_toc.yml", site / "_toc.yml")
     config = _config(root, repository, address)
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")

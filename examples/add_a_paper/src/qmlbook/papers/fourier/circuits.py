@@ -2,9 +2,10 @@
 
 import pennylane as qml
 import torch
+from pennylane.measurements import ExpectationMP
 
 
-def reuploading(x, weights):
+def reuploading(x: torch.Tensor, weights: torch.Tensor) -> ExpectationMP:
     """Rotate by the data between trainable rotations.
 
     Args:
