@@ -13,9 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK, TORCH = ROOT / "requirements.lock", ROOT / "requirements-torch.lock"
-BESIDE = {
-    "standards"
-}  # extras with an environment of their own: their packages are not needed here
+# Extras with an environment of their own: their packages are not needed here.
+BESIDE = {"mlflow", "standards"}
 TORCHS_OWN = re.compile(r"(torch|triton|(?:cuda|nvidia)-[\w-]+)==(\d[\w.]*)", re.MULTILINE)
 
 

@@ -31,7 +31,7 @@ def lines(name):
 HASHED, TORCH = lines("requirements.lock"), lines("requirements-torch.lock")
 LINES = [line.partition(" --hash=")[0].strip() for line in HASHED] + TORCH
 LOCK = [Requirement(line) for line in LINES]
-BESIDE = {"standards"}  # extras whose packages get an environment of their own
+BESIDE = {"mlflow", "standards"}  # extras whose packages get an environment of their own
 DIRECT = [
     Requirement(line)
     for extra, group in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items()
