@@ -75,6 +75,15 @@ def test_workflows_with_a_mistake_are_found(tmp_path):
     assert {"runs_on.yml", "step.yml"} <= set(re.findall(r"\w+\.yml", done.stdout))
 
 
+def test_actions_are_named_by_a_commit_and_the_version_that_it_is():
+    used = "".join(path.read_text("utf-8") for path in WORKFLOWS).split("uses: ")[1:]
+    named = {line.partition("\n")[0] for line in used}
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+(\.\d+){2}", each) for each in named), (
+        named
+    )
+    assert len({each.partition("@")[0] for each in named}) == len(named)  # one version of each
+
+
 def test_workflows_may_write_only_what_they_publish():
     for path in WORKFLOWS:
         workflow = yaml.safe_load(path.read_text("utf-8"))
