@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.markers import default_environment
+from packaging.pylock import PackageWheel, Pylock
 from packaging.requirements import Requirement
+from packaging.tags import compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -31,7 +34,7 @@ def lines(name):
 HASHED, TORCH = lines("requirements.lock"), lines("requirements-torch.lock")
 LINES = [line.partition(" --hash=")[0].strip() for line in HASHED] + TORCH
 LOCK = [Requirement(line) for line in LINES]
-BESIDE = {"standards"}  # extras whose packages get an environment of their own
+BESIDE = {"mlflow", "standards"}  # extras whose packages get an environment of their own
 DIRECT = [
     Requirement(line)
     for extra, group in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items()
@@ -42,9 +45,9 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 SYSTEMS = {"linux": "Linux", "darwin": "Darwin", "win32": "Windows"}
 
 
-def pins(name, python="3.11", platform="linux"):
-    """Return the versions the lock pins for a package on one system."""
-    system = {
+def surroundings(python, platform):
+    """Return what markers ask of a Python on a system."""
+    return {
         "python_version": python,
         "python_full_version": f"{python}.9",
         "sys_platform": platform,
@@ -52,6 +55,11 @@ def pins(name, python="3.11", platform="linux"):
         "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
     }
+
+
+def pins(name, python="3.11", platform="linux"):
+    """Return the versions the lock pins for a package on one system."""
+    system = surroundings(python, platform)
     return [
         Version(next(iter(pin.specifier)).version)
         for pin in LOCK
@@ -87,6 +95,45 @@ def test_every_file_of_every_pin_but_torch_has_its_hash():
     # A file for every system and Python that the book names, at least.
     assert all(line.count("--hash=") >= len(PYTHONS) * len(SYSTEMS) for line in compiled)
     assert len(compiled) == 4
+
+
+def test_the_lock_in_the_form_of_pep_751_has_the_same_files_and_a_wheel_for_every_system():
+    """What pip would take from it is not tried here: it needs pip 26.1."""
+    text = (ROOT / "pylock.toml").read_text("utf-8")
+    assert "://" not in text
+    locked = Pylock.from_dict(tomllib.loads(text))
+    assert locked.requires_python.contains("3.11")
+    for package, line, pin in zip(locked.packages, HASHED, LOCK, strict=False):
+        assert (package.name, str(package.version), str(package.marker or "")) == (
+            canonicalize_name(pin.name),
+            str(pin.specifier).removeprefix("=="),
+            str(pin.marker or ""),
+        )
+        found = [*(package.wheels or ()), *([package.sdist] if package.sdist else ())]
+        # Not all of them: wheels for older Pythons are left out.
+        assert {one.hashes["sha256"] for one in found} <= set(re.findall("sha256:(\\w+)", line))
+        assert {str(Path(one.path).parent) for one in found} == {"wheels"}
+    assert len(locked.packages) == len(HASHED)
+    linux = [f"manylinux_2_{minor}_x86_64" for minor in range(34, 4, -1)]
+    linux += [f"manylinux{year}_x86_64" for year in (2014, 2010, 1)]
+    systems = {
+        "linux": linux,
+        "darwin": list(mac_platforms((14, 0), "arm64")),
+        "win32": ["win_amd64"],
+    }
+    for system, platforms in systems.items():
+        for python in PYTHONS:
+            version = tuple(map(int, python.split(".")))
+            tags = [*cpython_tags(version, platforms=platforms)]
+            tags += compatible_tags(version, f"cp{version[0]}{version[1]}", platforms)
+            environment = default_environment() | surroundings(python, system)
+            chosen = list(locked.select(environment=environment, tags=tags))
+            assert all(isinstance(one, PackageWheel) for _, one in chosen)
+            assert {str(each.name) for each, _ in chosen} == {
+                canonicalize_name(pin.name)
+                for pin in LOCK[: len(HASHED)]
+                if pins(pin.name, python, system)
+            }
 
 
 # What installs the environment somewhere else, with the commands that do so.
@@ -327,16 +374,21 @@ import sys
 from pathlib import Path
 words = sys.argv[1:]
 Path("asked").open("a").write(" ".join(words) + "\\n")
+out = Path(words[words.index("-o") + 1])
+if "pylock.toml" in words:
+    wheel = 'url = "https://one.example/a/b/numpy-1%2B2-py3.whl", upload-time = 2026, size = 7'
+    out.write_text("wheels = [{ %s, hashes = {} }]\\n" % wheel)
+    sys.exit()
 pins = ["numpy==2.4.6", "nvidia-cublas==13.1", "torch==2.13.0+cpu", "triton==3.7.1"]
 left_out = [word.partition("=")[2] for word in words if word.startswith("--no-emit-package=")]
 pins = [pin for pin in pins if pin.partition("==")[0] not in left_out]
 end = " --hash=sha256:00\\n" if "--generate-hashes" in words else "\\n"
-Path(words[words.index("-o") + 1]).write_text("".join(pin + end for pin in pins))
+out.write_text("".join(pin + end for pin in pins))
 """
 
 
 def test_a_new_lock_leaves_torch_and_what_belongs_to_one_build_of_it_to_the_second_step(tmp_path):
-    for name in ("pyproject.toml", "requirements.lock", "requirements-torch.lock"):
+    for name in ("pyproject.toml", "requirements.lock", "requirements-torch.lock", "pylock.toml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     (tmp_path / "scripts").mkdir()
     shutil.copyfile(ROOT / "scripts" / "lock.py", tmp_path / "scripts" / "lock.py")
@@ -361,4 +413,7 @@ def test_a_new_lock_leaves_torch_and_what_belongs_to_one_build_of_it_to_the_seco
     assert {word for word in asked.split() if word.startswith("--extra=")} == {
         f"--extra={name}" for name in extras
     }
-    assert not (tmp_path / ".lock.part").exists()
+    assert not list(tmp_path.glob("*.part*"))
+    assert (tmp_path / "pylock.toml").read_text().splitlines()[-1] == (
+        'wheels = [{ path = "wheels/numpy-1+2-py3.whl", hashes = {} }]'
+    )

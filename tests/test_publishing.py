@@ -75,6 +75,15 @@ def test_workflows_with_a_mistake_are_found(tmp_path):
     assert {"runs_on.yml", "step.yml"} <= set(re.findall(r"\w+\.yml", done.stdout))
 
 
+def test_actions_are_named_by_a_commit_and_the_version_that_it_is():
+    used = "".join(path.read_text("utf-8") for path in WORKFLOWS).split("uses: ")[1:]
+    named = {line.partition("\n")[0] for line in used}
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+(\.\d+){2}", each) for each in named), (
+        named
+    )
+    assert len({each.partition("@")[0] for each in named}) == len(named)  # one version of each
+
+
 def test_workflows_may_write_only_what_they_publish():
     for path in WORKFLOWS:
         workflow = yaml.safe_load(path.read_text("utf-8"))
@@ -95,7 +104,7 @@ def test_changes_are_tested_in_full_and_on_every_system():
 
 def test_the_night_takes_the_newest_versions_of_every_extra():
     extras = re.search(r'--upgrade-strategy eager -e "\.\[(.*?)\]"', steps("nightly"))[1]
-    beside = {"standards"}  # its tools run in a job of their own
+    beside = {"mlflow", "standards"}  # their tools run in a job of their own
     assert set(extras.split(",")) == set(PROJECT["optional-dependencies"]) - beside
     assert "requirements.lock" not in steps("nightly", "newest")
 

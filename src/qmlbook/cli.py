@@ -482,7 +482,8 @@ def records(
         errors.RecordFormat,
         Option(
             help="csv, parquet: a row per number of a run; json: an object per run; "
-            "ro-crate: a new folder, its metadata as RO-Crate and Croissant."
+            "ro-crate: a new folder, its metadata as RO-Crate and Croissant; "
+            "mlflow: a new folder, which `mlflow ui` opens."
         ),
     ] = "csv",
     predictions: Annotated[
@@ -498,12 +499,13 @@ def records(
     if predictions:
         _put(export.predictions(papers, format, store=store), to)
         return
-    if format == "ro-crate":
-        from .evidence import crate
+    if format in ("ro-crate", "mlflow"):
+        from .evidence import crate, mlflow_store
 
         if to is None or _is_stdout(to):
-            raise errors.UsageError("--format ro-crate writes a folder; name it with --to.")
-        print(f"The crate is in {crate.write(papers, to, store=store)}")
+            raise errors.UsageError(f"--format {format} writes a folder; name it with --to.")
+        what, into = {"ro-crate": ("crate", crate), "mlflow": ("store", mlflow_store)}[format]
+        print(f"The {what} is in {into.write(papers, to, store=store)}")
         return
     chosen = export.records(papers, store=store)
     _put(export.parquet(chosen) if format == "parquet" else export.render(chosen, format), to)

@@ -9,7 +9,7 @@ Profile = Literal["quick", "full"]
 # How a list is written: for people, or for programs.
 ListFormat = Literal["table", "json"]
 # How run records are written.
-RecordFormat = Literal["csv", "json", "parquet", "ro-crate"]
+RecordFormat = Literal["csv", "json", "parquet", "ro-crate", "mlflow"]
 # How verdicts are written.
 ReportFormat = Literal["table", "markdown", "json", "csv"]
 

@@ -18,7 +18,7 @@ import yaml
 
 from .. import papers as rooms
 from ..base import files, paths
-from ..base.errors import QmlbookError, counted, shown
+from ..base.errors import counted
 from ..data.sets import SETS, ImageSet
 from . import export
 from .predictions import COLUMNS
@@ -62,13 +62,7 @@ def write(papers: Sequence[str] | None, folder: Path, *, store: Store | None = N
             records is not what was stored.
     """
     names, store = rooms.validate(list(papers or [])), store or Store()
-    if folder.exists():
-        raise QmlbookError(f"--to {shown(str(folder))} exists; name a new folder.")
-    if problems := [problem for name in names for problem in store.problems(name)]:
-        raise QmlbookError(f"No crate is made of records that are not as stored: {problems[0]}")
-    records = export.records(names, store=store)
-    if not records:
-        raise QmlbookError(f"There are no records of {', '.join(names)}.")
+    records = export.for_new_folder(names, folder, store=store)
     contents = _contents(names, records, store)
     citation = yaml.safe_load(contents["CITATION.cff"])
     digests = {name: files.sha256(content) for name, content in contents.items()}

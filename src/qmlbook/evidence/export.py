@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .. import papers as rooms
-from ..base.errors import require_choice
+from ..base.errors import QmlbookError, require_choice, shown
 from .claims import Claim
 from .predictions import COLUMNS, parquet_of, require_parquet
 from .report import OURS, csv_text, markdown_table
@@ -43,6 +44,28 @@ def records(papers: Sequence[str] | None = None, *, store: Store | None = None) 
     """
     store = store or Store()
     return [record for name in rooms.validate(list(papers or [])) for record in store.records(name)]
+
+
+def for_new_folder(papers: Sequence[str] | None, folder: Path, *, store: Store) -> list[Record]:
+    """Return every stored run of these papers for a format that is a folder.
+
+    Args:
+        papers: names of rooms; all when empty.
+        folder: where they will be written, and nothing is.
+        store: where records are.
+
+    Raises:
+        UsageError: a paper is not known.
+        QmlbookError: the folder exists, a file of records is not what was stored, or there is none.
+    """
+    names = rooms.validate(list(papers or []))
+    if folder.exists():
+        raise QmlbookError(f"--to {shown(str(folder))} exists; name a new folder.")
+    if problems := [problem for name in names for problem in store.problems(name)]:
+        raise QmlbookError(f"Nothing is made of records that are not as stored: {problems[0]}")
+    if not (found := records(names, store=store)):
+        raise QmlbookError(f"There are no records of {', '.join(names)}.")
+    return found
 
 
 def render(records: Sequence[Record], format: str = "csv") -> str:
