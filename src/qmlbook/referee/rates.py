@@ -109,11 +109,11 @@ def rates(law: Floats, margin: float, cases: int = CASES, seed: int = 0) -> dict
             survives, explaining = rule(moved[:, rng.integers(moved.shape[1], size=n)], margin)
             hits += int(survives if word == stats.SURVIVES else explaining.any())
             planned.append(n)
-        made[kind] = Rate(hits / cases, *_bounds(hits, cases), float(np.mean(planned)))
+        made[kind] = Rate(hits / cases, *bounds(hits, cases), float(np.mean(planned)))
     return made
 
 
-def _bounds(hits: int, n: int) -> tuple[float, float]:
+def bounds(hits: int, n: int) -> tuple[float, float]:
     """Return the bounds of Clopper and Pearson, each missed in one of twenty studies."""
     from scipy.special import betaincinv
 

@@ -81,18 +81,23 @@ def experiments(name: str) -> dict[str, Experiment]:
             for value in who.settings or known[who.like].settings
         }
         run = functools.partial(_run, case, known)
-        run_all = functools.partial(_run_all, case, known)
+        run_all = functools.partial(measured, case, known)
         made[kind] = Experiment(kind, 1, run, {"full": settings}, {"full": 1}, run_all=run_all)
     return made
 
 
 def _run(case: Case, known: dict[str, Player], setting: Setting, seed: int) -> dict[str, Any]:
-    return _run_all(case, known, setting, [seed])[0]
+    return measured(case, known, setting, [seed])[0]
 
 
-def _run_all(
+def measured(
     case: Case, known: dict[str, Player], setting: Setting, seeds: Sequence[int]
 ) -> list[dict[str, Any]]:
+    """Return what a player comes to for several seeds, as `measure` tells it.
+
+    Raises:
+        QmlbookError: the setting is of another case.
+    """
     if setting.case != case.digest:
         raise QmlbookError("the case is another one than this run was planned for.")
     player, trains, tests = known[setting.player], [], []
