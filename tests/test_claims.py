@@ -4,6 +4,7 @@ import copy
 import errno
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -234,6 +235,14 @@ def test_mistakes_are_refused_by_name(read, entry, change, message):
     assert text.startswith(f"fake/claims.yml, claim {entry['id']}: ")
     assert text.endswith(".")
     assert "\n" not in text
+
+
+def test_a_file_of_ones_own_is_named_as_the_reader_named_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.yml").write_text("[")
+    for name, said in (("own.yml", "own.yml"), (tmp_path / "own.yml", f"{tmp_path.name}/own.yml")):
+        with pytest.raises(QmlbookError, match=rf"^{re.escape(said)}: the file cannot be read"):
+            load_claims("qdeq", name)
 
 
 def test_identifiers_are_unique(read):

@@ -24,7 +24,7 @@ PAPERS = ["qdeq", "c2q"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return crate.write(PAPERS, tmp_path_factory.mktemp("crate") / "new")
+    return crate.write(PAPERS, tmp_path_factory.mktemp("crate") / "a new one")
 
 
 @pytest.fixture(scope="module")

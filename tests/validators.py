@@ -5,6 +5,7 @@ the book: `python tests/validators.py FOLDER`. It needs no network: the vocabula
 which the validator would fetch, travels with `rocrate`. The last line of its output is JSON.
 """
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -29,10 +30,11 @@ def answer(_, url, **options):
 
 def crate(folder):
     """Return what the validator has to say of a Process Run Crate, by severity."""
-    with mock.patch.multiple(HttpRequester, get=answer, head=answer, create=True):
+    answered = mock.patch.multiple(HttpRequester, get=answer, head=answer, create=True)
+    with answered, contextlib.chdir(folder):  # it does not find a folder whose path has a space
         found = services.validate(
             services.ValidationSettings(
-                rocrate_uri=folder,
+                rocrate_uri=".",
                 profile_identifier="process-run-crate",
                 requirement_severity=models.Severity.RECOMMENDED,
             )

@@ -284,7 +284,7 @@ def load(paper: str, path: Path | None = None) -> Claims:
         QmlbookError: names the file, the claim, the field and what is allowed there.
     """
     path = Path(path) if path else papers.claims_file(paper)
-    where = f"{path.parent.name}/{path.name}"
+    where = Path(*path.parts[-2:]).as_posix()  # a file that is named alone has no folder here
     content = _read(path, where)
     _known(where, content, HEADER, HEADER)
     if content["paper"] != paper:
