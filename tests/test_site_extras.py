@@ -29,7 +29,7 @@ SCRIPT = (
 )
 SKELETON = """<head><script defer src="../_static/scripts/fontawesome.js?digest=1"></script>
 <link rel="preload" as="font" href="../_static/vendor/fontawesome/webfonts/fa-solid-900.woff2" />
-</head><body><i class="fa-solid fa-sun fa-lg"></i><i class="fas fa-solid fa-file-lines"></i>
+</head><body><i class="fa-solid fa-sun fa-lg"></i><i class="fas fa-file-lines"></i>
 <img alt="plot" src="../_images/plot.png" /><img loading="eager" src="logo.svg"></body>"""
 
 
@@ -123,6 +123,16 @@ def test_an_icon_that_the_theme_lacks_is_named(site):
     (folder / "book" / "more.html").write_text('<i class="fa-solid fa-dragon"></i>')
     with pytest.raises(QmlbookError, match="no icon fa-dragon"):
         sphinx_light.lighten(app, None)
+
+
+def test_only_the_page_that_searches_loads_the_index(site):
+    app, folder = site
+    scripts = '<script src="_static/searchtools.js"></script><script src="searchindex.js"></script>'
+    for name in ("search", "index"):
+        (folder / f"{name}.html").write_text(f"{scripts}<script src='book.js'></script>")
+    sphinx_light.lighten(app, None)
+    assert scripts in (folder / "search.html").read_text()
+    assert (folder / "index.html").read_text() == "<script src='book.js'></script>"
 
 
 def test_pictures_wait_and_plots_know_their_width_on_a_phone(site):

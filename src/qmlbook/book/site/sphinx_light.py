@@ -2,8 +2,9 @@
 
 The theme brings all of Font Awesome twice, as a script and as fonts: 700 kB for fifteen icons. Here
 the icons of the pages become a small style sheet. The script for formulas comes only with pages
-that have one, and pictures when a reader comes near. Plots know how wide they must be for their
-labels to be read; where a screen is narrower, they scroll.
+that have one, the index of words with the page that searches it, and pictures when a reader comes
+near. Plots know how wide they must be for their labels to be read; where a screen is narrower, they
+scroll.
 """
 
 import re
@@ -24,7 +25,7 @@ SMALL = 84
 STYLE = "icons.css"
 SCRIPT, FONTS = "scripts/fontawesome.js", "vendor/fontawesome"
 _BASE = """\
-.fa-solid {
+:is(.fa-solid, .fas) {
   display: inline-block;
   width: 1em;
   height: 1em;
@@ -34,19 +35,22 @@ _BASE = """\
   mask: var(--icon) center / contain no-repeat;
 }
 
-.fa-solid::before {
+:is(.fa-solid, .fas)::before {
   content: none !important;
 }
 
 @media (forced-colors: active) {
-  .fa-solid {
+  :is(.fa-solid, .fas) {
     background: CanvasText;
   }
 }
 """
 _LOADS_ICONS = re.compile(rf'\s*<script[^>]*src="[^"]*{SCRIPT}[^"]*"></script>')
+_SEARCHES = re.compile(
+    r'\s*<script[^>]*src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
+)
 _PRELOADS = re.compile(rf"\s*<link[^>]*(?:{SCRIPT}|{FONTS})[^>]*>")
-_ICONS = re.compile(r'class="[^"]*\bfa-solid\b[^"]*"')
+_ICONS = re.compile(r'class="[^"]*\b(?:fa-solid|fas)\b[^"]*"')
 _SIZES = {"fa-solid", "fa-lg", "fa-fw"}
 _PLOT = re.compile(r'<img [^>]*\bsrc="\.\./_images/([\w.-]+\.png)"[^>]*>')
 _FORMULA = re.compile(r'class="math|\\[(\[]')
@@ -80,6 +84,8 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
             name for shown in _ICONS.findall(text) for name in re.findall(r"fa-[\w-]+", shown)
         }
         lighter = _PRELOADS.sub("", _LOADS_ICONS.sub("", text))
+        if page.name != "search.html":
+            lighter = _SEARCHES.sub("", lighter)
         lighter = re.sub(r"<img (?![^>]*\bloading=)", '<img loading="lazy" ', lighter)
         page.write_text(_PLOT.sub(partial(_plot, Path(app.outdir)), lighter), "utf-8")
     static = Path(app.outdir, "_static")
