@@ -1,15 +1,19 @@
 """What the site adds to its pages: cards beside links, icons as styles, plots that scroll."""
 
 import re
+import shutil
 import struct
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
+import pydata_sphinx_theme
 import pytest
 from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.frontend import get_default_settings
 from docutils.utils import new_document
+from fontTools.ttLib import TTFont
 
 from qmlbook.base.errors import QmlbookError
 from qmlbook.book.site import sphinx_cards, sphinx_light, sphinx_pages
@@ -27,9 +31,12 @@ SCRIPT = (
     'sun:[512,512,[9728],"f185","M1 1"],"file-lines":[384,512,["file-alt"],"f15c","M2 2"]};'
     'sun:[512,512,[9728],"f185","M3 3z"],"file-lines":[384,512,["file-alt"],"f15c","M4 4"]}'
 )
+THEME = """@font-face{src:url(../vendor/fontawesome/webfonts/fa-solid-900.woff2) format("woff2"),
+url(../vendor/fontawesome/webfonts/fa-solid-900.ttf) format("truetype")}
+html{--pst-icon-bell:"\uf0f3";--pst-icon-lightbulb: "\uf0eb"}"""
 SKELETON = """<head><script defer src="../_static/scripts/fontawesome.js?digest=1"></script>
 <link rel="preload" as="font" href="../_static/vendor/fontawesome/webfonts/fa-solid-900.woff2" />
-</head><body><i class="fa-solid fa-sun fa-lg"></i><i class="fas fa-solid fa-file-lines"></i>
+</head><body><i class="fa-solid fa-sun fa-lg"></i><i class="fas fa-file-lines"></i>
 <img alt="plot" src="../_images/plot.png" /><img loading="eager" src="logo.svg"></body>"""
 
 
@@ -57,11 +64,15 @@ def site(tmp_path):
         "_static/scripts/fontawesome.js": SCRIPT,
         "_static/scripts/fontawesome.js.map": "{}",
         "_static/vendor/fontawesome/webfonts/fa-solid-900.woff2": "font",
+        "_static/styles/pydata-sphinx-theme.css": THEME,
     }
     for name, text in files.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf-8")
+    theme = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme"
+    font = "vendor/fontawesome/webfonts/fa-solid-900.ttf"
+    shutil.copyfile(theme / "static" / font, tmp_path / "_static" / font)
     (tmp_path / "_images").mkdir()
     (tmp_path / "_images" / "plot.png").write_bytes(png(1100, 550, 4331))
     return SimpleNamespace(outdir=str(tmp_path), builder=SimpleNamespace(format="html")), tmp_path
@@ -111,11 +122,21 @@ def test_icons_of_the_pages_become_a_style_sheet(site):
     page = (folder / "book" / "looks.html").read_text("utf-8")
     assert "fontawesome" not in page
     static = folder / "_static"
-    assert not [path for path in static.rglob("*.*") if "fontawesome" in path.as_posix()]
+    assert not list(static.rglob("fontawesome*.*"))
     style = (static / "icons.css").read_text("utf-8")
     assert set(re.findall(r"\.(fa-[\w-]+) \{\n  --icon", style)) == {"fa-sun", "fa-file-lines"}
     assert "M3%203z" in style.replace(" ", "%20")  # the solid shape, not the regular one
     assert "viewBox='0 0 384 512'" in style
+
+
+def test_the_font_keeps_the_signs_of_the_theme_alone(site):
+    app, folder = site
+    sphinx_light.lighten(app, None)
+    [font] = (folder / "_static" / "vendor" / "fontawesome" / "webfonts").iterdir()
+    assert set(TTFont(font).getBestCmap()) == {0xF0F3, 0xF0EB}
+    style = (folder / "_static" / "styles" / "pydata-sphinx-theme.css").read_text("utf-8")
+    assert "woff2" not in style
+    assert f"{font.name}) format" in style
 
 
 def test_an_icon_that_the_theme_lacks_is_named(site):
@@ -123,6 +144,16 @@ def test_an_icon_that_the_theme_lacks_is_named(site):
     (folder / "book" / "more.html").write_text('<i class="fa-solid fa-dragon"></i>')
     with pytest.raises(QmlbookError, match="no icon fa-dragon"):
         sphinx_light.lighten(app, None)
+
+
+def test_only_the_page_that_searches_loads_the_index(site):
+    app, folder = site
+    scripts = '<script src="_static/searchtools.js"></script><script src="searchindex.js"></script>'
+    for name in ("search", "index"):
+        (folder / f"{name}.html").write_text(f"{scripts}<script src='book.js'></script>")
+    sphinx_light.lighten(app, None)
+    assert scripts in (folder / "search.html").read_text()
+    assert (folder / "index.html").read_text() == "<script src='book.js'></script>"
 
 
 def test_pictures_wait_and_plots_know_their_width_on_a_phone(site):
@@ -170,7 +201,8 @@ def test_links_find_the_addresses_of_rows_in_outputs():
     from docutils.parsers.rst import Parser
 
     page = new_document("verdicts", get_default_settings(Parser))
-    page += nodes.raw("", '<span id="qssl-C6"></span>', format="html")
+    page += nodes.raw("", '<span id="qssl-C6">', format="html")  # Markdown leaves tags alone
+    page += nodes.raw("", "</span>", format="html")
     page += nodes.paragraph("", '<span id="no"></span>')
     env = SimpleNamespace(docname="book/verdicts", metadata={"book/verdicts": {}})
     sphinx_pages.note_addresses(SimpleNamespace(env=env), page)

@@ -1,8 +1,9 @@
 """A Sphinx extension: pages that are light on a first visit, and figures that a phone can show.
 
-The theme brings all of Font Awesome twice, as a script and as fonts: 700 kB for fifteen icons. Here
-the icons of the pages become a small style sheet. The script for formulas comes only with pages
-that have one, and pictures when a reader comes near. Plots know how wide they must be for their
+The theme brings all of Font Awesome twice, as a script and as fonts: 700 kB for thirty icons. Here
+those of the pages become a small style sheet, and those of the theme itself a small font. The
+script for formulas comes only with pages that have one, the index of words with the page that
+searches it, and pictures when a reader comes near. Plots know how wide they must be for their
 labels to be read; where a screen is narrower, they scroll.
 """
 
@@ -14,6 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 from docutils import nodes
+from fontTools.subset import Subsetter
+from fontTools.ttLib import TTFont
 from sphinx.application import Sphinx
 
 from ...base.errors import QmlbookError
@@ -22,9 +25,10 @@ from .sphinx_pages import AFTER_THE_THEME
 #: Pixels an inch of a plot on a small screen: a label of 8 points, the smallest, is 9 pixels high.
 SMALL = 84
 STYLE = "icons.css"
-SCRIPT, FONTS = "scripts/fontawesome.js", "vendor/fontawesome"
+SCRIPT, FONTS = "scripts/fontawesome.js", "vendor/fontawesome/webfonts"
+FONT, THEME = "fa-solid-900.ttf", "styles/pydata-sphinx-theme.css"
 _BASE = """\
-.fa-solid {
+:is(.fa-solid, .fas) {
   display: inline-block;
   width: 1em;
   height: 1em;
@@ -34,19 +38,24 @@ _BASE = """\
   mask: var(--icon) center / contain no-repeat;
 }
 
-.fa-solid::before {
+:is(.fa-solid, .fas)::before {
   content: none !important;
 }
 
 @media (forced-colors: active) {
-  .fa-solid {
+  :is(.fa-solid, .fas) {
     background: CanvasText;
   }
 }
 """
 _LOADS_ICONS = re.compile(rf'\s*<script[^>]*src="[^"]*{SCRIPT}[^"]*"></script>')
+_SEARCHES = re.compile(
+    r'\s*<script[^>]*src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
+)
 _PRELOADS = re.compile(rf"\s*<link[^>]*(?:{SCRIPT}|{FONTS})[^>]*>")
-_ICONS = re.compile(r'class="[^"]*\bfa-solid\b[^"]*"')
+_ICONS = re.compile(r'class="[^"]*\b(?:fa-solid|fas)\b[^"]*"')
+_SIGNS = re.compile(r'--pst-icon-[\w-]+:\s*"([^"]+)"')
+_PACKED = re.compile(r'url\([^)]*\.woff2\)\s*format\("woff2"\),\s*')
 _SIZES = {"fa-solid", "fa-lg", "fa-fw"}
 _PLOT = re.compile(r'<img [^>]*\bsrc="\.\./_images/([\w.-]+\.png)"[^>]*>')
 _FORMULA = re.compile(r'class="math|\\[(\[]')
@@ -80,14 +89,17 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
             name for shown in _ICONS.findall(text) for name in re.findall(r"fa-[\w-]+", shown)
         }
         lighter = _PRELOADS.sub("", _LOADS_ICONS.sub("", text))
+        if page.name != "search.html":
+            lighter = _SEARCHES.sub("", lighter)
         lighter = re.sub(r"<img (?![^>]*\bloading=)", '<img loading="lazy" ', lighter)
         page.write_text(_PLOT.sub(partial(_plot, Path(app.outdir)), lighter), "utf-8")
     static = Path(app.outdir, "_static")
     script = (static / SCRIPT).read_text("utf-8")
     rules = [_rule(name, script) for name in sorted(icons - _SIZES)]
     (static / STYLE).write_text(_BASE + "".join(rules), "utf-8")
-    for part in (*static.glob(f"{SCRIPT}*"), *(static / FONTS).rglob("*.*")):
+    for part in static.glob(f"{SCRIPT}*"):
         part.unlink()
+    _keep_signs(static)
 
 
 def _plot(folder: Path, found: re.Match[str]) -> str:
@@ -123,3 +135,17 @@ def _rule(name: str, script: str) -> str:
     svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'>"
     image = quote(f"{svg}<path d='{outline}'/></svg>", safe=" ='/:<>")
     return f'\n.{name} {{\n  --icon: url("data:image/svg+xml,{image}");\n}}\n'
+
+
+def _keep_signs(static: Path) -> None:
+    """Keep of the fonts the signs that the theme sets before titles, as one small font."""
+    folder, style = static / FONTS, static / THEME
+    text = style.read_text("utf-8")
+    font = TTFont(folder / FONT)
+    kept = Subsetter()
+    kept.populate(text="".join(_SIGNS.findall(text)))
+    kept.subset(font)
+    for file in folder.iterdir():
+        file.unlink()
+    font.save(folder / FONT)
+    style.write_text(_PACKED.sub("", text), "utf-8")

@@ -59,7 +59,7 @@ def note_addresses(app: Sphinx, doctree: nodes.document) -> None:
     """Let links find the addresses of a page that are written as HTML: ``verdicts.md#qssl-C6``."""
     slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
     for part in doctree.findall(nodes.raw):
-        for address in re.findall(r'<span id="([^"]+)"></span>', part.astext()):
+        for address in re.findall(r'<span id="([^"]+)">', part.astext()):
             slugs.setdefault(address, (0, address, ""))
 
 
