@@ -110,20 +110,60 @@ def test_settings_that_do_not_exist_are_refused():
 
 
 @pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"weights": 4}, "weights is 4 and must be a shape"),
+        ({"weights": (2, -1)}, "weights is (2, -1) and must be a shape"),
+        ({"weights": "22"}, "weights is '22' and must be a shape"),
+        ({"classes": 3}, "classes is 3 and must be a list of labels"),
+        ({"epochs": 1.5}, "epochs is 1.5 and must be a whole number"),
+        ({"features": 0}, "features is 0 and must be a whole number"),
+        ({"budget": "10m"}, "budget is '10m' and must be a number above 0"),
+        ({"name": None}, "name None must be letters"),
+        ({"circuit": 7}, "circuit is 7 and must be a function"),
+        ({"before": 7}, "before is 7 and must be a function"),
+    ],
+)
+def test_settings_of_another_type_are_one_sentence(changed, said):
+    with pytest.raises(UsageError) as caught:
+        small(**changed)
+    assert str(caught.value).startswith(said)
+    assert str(caught.value).endswith(".")
+
+
+def test_circuits_without_gates_and_layers_that_do_not_fit_are_refused():
+    refused("no gates", circuit=lambda x, w: qml.expval(qml.Z(0)))
+    refused("does not run", circuit=lambda x, w: reuploading(x, w) and None)
+
+    def state(x, weights):
+        reuploading(x, weights)
+        return qml.state()
+
+    refused("circuit", circuit=state)
+    refused("before makes no layers for 2 numbers", before=lambda: torch.nn.Linear(3, 2))
+    refused("after makes no layers for 2 numbers", after=lambda: torch.nn.Linear(3, 2))
+    refused("after makes 7 numbers", "need 2", after=lambda: torch.nn.Linear(2, 7))
+    refused("equally long", data=([[1.0], [1.0, 2.0]], [0, 1]))
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("a = 1\nb = 1 / 0\n", "mine.py, line 2, raises ZeroDivisionError: division by zero."),
         ("x = (\n", "mine.py, line 1, raises SyntaxError"),
         ("a = 1\n", "mine.py has no case"),
         ("import sys\nsys.exit(3)\n", "line 2, raises SystemExit"),
+        ("raise ValueError('two\\n\\nlines')\n", "line 1, raises ValueError: two lines."),
+        ("# caf\udce9\n", "mine.py, line 1, raises UnicodeDecodeError"),
     ],
 )
 def test_a_file_that_holds_no_case_is_one_sentence(tmp_path, text, said):
     file = tmp_path / "mine.py"
-    file.write_text(text)
+    file.write_text(text, "utf-8", "surrogateescape")
     with pytest.raises(UsageError) as caught:
         load_case(file)
     assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
     with pytest.raises(QmlbookError, match="missing"):
         load_case(tmp_path / "none.py")
 
@@ -136,6 +176,8 @@ def test_data_come_from_files_and_names(tmp_path):
     given = small().examples.digest
     assert small(data=tmp_path / "d.npz").examples.digest == given
     assert small(data=str(tmp_path / "d.csv")).examples.digest == given
+    (tmp_path / "texts.csv").write_text("one,two,label\n" + "1,2,cat\n3,4,dog\n" * 20)
+    refused("labels are texts ('cat', 'dog')", data=tmp_path / "texts.csv")
     np.savez(tmp_path / "d.npz", inputs=x)
     refused("cannot be used", data=tmp_path / "d.npz")
     digits = small(data="digits", classes=(0, 1), features=2, scale="angles").examples
@@ -570,6 +612,51 @@ def test_bad_usage_of_the_command_is_one_sentence(
     (tmp_path / "case.py").write_text(FILE)
     got, _, err = call(monkeypatch, capsys, "referee", *words)
     assert (got, said in err) == (status, True), err
+
+
+BAD = {
+    "cannot be differentiated": ("circuit", "lambda x, w: circuit(x, w.detach())"),
+    "one class leaves nothing to tell": ("labels", "0 * y"),
+    "are NaN": ("inputs", "np.where(x > 3, np.nan, x)"),
+    "labels are texts ('cat', 'dog')": ("labels", "np.array(['cat', 'dog'])[y]"),
+    "uses 2 of these 3 numbers": ("weights", "(3,)"),
+    "26 qubits, and a budget of 10 minutes allows": ("circuit", "wide"),
+    "raises KeyError: 'no such name'": ("inputs", "{}['no such name']"),
+}
+
+
+@pytest.mark.parametrize("said", BAD)
+def test_a_bad_case_is_one_sentence_of_the_command(monkeypatch, capsys, tmp_path, said):
+    what, instead = BAD[said]
+    given = {"circuit": "circuit", "weights": "(2,)", "inputs": "x", "labels": "y", what: instead}
+    if instead == "wide":
+        given["weights"] = "(26,)"
+    made = f"""{FILE.partition("x = np")[0]}
+def wide(x, weights):
+    for wire in range(26):
+        qml.RY(x[..., 0] + weights[wire], wires=wire)
+    return qml.expval(qml.Z(0))
+
+x = np.random.default_rng(0).uniform(0, math.pi, (60, 2))
+y = (x[:, 0] > 1.5).astype(int)
+data = {given["inputs"]}, {given["labels"]}
+case = Case({given["circuit"]}, {given["weights"]}, data, "bad", train=20, epochs=1)
+"""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text(made)
+    status, out, err = call(monkeypatch, capsys, "referee", "bad.py")
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("Error: ")
+    assert said in err
+    assert not (tmp_path / "referee").exists()
+
+
+@pytest.mark.parametrize("name", ["klssl", "qssl", "c2q", "qdeq"])
+def test_the_papers_circuits_are_cases(name):
+    case = load_case(paths.PACKAGE.parents[1] / "examples" / "headlines" / f"{name}.py")
+    require_fit(case)
+    assert case.name == name
+    assert case.budget <= 15
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ TITLE = "Effect of data encoding on the expressive power"
 def project(tmp_path_factory):
     """Return a copy of the book to which the three things were added, and nothing else."""
     root = tmp_path_factory.mktemp("book")
-    for name in ("src", "book", "data", "tests"):
+    for name in ("src", "book", "data", "examples", "tests"):
         shutil.copytree(
             ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".pending")
         )

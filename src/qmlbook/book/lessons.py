@@ -208,7 +208,10 @@ def checklist() -> str:
 
 def sheet() -> str:
     """Return the questions alone, each with a box to tick, in HTML."""
-    items = [f"<li>☐ <strong>{one.ask}</strong><br>{one.own}</li>" for one in questions()]
+    items = [
+        f"<li>☐ <strong>{one.ask}</strong> (As in {', '.join(one.rows)}.)<br>{one.own}</li>"
+        for one in questions()
+    ]
     return f'<ol class="qmlbook-sheet">{"".join(items)}</ol>'
 
 

@@ -7,10 +7,12 @@ import hashlib
 import inspect
 import json
 import math
+import re
 import runpy
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +88,31 @@ class Case:
     def __post_init__(self) -> None:
         require_choice("metric", self.metric, METRICS)
         require_choice("scale", self.scale, SCALES)
+        self._require_types()
         require_least(self, train=LEAST_EXAMPLES, test=LEAST_EXAMPLES, epochs=1, batch=1)
-        if not self.name.replace("-", "").replace("_", "").isalnum() or not self.name.isascii():
+        if not re.fullmatch(r"[\w-]*[A-Za-z0-9][\w-]*", str(self.name or ""), re.ASCII):
             raise UsageError(f"name {shown(self.name)} must be letters, digits, - and _.")
         for word in ("lead", "margin", "budget"):
             value = getattr(self, word)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"{word} is {shown(value)} and must be above 0.")
+            if value is not None and not (isinstance(value, Real) and 0 < float(value) < math.inf):
+                raise UsageError(f"{word} is {shown(value)} and must be a number above 0.")
+
+    def _require_types(self) -> None:
+        for word in ("train", "test", "epochs", "batch", "features"):
+            value = getattr(self, word)
+            if not _is_whole(value) and not (word == "features" and value is None):
+                raise UsageError(f"{word} is {shown(value)} and must be a whole number above 0.")
+        shape, kept = self.weights, self.classes
+        if not isinstance(shape, tuple | list) or not shape or not all(map(_is_whole, shape)):
+            raise UsageError(
+                f"weights is {shown(shape)} and must be a shape of whole numbers above 0: (3, 2)."
+            )
+        if kept is not None and not isinstance(kept, tuple | list | range):
+            raise UsageError(f"classes is {shown(kept)} and must be a list of labels.")
+        for word in ("circuit", "before", "after"):
+            made = getattr(self, word)
+            if not callable(made) and (made is not None or word == "circuit"):
+                raise UsageError(f"{word} is {shown(made)} and must be a function.")
 
     @property
     def of_classes(self) -> bool:
@@ -136,6 +156,10 @@ class Case:
         digest.update(f"{gates} {read} {tuple(self.weights)} {self.classes}".encode())
         digest.update(self.examples.digest.encode())
         return digest.hexdigest()
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
 
 
 def _code(function: Any) -> str:
@@ -208,7 +232,10 @@ def _read(case: Case) -> tuple[np.ndarray, np.ndarray, str]:
     """Return inputs, labels and one line about them."""
     given = case.data
     if isinstance(given, tuple | list) and len(given) == 2:
-        x, y = (np.asarray(part) for part in given)
+        try:
+            x, y = (np.asarray(part) for part in given)
+        except ValueError:
+            raise UsageError("data: inputs must be equally long, and every label one.") from None
         return x, y, f"arrays of {counted(len(x), 'example')}"
     if isinstance(given, str) and given in TOYS:
         from sklearn import datasets
@@ -239,7 +266,10 @@ def _from_file(file: Path) -> tuple[np.ndarray, np.ndarray]:
     rows = rows[1:] if rows.ndim == 2 and np.isnan(rows[0]).all() else rows  # a line of names
     if rows.ndim != 2 or rows.shape[1] < 2:
         raise UsageError(f"data {shown(str(file))} must have a feature and a label in every line.")
-    return rows[:, :-1], rows[:, -1]
+    x, y = rows[:, :-1], rows[:, -1]
+    if np.isnan(y).all():  # so that it is said that they are texts
+        y = np.genfromtxt(file, delimiter=",", dtype=str, encoding="utf-8", usecols=[-1])[-len(x) :]
+    return x, y
 
 
 def _checked(case: Case, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -297,7 +327,7 @@ def require_fit(case: Case) -> None:
     """
     x = case.examples.pool.inputs[:3]
     if case.before:
-        x = case.before().double()(x).detach()
+        x = _through("before", case.before, x)
     weights = case.starts(stream(0, "referee", "fit")).requires_grad_()
     shape = tuple(case.weights)
     try:
@@ -317,7 +347,7 @@ def require_fit(case: Case) -> None:
             "circuit does not run on a batch of inputs, whose feature i is x[..., i]: "
             f"{_said(error)}."
         ) from None
-    if not made.requires_grad:
+    if not made.requires_grad or made.is_complex():
         raise UsageError(
             "circuit cannot be differentiated: what it measures has no gradient in the weights; it "
             "must return expectation values or probabilities, and use its weights as tensors."
@@ -333,9 +363,27 @@ def require_fit(case: Case) -> None:
             f"weights has the shape {shape}, and the circuit uses {len(used)} of these "
             f"{counted(weights.numel(), 'number')}."
         )
+    read = _through("after", case.after, made.detach()) if case.after else None
+    if read is not None and read.shape[1:] != (case.examples.outputs,):
+        raise UsageError(
+            f"after makes {counted(read.shape[-1], 'number')} of what is measured, and the data "
+            f"need {case.examples.outputs}."
+        )
+
+
+def _through(word: str, layers: Callable[[], nn.Module], x: Tensor) -> Tensor:
+    """Return what layers of the reader's make of numbers, (B, features)."""
+    try:
+        return layers().double()(x).detach()
+    except Exception as error:
+        raise UsageError(
+            f"{word} makes no layers for {counted(x.shape[1], 'number')}: {_said(error)}."
+        ) from None
 
 
 def _require_small(case: Case, gates: Sequence[circuits.Gate]) -> None:
+    if not gates:
+        raise UsageError("circuit has no gates.")
     qubits = 1 + max(max(gate.wires, default=0) for gate in gates)
     steps = LEAST_RUNS / 2 * case.epochs * case.train
     per_state = steps * len(gates) * SECONDS_PER_AMPLITUDE / 60
@@ -358,8 +406,9 @@ def load_case(file: Path) -> Case:
         UsageError: the file is missing, raises, or has no case; one sentence says where.
     """
     with files.reading(file):
-        text = file.read_text("utf-8")
+        content = file.read_bytes()
     try:
+        text = content.decode("utf-8")
         made = runpy.run_path(str(file), run_name="qmlbook_case").get("case")
     except QmlbookError:
         raise
