@@ -224,6 +224,11 @@ def test_an_address_opens_its_row_and_leads_to_the_tables_without_scripts(show_p
     opened = tab.locator(f"li[id='{name}'] .opened")
     opened.wait_for()
     assert tab.evaluate("document.activeElement.closest('li').id") == name
+    address = tab.url
+    tab.goto("about:blank")  # from another page, where the browser looks for the address as well
+    tab.goto(address)
+    tab.wait_for_function("document.activeElement.closest('li')")
+    assert tab.evaluate("document.activeElement.closest('li').id") == name
     tables = tab.get_by_role("button", name="show the same as tables")
     tables.press("Enter")
     assert tab.locator("table:visible").count() == 1

@@ -154,7 +154,7 @@ function inPieces(pieces, work, done) {
 
 function mine(experiment) {
   const number = make("input", { type: "number", min: 1, max: MOST, value: 1, inputmode: "numeric" });
-  const text = make("textarea", { rows: 4, readonly: true, "aria-label": "my text" });
+  const text = make("textarea", { rows: 4, readonly: true });
   const bar = make("progress", { max: PER, value: 0, "aria-label": "seeds that are run" });
   const status = sentence(), copy = button("copy my text", () => {
     text.select();
@@ -178,22 +178,25 @@ function mine(experiment) {
       text.value = written(experiment.name, first, pairs);
       start.disabled = copy.disabled = false;
       const better = pairs.filter(([before, after]) => after > before).length;
-      status.say(`${range(first)} are run: training helped ${better} of ${PER} networks. Hand in the text.`);
+      status.say(`S${range(first).slice(1)} are run: training helped ${better} of ${PER} networks. Hand in the text.`);
     });
   });
   return make("section", { "aria-label": "for each student" },
     make("p", { class: "word" }, "For each student"),
     make("div", { class: "controls" }, make("label", {}, "my number in the class", number), start, bar),
-    text, make("div", { class: "controls" }, copy), status.element);
+    make("label", {}, "my text", text), make("div", { class: "controls" }, copy), status.element);
 }
 
 function ofAll(experiment, rule) {
   const there = new Map(), refusals = make("ul"), status = sentence(), word = make("p", { class: "word" });
-  const pasted = make("textarea", { rows: 5, "aria-label": "texts of the class" });
+  const pasted = make("textarea", { rows: 5 });
   let planned = 10 * PER, repeats = 1;
   const plot = frame("", {
     height: 240, left: 52,
-    x: { from: 0, to: 1, label: "planned seeds, from none to all" },
+    x: {
+      from: 0, to: 1.05, ticks: [0, 0.5, 1], label: "planned seeds",
+      said: (share) => ({ 0: "none", 0.5: "half", 1: "all" })[share],
+    },
     y: { from: -0.12, to: 0.12, ticks: [-0.1, -0.05, 0, 0.05, 0.1], label: "trained − untrained" },
   });
   const show = () => {
@@ -244,7 +247,7 @@ function ofAll(experiment, rule) {
         show();
       }),
       slider("seeds to repeat of each text", { min: 0, max: 5, step: 1, value: repeats }, (v) => (repeats = v))),
-    pasted, make("div", { class: "controls" }, add, again),
+    make("label", {}, "texts of the class", pasted), make("div", { class: "controls" }, add, again),
     status.element, refusals, plot.svg, word);
   show();
   return element;
@@ -273,6 +276,7 @@ function narrowing(plot, steps, planned, margin) {
   const across = { x1: plot.x(0), x2: plot.x(1), stroke: "currentColor" };
   plot.add("line", { ...across, y1: place(0), y2: place(0) });
   plot.add("line", { ...across, y1: place(margin), y2: place(margin), "stroke-dasharray": "4 3" });
+  plot.add("text", { x: plot.x(0) + 4, y: place(margin) - 4 }, `margin ${shown(margin)}`);
   for (const { n, mean, low, high, word } of steps.filter((step) => step.low != null)) {
     const x = plot.x(n / planned), [colour, sign] = SIGNS[word];
     const line = { x1: x, x2: x, y1: place(low), y2: place(high), stroke: colour, "stroke-width": 3 };

@@ -260,6 +260,8 @@ export function verdicts(part, { titles, rows }) {
   fold(part);
   addEventListener("hashchange", goTo);
   goTo();
+  // When a page has loaded, the browser itself goes to the address, and takes the focus away.
+  if (document.readyState !== "complete") addEventListener("load", () => setTimeout(goTo));
 }
 
 /** Put the tables of the page behind a button; on paper they stay. */
