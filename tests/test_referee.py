@@ -14,7 +14,7 @@ from test_cli import call
 from qmlbook.base import paths
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.evidence import stats
-from qmlbook.referee import circuits, decide, judge, plan, players, rates, report, runs
+from qmlbook.referee import circuits, decide, judge, plan, players, rates, report, runs, trained
 from qmlbook.referee.case import Case, load_case, require_fit
 
 
@@ -458,6 +458,44 @@ def test_a_rule_with_intervals_at_50_percent_would_be_seen_to_err(monkeypatch):
 
 
 # -- from case to report -------------------------------------------------------------------------
+
+
+def normal(means, seeds=3000):
+    rng = np.random.default_rng(0)
+    return np.array(means)[:, None] + rng.normal(size=(len(means), seeds))
+
+
+def test_cases_are_cut_from_seeds_that_are_used_once():
+    ahead = trained.rate(normal([3.0, 4.0]), 1.0, stats.SURVIVES)
+    assert ahead.share == 1.0
+    assert decide.LEAST <= ahead.seeds < 150
+    assert trained.rate(normal([0.0, 4.0]), 1.0, stats.SURVIVES).share == 0.0
+    assert trained.rate(normal([0.0, 4.0]), 1.0, stats.EXPLAINED_BY).share == 1.0
+    with pytest.raises(QmlbookError, match="100 seeds are too few for 20 cases"):
+        trained.rate(normal([3.0, 4.0], 100), 1.0, stats.SURVIVES)
+
+
+def test_more_seeds_of_a_case_are_made_block_by_block(judged, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "referee" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_bytes((judged[1] / "report.json").read_bytes())
+    monkeypatch.setattr(trained.paths, "data_root", lambda: tmp_path)
+    monkeypatch.setattr(trained, "load_case", lambda _: small(name="tiny"))
+    assert trained.main(["tiny", "--seeds", "3"]) == 0
+    who, first = trained.load("tiny")
+    assert trained.main(["tiny", "--seeds", "18"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "tiny: 18 of 18 seeds"
+    assert trained.main(["tiny", "--seeds", "18"]) == 0
+    assert capsys.readouterr().out == ""
+    again, scores = trained.load("tiny")
+    assert again == who
+    assert scores.shape == (len(who), 18)
+    assert np.array_equal(scores[:, :3], first)
+    assert trained.leads("tiny").shape == (len(who) - 1, 18)
+    assert trained.leads("tiny", "linear").shape == (len(who) - 2, 18)
+    trained.file_of("tiny").write_text("circuit,other\n0.5,0.5\n")
+    assert trained.main(["tiny", "--seeds", "18"]) == 1
+    assert "has other players than tiny" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

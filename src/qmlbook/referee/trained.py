@@ -2,8 +2,9 @@
 
 Runs of a stored case, many more seeds than it asked for, are cut into cases: a pilot, seeds by
 power, fresh seeds, the rule. Truth is the mean lead of all seeds, and the margin is set so that the
-nearest rival has the lead that a kind of case asks for. ``python -m qmlbook.referee.trained digits
-deeper --seeds 2000`` makes the runs, a block of seeds at a time; what is stored is not made again.
+nearest rival has the lead that a kind of case asks for. A circuit that adds nothing is the one
+without entanglement, held against all rivals. ``python -m qmlbook.referee.trained deeper`` makes
+the runs, a block of seeds at a time; what is stored is not made again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from .runs import Setting, measured
 FIRST = 3_000_000  # seed; no case has it
 BLOCK = 16  # seeds side by side
 CASES = 20  # of each kind
+NOTHING = "no-entanglement"  # the rival that adds nothing
 # kind -> lead over the nearest rival in margins, and the word that is counted
 KINDS = {
     "adds exactly the margin": (1.0, stats.SURVIVES),
@@ -53,10 +55,11 @@ def load(name: str) -> tuple[list[str], Floats]:
     return header.split(","), np.array([row.split(",") for row in rows], dtype=float).T
 
 
-def leads(name: str) -> Floats:
-    """Return the leads of a stored case's circuit over its rivals, (rivals, seeds)."""
-    _, scores = load(name)
-    return scores[0] - scores[1:]
+def leads(name: str, subject: str = SUBJECT) -> Floats:
+    """Return the leads of a stored case's circuit, or a rival, over rivals, (rivals, seeds)."""
+    who, scores = load(name)
+    rivals = [number for number, player in enumerate(who) if player not in (SUBJECT, subject)]
+    return scores[who.index(subject)] - scores[rivals]
 
 
 def rate(found: Floats, margin: float, word: str, cases: int = CASES) -> Rate:
@@ -83,11 +86,17 @@ def rate(found: Floats, margin: float, word: str, cases: int = CASES) -> Rate:
     return Rate(hits / cases, *bounds(hits, cases), float(np.mean(planned)))
 
 
-def rates(name: str) -> dict[str, Rate]:
-    """Return how often each kind of case, cut from a circuit that leads, is given its word."""
+def rates(name: str, margin: float) -> dict[str, Rate]:
+    """Return how often each kind of case is given the word that is counted for it.
+
+    Args:
+        name: a stored case whose circuit leads every rival.
+        margin: of cases in which nothing is added.
+    """
     found = leads(name)
     least = found.mean(1).min()
-    return {kind: rate(found, least / times, word) for kind, (times, word) in KINDS.items()}
+    made = {"adds nothing": rate(leads(name, NOTHING), margin, stats.SURVIVES)}
+    return made | {kind: rate(found, least / t, word) for kind, (t, word) in KINDS.items()}
 
 
 def make(name: str, seeds: int) -> None:
@@ -119,7 +128,7 @@ def main(words: Sequence[str]) -> int:
         prog="python -m qmlbook.referee.trained", description="Make more seeds of stored cases."
     )
     parser.add_argument("cases", nargs="+", help="folders in data/referee")
-    parser.add_argument("--seeds", type=int, default=2000, help="of each case")
+    parser.add_argument("--seeds", type=int, default=2560, help="of each case")
 
     def work() -> None:
         arguments = parser.parse_args(words)
