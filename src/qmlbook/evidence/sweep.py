@@ -257,7 +257,7 @@ def _abreast(jobs: Sequence[Job]) -> Iterator[Record]:
     with _one_thread() as threads:
         started, clock = datetime.now(UTC), time.perf_counter()
         try:
-            made = experiment.run_all(config, [job.seed for job in jobs])  # type: ignore[misc]  # see `_groups`
+            made = experiment.run_all(config, [job.seed for job in jobs])  # type: ignore[misc]  # known to `_groups`
             found = [clean_metrics(metrics) for metrics in made]
         except Exception:
             found = []
