@@ -264,7 +264,8 @@ def _abreast(jobs: Sequence[Job]) -> Iterator[Record]:
         seconds = round((time.perf_counter() - clock) / len(jobs), 4)
     if not found:
         yield from map(execute, jobs)
-    for job, metrics in zip(jobs, found, strict=False):
+        return
+    for job, metrics in zip(jobs, found, strict=True):
         yield _record(job, started, None, metrics=metrics, seconds=seconds, threads=threads)
 
 
