@@ -20,16 +20,38 @@ FOUND = "search.html?q=quantum"
 PAGES = [f"{document}.html" for document in DOCUMENTS]
 PAGES += [FOUND, "genindex.html", "py-modindex.html"]
 WIDTHS = {"desktop": 1280, "phone": 390}
-LISTS = [page for page in PAGES if page.startswith(("book/api", "genindex", "py-modindex"))]
+# The width at which a page is looked at every time: what has figures on a phone, what is looked up
+# on a desk, the first page on both. The other width is a part of the long tail.
+OFTEN = {page: {"desktop"} for page in PAGES}
+OFTEN |= {f"book/{name}.html": {"phone"} for name in contents.sources(ROOT)}
+OFTEN[PAGES[0]] = set(WIDTHS)
+
+# Every chapter has a live figure, each kind where its question is asked.
+LIVE = {
+    "circuits": {"builder"},
+    "klssl": {"training"},
+    "qssl": {"checkpoints", "shots"},
+    "c2q": {"steps", "form"},
+    "qdeq": {"walk"},
+    "contextuality": {"tokens"},
+    "evidence": {"studies"},
+}
 
 # A switch of the theme fades in, and what is half faded has no contrast.
 AT_ONCE = "* { transition: none !important; animation: none !important }"
 # Solutions and hidden code are read as well.
-UNFOLD = """() => document.querySelectorAll("article summary, button.toggle-button-hidden")
-    .forEach((button) => button.click())"""
+UNFOLD = """() => {
+  document.querySelectorAll("article details").forEach((one) => (one.open = true));
+  document.querySelectorAll("button.toggle-button-hidden").forEach((button) => button.click());
+}"""
 # The theme takes its time to see what scrolls.
 REACHABLE = """() => [...document.querySelectorAll("article pre")]
     .every((code) => code.scrollWidth <= code.clientWidth || code.tabIndex === 0)"""
+# Pixels an inch at which every plot of a page is shown.
+DENSITIES = """() => [...document.querySelectorAll(".qmlbook-plot img")].map((image) => {
+  const inches = parseFloat(image.style.getPropertyValue("--small")) / %d;
+  return image.getBoundingClientRect().width / inches;
+})"""
 # Contrast takes axe the most time, word by word: the first word of each colour and size on each
 # paper tells as much.
 MARK = """() => {
@@ -93,8 +115,7 @@ def show(browser):
         pytest.param(
             (width, page),
             id=f"{width}-{page}",
-            # What is looked up is alike, and seldom on a phone.
-            marks=[pytest.mark.nightly] * (width == "phone" and page in LISTS),
+            marks=[pytest.mark.nightly] * (width not in OFTEN[page]),
         )
         for width in WIDTHS
         for page in PAGES
@@ -168,6 +189,36 @@ def test_pages_fit_the_screen(tab):
     assert tab.evaluate(too_wide, width) == []
 
 
+def test_labels_of_plots_are_nine_pixels_high(tab, request):
+    _, page = request.node.callspec.params["tab"]
+    tab.evaluate(UNFOLD)
+    shown = [one for one in tab.evaluate(DENSITIES % sphinx_light.SMALL) if one]
+    source = ROOT / "book" / f"{Path(page).stem}.md"
+    text = source.read_text("utf-8") if source.is_file() else ""
+    points = min([10, *map(int, re.findall(r"fontsize=(\d+)", text))])
+    assert min(shown, default=72) * points / 72 >= 9
+    assert tab.evaluate("document.documentElement.scrollWidth") <= tab.viewport_size["width"]
+    scrolled = tab.locator(".qmlbook-plot:visible").evaluate_all(
+        "all => all.every((plot) => plot.scrollWidth <= plot.clientWidth || plot.tabIndex === 0)"
+    )
+    assert scrolled
+
+
+def test_live_figures_run(tab, request):
+    _, page = request.node.callspec.params["tab"]
+    for figure in tab.locator(".qmlbook-live[data-kind]").all():
+        assert figure.locator("[role=group]").is_visible()
+        assert not figure.locator("> img").is_visible()
+        assert figure.get_by_role("status").inner_text()
+        if Path(page).stem not in LIVE:  # tools, not questions
+            continue
+        question = "figure => figure.closest('.cell').previousElementSibling.textContent"
+        assert "?" in figure.evaluate(question)
+        answer = "figure => figure.closest('.cell').nextElementSibling.textContent"
+        assert "What you should have seen" in figure.evaluate(answer)
+    assert tab.complaints == []
+
+
 def test_pages_are_accessible(tab, request):
     width, _ = request.node.callspec.params["tab"]
     accessible(tab, theme(width))
@@ -226,31 +277,10 @@ def test_the_contents_open_on_a_phone_and_are_accessible(show, site):
     assert tab.complaints == []
 
 
-LIVE = {
-    "builder": "circuits",
-    "training": "klssl",
-    "studies": "evidence",
-    "walk": "qdeq",
-    "tokens": "contextuality",
-    "steps": "c2q",
-    "form": "c2q",
-    "checkpoints": "qssl",
-    "shots": "qssl",
-}
-
-
-@pytest.mark.parametrize("kind", LIVE)
-def test_live_figures_run_in_their_chapters(show, html, kind):
-    tab = show(html.as_uri(), f"book/{LIVE[kind]}.html", "phone")
-    figure = tab.locator(f".qmlbook-live[data-kind={kind}]")
-    assert figure.locator("[role=group]").is_visible()
-    assert not figure.locator("> img").is_visible()
-    assert figure.get_by_role("status").inner_text()
-    question = "figure => figure.closest('.cell').previousElementSibling.textContent"
-    assert "?" in figure.evaluate(question)
-    answer = "figure => figure.closest('.cell').nextElementSibling.textContent"
-    assert "What you should have seen" in figure.evaluate(answer)
-    assert tab.complaints == []
+@pytest.mark.parametrize("name", LIVE)
+def test_a_chapter_has_its_live_figures(html, name):
+    page = (html / "book" / f"{name}.html").read_text("utf-8")
+    assert LIVE[name] <= set(re.findall(r'class="qmlbook-live" data-kind="(\w+)"', page))
 
 
 # --- cards, sizes ---
@@ -335,26 +365,3 @@ HEAVY = ["book/intro.html", "book/c2q.html", "book/verdicts.html"]
 )
 def test_a_first_visit_loads_less_than_a_megabyte(browser, html, page):
     assert weight(browser, html, page) < 1_000_000
-
-
-# Pixels an inch at which every plot of a page is shown.
-DENSITIES = """() => [...document.querySelectorAll(".qmlbook-plot img")].map((image) => {
-  const inches = parseFloat(image.style.getPropertyValue("--small")) / %d;
-  return image.getBoundingClientRect().width / inches;
-})"""
-
-
-@pytest.mark.parametrize("name", contents.sources(ROOT))
-def test_labels_of_plots_are_nine_pixels_high_on_a_phone(show, html, name):
-    tab = show(html.as_uri(), f"book/{name}.html", "phone")
-    tab.evaluate("document.querySelectorAll('article details').forEach((one) => (one.open = true))")
-    tab.evaluate(UNFOLD)
-    shown = [one for one in tab.evaluate(DENSITIES % sphinx_light.SMALL) if one]
-    text = (ROOT / "book" / f"{name}.md").read_text("utf-8")
-    points = min([10, *map(int, re.findall(r"fontsize=(\d+)", text))])
-    assert min(shown, default=72) * points / 72 >= 9
-    assert tab.evaluate("document.documentElement.scrollWidth") <= WIDTHS["phone"]
-    scrolled = tab.locator(".qmlbook-plot:visible").evaluate_all(
-        "all => all.every((plot) => plot.scrollWidth <= plot.clientWidth || plot.tabIndex === 0)"
-    )
-    assert scrolled
