@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from pydantic import TypeAdapter
 from rooms import OURS
 
 from qmlbook import cli, papers
@@ -13,7 +14,7 @@ from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.base.paths import results_dir
 from qmlbook.book import status
 from qmlbook.evidence import sweep
-from qmlbook.evidence.audit import Stratum, audit, bound
+from qmlbook.evidence.audit import RESULTS, Audit, Stratum, audit, bound
 from qmlbook.evidence.report import outline
 from qmlbook.evidence.store import Store
 from qmlbook.evidence.sweep import failed_record
@@ -228,3 +229,16 @@ def test_a_file_that_holds_no_audit_is_refused():
     status.audit_file().write_text("[]")
     with pytest.raises(QmlbookError, match=r"audit\.json does not hold an audit"):
         status.last_audit()
+
+
+def test_the_audit_of_the_book_follows_from_the_runs_that_it_names():
+    text = status.audit_file().read_text("utf-8")
+    kept = TypeAdapter(Audit).validate_json(text)
+    assert kept.to_json() == text
+    assert {one.paper for one in kept.strata} == set(OURS)
+    for one in kept.strata:
+        told = [run for result in RESULTS for run in getattr(one, result)]
+        assert len(told) == len(set(told)) == one.k
+        stored = {name(record): record for record in Store().records(one.paper)}
+        assert all(run in stored for run in one.agree)
+        assert all(stored[run].seconds <= one.seconds for run in one.agree)

@@ -2,10 +2,12 @@
 
 import copy
 import errno
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import ledger
 import pytest
 import yaml
 
@@ -403,3 +405,20 @@ def test_no_claim_of_a_paper_is_missing():
     for paper, wanted in CLAIMS.items():
         missing = set(wanted) - {claim.id for claim in load_claims(paper)}
         assert not missing, f"{paper}: {missing}"
+
+
+def test_no_rule_is_another_than_was_noted():
+    noted, today = json.loads(ledger.FILE.read_text("utf-8")), ledger.rules()
+    assert sorted(noted) == sorted(today)
+    for paper in noted:
+        changed = sorted({name for name, _ in noted[paper].items() ^ today[paper].items()})
+        assert not changed, f"{paper}: if meant, say when and why there; then tests/ledger.py"
+
+
+@pytest.mark.parametrize("field", ["margin", "published", "seeds", "controls", "metric"])
+def test_a_rule_that_was_changed_is_seen(field):
+    claim = next(c for c in load_claims("klssl") if c.id == "K4")
+    others = {"margin": 0.5, "published": {"mean": 0.5}, "seeds": range(3), "controls": {},
+              "metric": "other"}  # fmt: skip
+    assert ledger.digest(replace(claim, **{field: others[field]})) != ledger.digest(claim)
+    assert ledger.digest(replace(claim, note="in other words")) == ledger.digest(claim)

@@ -7,10 +7,14 @@ from rooms import OURS
 
 from qmlbook import papers
 from qmlbook.base.errors import QmlbookError, UsageError
+from qmlbook.base.files import sha256
 from qmlbook.base.paths import data_root
 from qmlbook.book import verdict_pages
 from qmlbook.evidence import editions
 from qmlbook.evidence.verdicts import verdicts
+
+# Of the verdicts of the first edition, as they were stored.
+FIRST = "81a43e8db3324232c778dfcca547a592d021e6eb2f2813295f94156b4e06d654"
 
 
 def test_the_verdicts_of_the_first_edition_are_kept():
@@ -21,6 +25,11 @@ def test_the_verdicts_of_the_first_edition_are_kept():
     assert by_claim["klssl", "K1"].controls == "explained by untrained, classical"
     assert by_claim["klssl", "K1"].ours["n"] == 400
     assert by_claim["contextuality", "X1"].outcome == "reproduced"
+
+
+def test_the_first_edition_is_history_and_changes_no_more():
+    content = (data_root() / "editions" / "first.json").read_bytes().replace(b"\r\n", b"\n")
+    assert sha256(content) == FIRST
 
 
 @pytest.mark.parametrize("paper", papers.names())

@@ -1,7 +1,9 @@
 """What experiments ask for is known without PyTorch, and never older than the code that says it."""
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
@@ -12,7 +14,7 @@ from qmlbook.evidence import planned as module
 from qmlbook.evidence.cells import Cell
 from qmlbook.evidence.claims import load_claims
 from qmlbook.evidence.planned import planned, seeds_of, seeds_text
-from qmlbook.evidence.store import config_key
+from qmlbook.evidence.store import Store, config_key
 
 
 @pytest.fixture
@@ -52,6 +54,26 @@ def test_seeds_are_those_of_claims_or_else_of_the_experiment(imported):
             for variant, seeds in found.seeds["full"].items():
                 own = range(experiments[name].seeds["full"])
                 assert seeds == tuple(sorted(asked.get(Cell(name, variant), own)))
+
+
+def other(record, experiment):
+    """Return fields of a stored configuration that its variant of today has differently."""
+    offered = experiment.variants.get(record.profile, {}).get(record.variant)
+    if offered is None or config_key(offered) != record.config_key:
+        return []
+    today = json.loads(json.dumps(asdict(offered)))
+    return [field for field, value in record.config.items() if today.get(field) != value]
+
+
+@pytest.mark.parametrize("paper", papers.names())
+def test_stored_runs_were_asked_what_their_variants_ask_today(paper):
+    """The key of a configuration leaves out its defaults, and so cannot tell that one changed."""
+    experiments, compared = papers.experiments(paper), set()
+    for record in Store().records(paper):
+        if (run := (record.cell, record.profile, record.config_key)) not in compared:
+            compared.add(run)
+            if experiment := experiments.get(record.experiment):
+                assert not other(record, experiment), run
 
 
 @pytest.mark.parametrize(

@@ -360,6 +360,12 @@ def test_controls_wait_for_all_their_runs(fake):
     (order,) = fake.verdicts("order")
     assert (order.outcome, order.controls) == ("reproduced", "not tested")
     assert f"control untrained: 0 of {SEEDS} seeds are recorded" in order.details
+    for variant in VARIANTS["untrained"]:
+        for seed in range(variant == "q2", SEEDS - 1):
+            fake.add("untrained", variant, seed)
+    (order,) = fake.verdicts("order")  # the last one counts as much as the first
+    assert (order.outcome, order.controls) == ("reproduced", "not tested")
+    assert f"control untrained: {SEEDS - 1} of {SEEDS} seeds are recorded" in order.details
 
 
 def test_runs_beyond_the_plan_change_nothing(full):

@@ -327,6 +327,13 @@ def test_controls_rule(controls, outcome):
         assert intervals[name].high == pytest.approx(mean + half)
 
 
+def test_a_lead_of_exactly_the_margin_is_none():
+    lead, none = np.full(10, 0.25), np.zeros(10)  # without spread: the interval is the lead
+    assert stats.controls_outcome(lead, {"a": none}, 0.25)[0] == "explained by a"
+    assert stats.controls_outcome(none, {"a": none}, None)[0] == "explained by a"
+    assert stats.order_outcome(lead, none, 0.25, stream(0, "p"))[0] == "reproduced"
+
+
 def test_controls_without_a_margin_take_zero():
     runs = {"a": control(0.005, 0.01)}
     assert stats.controls_outcome(np.zeros(10), runs, 0.02)[0] == "explained by a"

@@ -163,6 +163,17 @@ def test_code_version_follows_the_sources(tmp_path, monkeypatch):
     assert now() == first
     (tmp_path / "a.py").rename(tmp_path / "b.py")
     assert now() != first
+    seen = [now()]
+    for name in ("room/deep/a.py", "room/deep/b.py"):  # those in the rooms count, one by one
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x = 1\n")
+        seen.append(now())
+    (tmp_path / "room" / "deep" / "a.py").write_bytes(b"x = 2\n")
+    assert len({*seen, now()}) == 4
+    last = now()
+    (tmp_path / "_data").mkdir()
+    (tmp_path / "_data" / "case.py").write_bytes(b"x = 1\n")  # what a wheel brings along
+    assert now() == last
     module.code_version.cache_clear()
 
 
