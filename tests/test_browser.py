@@ -181,6 +181,32 @@ def test_figures_keep_white_paper_in_the_dark(tab):
     assert tab.evaluate(papers) in ([], ["rgb(255, 255, 255)"])
 
 
+LIVE = {
+    "builder": "circuits",
+    "training": "klssl",
+    "studies": "evidence",
+    "walk": "qdeq",
+    "tokens": "contextuality",
+    "steps": "c2q",
+    "form": "c2q",
+    "checkpoints": "qssl",
+    "shots": "qssl",
+}
+
+
+def test_live_figures_run_in_their_chapters(tab, request):
+    _, page = request.node.callspec.params["tab"]
+    for kind in [kind for kind, name in LIVE.items() if page == f"book/{name}.html"]:
+        figure = tab.locator(f".qmlbook-live[data-kind={kind}]")
+        assert figure.locator("[role=group]").is_visible()
+        assert not figure.locator("> img").is_visible()
+        assert figure.get_by_role("status").inner_text()
+        question = "figure => figure.closest('.cell').previousElementSibling.textContent"
+        assert "?" in figure.evaluate(question)
+        answer = "figure => figure.closest('.cell').nextElementSibling.textContent"
+        assert "What you should have seen" in figure.evaluate(answer)
+
+
 def test_no_page_of_the_book_is_forgotten(html):
     built = {path.relative_to(html).as_posix() for path in html.rglob("*.html")}
     built = {name for name in built if not name.startswith("_static/")}
@@ -223,33 +249,6 @@ def test_the_contents_open_on_a_phone_and_are_accessible(show, site):
     assert findings(tab, "dark") == []
     contents.get_by_role("link").nth(1).click()
     tab.wait_for_url(f"**/{PAGES[1]}")
-    assert tab.complaints == []
-
-
-LIVE = {
-    "builder": "circuits",
-    "training": "klssl",
-    "studies": "evidence",
-    "walk": "qdeq",
-    "tokens": "contextuality",
-    "steps": "c2q",
-    "form": "c2q",
-    "checkpoints": "qssl",
-    "shots": "qssl",
-}
-
-
-@pytest.mark.parametrize("kind", LIVE)
-def test_live_figures_run_in_their_chapters(show, html, kind):
-    tab = show(html.as_uri(), f"book/{LIVE[kind]}.html", "phone")
-    figure = tab.locator(f".qmlbook-live[data-kind={kind}]")
-    assert figure.locator("[role=group]").is_visible()
-    assert not figure.locator("> img").is_visible()
-    assert figure.get_by_role("status").inner_text()
-    question = "figure => figure.closest('.cell').previousElementSibling.textContent"
-    assert "?" in figure.evaluate(question)
-    answer = "figure => figure.closest('.cell').nextElementSibling.textContent"
-    assert "What you should have seen" in figure.evaluate(answer)
     assert tab.complaints == []
 
 
