@@ -14,7 +14,8 @@ from qmlbook.book.course.myst import Exercise
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = range(1, 9)
-CHEAP = [2, 4, 5, 7, 8]  # the others are run by the chapter itself
+#: The others are run by the chapter itself; those at night take longer, and are graded alike.
+CHEAP = [*(pytest.param(number, marks=pytest.mark.nightly) for number in (2, 4, 7)), 5, 8]
 #: Where another run of seeds may say otherwise, once in a while.
 RARE = {7}
 
@@ -154,6 +155,7 @@ def one_batch_each(room, seeds):
     return lab.led(ours, theirs)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("number", "other"),
     [(3, one_batch_each), (1, other_epoch), (2, mean_of_twenty), (4, exact_slopes)],

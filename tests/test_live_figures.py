@@ -356,7 +356,13 @@ def draws(config, seed, n):
     return made | {"epochs": epochs}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("published", "mended") else pytest.param(name, marks=pytest.mark.nightly)
+        for name in CONFIGS
+    ],
+)
 def test_training_in_the_page_is_that_of_the_chapter_on_the_same_draws(name):
     config, (pixels, labels) = CONFIGS[name], few(50)
     split = Split(torch.from_numpy(pixels), torch.from_numpy(labels), None)
@@ -507,7 +513,7 @@ WIDTHS = {"phone": 390, "desktop": 1280}
 AT_NIGHT = pytest.mark.nightly
 LOOKS = [
     ("phone", "dark"),
-    ("desktop", "light"),
+    pytest.param("desktop", "light", marks=AT_NIGHT),  # also in the pages
     pytest.param("phone", "light", marks=AT_NIGHT),
     pytest.param("desktop", "dark", marks=AT_NIGHT),
 ]

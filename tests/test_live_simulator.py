@@ -227,14 +227,20 @@ def chapters():
 
 
 CHAPTERS = list(chapters())
+ONE_OF_EACH = list({case[0].split("-")[0]: case for case in CHAPTERS}.values())
 
 
+def test_a_circuit_of_every_chapter_agrees_in_node(node):
+    agree(node, [question(*of_qnode(f, *a), i) for i, (_, f, a) in enumerate(ONE_OF_EACH)])
+
+
+@pytest.mark.nightly
 def test_circuits_of_the_chapters_agree_in_node(node):
     agree(node, [question(*of_qnode(f, *a), i) for i, (_, f, a) in enumerate(CHAPTERS)])
 
 
 def test_random_circuits_agree_in_node(node):
-    agree(node, drawn(chosen("300")))
+    agree(node, drawn(chosen("100")))
 
 
 @pytest.mark.nightly
@@ -243,6 +249,7 @@ def test_many_random_circuits_agree_in_node(node):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # Node runs the same scripts
 def test_circuits_agree_in_a_browser(page):
     some = [question(*of_qnode(f, *a), i) for i, (_, f, a) in enumerate(CHAPTERS)]
     agree(page, [*some, *drawn(range(50))])

@@ -206,6 +206,10 @@ def test_rows_are_filtered_and_opened_by_keyboard(show_parts, page, ordinary, ro
     row.get_by_role("status").last.filter(has_text=re.compile("Copied|Ctrl")).wait_for()
     head.press("Space")
     assert row.locator(".opened").count() == 0
+    head.press("Enter")
+    row.get_by_role("button", name=f"close {name.replace('-', ' ', 1)}").press("Enter")
+    assert row.locator(".opened").count() == 0
+    assert head.evaluate("head => head === document.activeElement")
 
 
 @pytest.mark.slow
@@ -232,17 +236,17 @@ def test_an_address_opens_its_row_and_leads_to_the_tables_without_scripts(show_p
     tables = tab.get_by_role("button", name="show the same as tables")
     tables.press("Enter")
     assert tab.locator("table:visible").count() == 1
+    assert tab.locator(".qmlbook-live li:visible").count() == 0
     tables.press("Enter")
+    assert tab.locator("table:visible").count() == 0
     tab.emulate_media(media="print")
     assert tab.locator("table:visible").count() == 1
     assert tab.locator(".qmlbook-live li:visible").count() == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("width", "theme"),
-    [(390, "dark"), pytest.param(1280, "light", marks=pytest.mark.nightly)],  # also in its page
-)
+@pytest.mark.nightly  # axe also looks at the page, with its rows closed
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
 def test_verdicts_fit_and_are_accessible(show_parts, page, ordinary, rows, width, theme):
     tab = show_parts(Part(page, ordinary), theme=theme, viewport={"width": width, "height": 800})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width

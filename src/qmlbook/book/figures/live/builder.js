@@ -120,7 +120,9 @@ export function builder(part, { wires: n, gates, start }) {
 }
 
 function diagram(placed, gates, n) {
-  const step = 46, width = Math.max(360, 40 + step * placed.length), row = (w) => 22 + 40 * w;
+  // Many gates stand closer, so that their names stay as large as on a phone they must be.
+  const width = 360, step = Math.min(46, 318 / placed.length), half = Math.min(17, step / 2 - 1);
+  const row = (w) => 22 + 40 * w;
   const svg = draw("svg", { viewBox: `0 0 ${width} ${row(n - 1) + 22}`, role: "img" });
   const words = placed.map((one) => `${one.gate} on wire ${one.wires.join(" and ")}`).join(", ");
   svg.setAttribute("aria-label", `Circuit: ${words || "no gates"}.`);
@@ -136,7 +138,7 @@ function diagram(placed, gates, n) {
       svg.append(draw("circle", { cx: at, cy: row(wires[0]), r: 5, fill: "currentColor" }));
     }
     svg.append(
-      draw("rect", { x: at - 17, y: target - 14, width: 34, height: 28, rx: 3, fill: "var(--first)" }),
+      draw("rect", { x: at - half, y: target - 14, width: 2 * half, height: 28, rx: 3, fill: "var(--first)" }),
       draw("text", { x: at, y: target + 4, "text-anchor": "middle", style: "fill: var(--paper)" },
         label === "NOT" ? "X" : label),
     );

@@ -1,5 +1,5 @@
 // The verdicts: filtered, each with a picture, opened to what is behind it.
-import { choice, draw, frame, make, sentence, shown, slider } from "./figure.js";
+import { button, choice, draw, frame, make, sentence, shown, slider } from "./figure.js";
 
 const SIGNS = {
   reproduced: "✓",
@@ -133,8 +133,8 @@ function address(row) {
   return `${canonical ?? location.href.split("#")[0]}#${row.paper}-${row.claim}`;
 }
 
-/** Return what an opened row shows. */
-function opened(row) {
+/** Return what an opened row shows; `close` is called at its end. */
+function opened(row, close) {
   const picture = make("div"), box = make("div", { class: "opened" }, picture);
   const drawn = (margin) => {
     if (row.ours?.low !== undefined) picture.replaceChildren(large(row, margin));
@@ -191,7 +191,8 @@ function opened(row) {
       }
     },
   }, "copy citation");
-  box.append(list, make("div", { class: "controls" }, field, copy), done.element);
+  box.append(list, make("div", { class: "controls" }, field, copy), done.element,
+    button(`close ${row.paper} ${row.claim}`, close));
   return box;
 }
 
@@ -204,16 +205,15 @@ export function verdicts(part, { titles, rows }) {
     for (const [name, item] of items) item.hidden = !kept.has(name);
     status.say(`${kept.size} of ${rows.length} rows.`);
   };
-  const close = (item) => {
-    item.querySelector("button").setAttribute("aria-expanded", "false");
-    item.querySelector(".opened")?.remove();
-  };
+  // A row opens and closes by itself: nothing that a reader looks at moves when another one is opened.
   const toggle = (row, item) => {
-    const open = item.querySelector(".opened");
-    items.forEach(close);
-    if (open) return;
-    item.querySelector("button").setAttribute("aria-expanded", "true");
-    item.append(opened(row));
+    const head = item.querySelector("button"), open = item.querySelector(".opened");
+    head.setAttribute("aria-expanded", !open);
+    if (open) return open.remove();
+    item.append(opened(row, () => {
+      head.click();
+      head.focus();
+    }));
     history.replaceState(null, "", `#${id(row)}`);
   };
   for (const row of rows) {
@@ -251,29 +251,31 @@ export function verdicts(part, { titles, rows }) {
     const name = decodeURIComponent(location.hash.slice(1)), item = items.get(name);
     if (!item) return;
     part.hidden = item.hidden = false;
+    tabulate(false);
     if (!item.querySelector(".opened")) item.querySelector("button").click();
     item.scrollIntoView();
     item.querySelector("button").focus({ preventScroll: true });
   };
   part.append(controls, status.element, list);
+  const tabulate = fold(controls, list);
   show();
-  fold(part);
   addEventListener("hashchange", goTo);
   goTo();
   // When a page has loaded, the browser itself goes to the address, and takes the focus away.
   if (document.readyState !== "complete") addEventListener("load", () => setTimeout(goTo));
 }
 
-/** Put the tables of the page behind a button; on paper they stay. */
-function fold(part) {
+/** Add a button that shows the tables of the page in place of the list; return what turns them. */
+function fold(controls, list) {
   const tables = document.querySelectorAll(".bd-article .qmlbook-tables");
-  if (!tables.length) return;
-  const all = make("button", { type: "button", "aria-expanded": "false" }, "show the same as tables");
+  if (!tables.length) return () => {};
+  const all = button("show the same as tables", () => turn(!list.hidden));
   const turn = (open) => {
-    all.setAttribute("aria-expanded", open);
-    tables.forEach((table) => table.classList.toggle("qmlbook-folded", !open));
+    all.setAttribute("aria-pressed", open);
+    list.hidden = open;
+    tables.forEach((table) => table.classList.toggle("qmlbook-folded", !open)); // not on paper
   };
-  all.addEventListener("click", () => turn(all.getAttribute("aria-expanded") === "false"));
-  part.append(make("p", {}, all));
+  controls.append(all);
   turn(false);
+  return turn;
 }
