@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from rooms import OURS
 
 from qmlbook.base.errors import QmlbookError, UsageError
@@ -11,6 +12,17 @@ from qmlbook.book import checklists
 from qmlbook.evidence.verdicts import verdicts
 
 ROOT = Path(__file__).resolve().parents[1]
+RELEASED = yaml.safe_load((ROOT / "tests" / "released.yml").read_text("utf-8"))
+OURS_TOO = {"papers.json", "cost_s", "data/weights"}  # of this book, named beside what others have
+# What would answer an item by its name, and by a heading of the README.
+SIGNS = {
+    "licences": (r"licen[cs]e|copying", r"licen[cs]e"),
+    "dependencies": (
+        r"(^|/)(requirements\S*\.txt|environment\.ya?ml|setup\.(py|cfg)|pyproject\.toml|pipfile)$",
+        r"require|install|dependenc",
+    ),
+    "models": (r"\.(pth?|h5|ckpt|npz|tar|safetensors)$", r"(pre)?trained model|checkpoint"),
+}
 
 
 def evidence():
@@ -37,6 +49,40 @@ def test_files_of_this_repository_that_are_named_exist():
     for name in known:
         found = ROOT / name
         assert found.exists() or list((ROOT / "src").rglob(name)), name
+
+
+def released(paper, what):
+    """Return what all repositories of a paper have together."""
+    return [entry for each in RELEASED.get(paper, []) for entry in each[what]]
+
+
+def test_files_that_are_named_of_others_were_released():
+    named = [(paper, name) for paper, *_, told in evidence() if paper != "book"
+             for name in re.findall("`([^` ]+)`", told) if name not in OURS_TOO]  # fmt: skip
+    assert len(named) >= 25
+    for paper, name in named:
+        files = released(paper, "files") + released(paper, "empty")
+        repositories = [each["repository"] for each in RELEASED[paper]]
+        assert name in files + repositories, (paper, name)
+
+
+def test_commits_that_are_named_are_those_that_were_looked_at():
+    named = [(paper, commit) for paper, *_, told in evidence()
+             for commit in re.findall(r"\b(?=\w*\d)[0-9a-f]{7}\b", told)]  # fmt: skip
+    assert len(named) >= 5
+    for paper, commit in named:
+        assert commit in [each["commit"] for each in RELEASED[paper]], (paper, commit)
+
+
+@pytest.mark.parametrize("item", SIGNS)
+def test_what_is_said_not_to_be_there_is_not(item):
+    by_name, by_heading = SIGNS[item]
+    none = [paper for paper, asked, answer, _ in evidence() if (asked, answer) == (item, "no")]
+    for paper in none:
+        signs = [name for name in released(paper, "files") if re.search(by_name, name, re.I)]
+        signs += [each for each in released(paper, "headings") if re.search(by_heading, each, re.I)]
+        assert not signs, (paper, signs)
+    assert none, "no answer is no"
 
 
 def test_claims_that_are_said_to_come_back_do():

@@ -320,6 +320,21 @@ def test_what_is_no_file_is_refused_in_one_sentence(monkeypatch, capsys, command
     assert error == f"Error: --to {name!r} {why}; give the name of a file.\n"
 
 
+def test_a_format_where_a_file_belongs_names_the_right_command(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for words in (["records", "qdeq", "--to", "mlflow", "store"], ["report", "--to", "json"]):
+        name = words[words.index("--to") + 1]
+        status, out, error = call(monkeypatch, capsys, *words)
+        assert (status, out) == (2, "")
+        assert error == (
+            f"Error: --to {name!r} is the name of a format; "
+            f"say --format {name} --to PATH, or --to ./{name} for a file of that name.\n"
+        )
+    assert not list(tmp_path.iterdir())
+    call(monkeypatch, capsys, "records", "qdeq", "--format", "json", "--to", "./json")
+    assert json.loads((tmp_path / "json").read_text("utf-8"))
+
+
 @pytest.mark.parametrize("name", ["", "-"])
 def test_a_course_goes_to_a_folder(monkeypatch, capsys, name):
     status, out, error = call(monkeypatch, capsys, "course", "--to", name)

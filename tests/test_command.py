@@ -75,12 +75,27 @@ def test_a_report_is_readable_everywhere():
         ("open('/nowhere/x')", 1, "Error: '/nowhere/x': No such file or directory.\n"),
         ("raise OSError(28, 'No space left')", 1, "Error: No space left.\n"),
         ("raise OSError('odd')", 1, "Error: odd.\n"),
-        ("raise MemoryError", 1, "Error: there is not enough memory for this.\n"),
+        *(
+            (f"raise {error}", 1, "Error: there is not enough memory for this.\n")
+            for error in (
+                "MemoryError",
+                "ImportError('libtorch_cpu.so: failed to map segment from shared object')",
+                "RuntimeError('can\\'t start new thread')",
+                "RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you tried to')",
+            )
+        ),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_a_status(body, status, said):
     done = subprocess.run(program(body), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (status, said)
+
+
+@pytest.mark.parametrize("error", ["ImportError('no such name')", "RuntimeError('odd')"])
+def test_a_mistake_of_the_program_keeps_its_traceback(error):
+    done = subprocess.run(program(f"raise {error}"), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
 
 
 def test_errors_of_ours_are_a_failure_or_a_wrong_request(capsys):

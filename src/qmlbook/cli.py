@@ -43,6 +43,16 @@ def _file(name: str) -> Path:
     return Path(name)
 
 
+def _no_format(name: str) -> Path:
+    """Return the path to write in the format that ``--format`` names."""
+    if name in errors.FORMATS:  # what follows it was meant as the file
+        raise errors.UsageError(
+            f"--to {errors.shown(name)} is the name of a format; say --format {name} --to PATH, "
+            f"or --to ./{name} for a file of that name."
+        )
+    return _file(name)
+
+
 def _folder(name: str, option: str = "--to") -> Path:
     """Return the path of a folder to write."""
     if name in ("", "-"):
@@ -63,6 +73,10 @@ Paper = Annotated[str, Argument(help="The paper.", autocompletion=rooms.names)]
 Sets = Annotated[list[str] | None, Argument(help="Image sets; all when none is named.")]
 To = Annotated[
     Path | None, Option(metavar="FILE", parser=_file, help="Write to a file; - is standard output.")
+]
+Exported = Annotated[
+    Path | None,
+    Option(metavar="FILE", parser=_no_format, help="Write to a file; - is standard output."),
 ]
 Jobs = Annotated[int, Option(min=1, help="Chapters executed at a time.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be run, and how long it takes.")]
@@ -460,7 +474,7 @@ def new(
 def report(
     papers: Papers = None,
     format: Annotated[errors.ReportFormat, Option(help="How it is written.")] = "table",
-    to: To = None,
+    to: Exported = None,
     claims: Annotated[
         Path | None, Option(metavar="FILE", help="Claims of your own about one paper's runs.")
     ] = None,
@@ -489,7 +503,7 @@ def records(
     predictions: Annotated[
         bool, Option("--predictions", help="What runs that keep it said of every test image.")
     ] = False,
-    to: To = None,
+    to: Exported = None,
 ) -> None:
     """Export the stored runs behind the verdicts."""
     from .evidence import export

@@ -6,6 +6,7 @@ UTF-8. A first signal ends the command in order, programs in hand included; a th
 
 import codecs
 import os
+import re
 import shlex
 import signal
 import sys
@@ -22,6 +23,11 @@ _PLAIN = {
     **{"−": "-", "–": "-", "—": "-", "±": "+/-", "×": "x", "·": "*", "→": "->", "←": "<-"},
     **{"≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "“": '"', "”": '"', "‘": "'", "’": "'"},
 }
+#: What is said, by whatever library, where a process gets no more memory, threads or address space.
+NO_MEMORY = re.compile(
+    "MemoryError|failed to map segment|[Cc]an(not|'t) allocate memory|can't start new thread"
+    "|Resource temporarily unavailable"
+)
 _AGAIN = "Still stopping; a third time leaves at once."
 
 
@@ -67,7 +73,9 @@ def _outcome(command: Callable[[], object]) -> tuple[int, str]:
     except OSError as error:  # a full disk, no permission: nobody needs a traceback for it
         file = f"{shown(error.filename)}: " if error.filename else ""
         return 1, f"Error: {file}{error.strerror or error}."
-    except MemoryError:
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or NO_MEMORY.search(str(error))):
+            raise
         return 1, "Error: there is not enough memory for this."
     return 0, ""
 

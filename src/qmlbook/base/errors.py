@@ -2,7 +2,7 @@
 
 import reprlib
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 # How much of a paper is run.
 Profile = Literal["quick", "full"]
@@ -12,6 +12,7 @@ ListFormat = Literal["table", "json"]
 RecordFormat = Literal["csv", "json", "parquet", "ro-crate", "mlflow"]
 # How verdicts are written.
 ReportFormat = Literal["table", "markdown", "json", "csv"]
+FORMATS = {name for each in (ListFormat, RecordFormat, ReportFormat) for name in get_args(each)}
 
 
 class QmlbookError(Exception):

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import files, paths, threads
+from ..base.command import NO_MEMORY
 from ..base.errors import QmlbookError, UsageError, require_choice
 from ..papers import PROFILES
 from . import chapters, kernel, notebooks, stamps
@@ -43,11 +44,8 @@ _MARKER = "papermill-error-cell-tag"
 CELL_TIMEOUT = {"quick": 600.0, "full": 6 * 3600.0}
 #: What papermill says of a kernel that ended before it was ready.
 _STILLBORN = "Kernel died before replying"
-#: What is said where a process gets no more memory, threads or address space.
-_NO_MEMORY = re.compile(
-    "MemoryError|failed to map segment|[Cc]annot allocate memory|can't start new thread"
-    f"|{_STILLBORN}|Resource temporarily unavailable"
-)
+#: What is said where a kernel gets no more memory, threads or address space.
+_NO_MEMORY = re.compile(f"{NO_MEMORY.pattern}|{_STILLBORN}")
 #: Seconds a program has to end by itself, its kernel included, before it is killed.
 GRACE = 15
 
