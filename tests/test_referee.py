@@ -16,6 +16,7 @@ from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.evidence import stats
 from qmlbook.referee import circuits, decide, judge, plan, players, rates, report, runs, trained
 from qmlbook.referee.case import Case, load_case, require_fit
+from qmlbook.referee.together import together
 
 
 def reuploading(x, weights):
@@ -356,7 +357,9 @@ def of_seeds(case, name, seeds=(0, 1, 2)):
     return alone, runs.measure(case, who, 0.1, seeds, trains, [test] * len(seeds))
 
 
-@pytest.mark.parametrize("name", ["circuit", "untrained", "frozen", "no-entanglement", "network"])
+@pytest.mark.parametrize(
+    "name", ["circuit", "untrained", "frozen", "no-entanglement", "no-circuit", "network"]
+)
 @pytest.mark.parametrize("metric", ["accuracy", "r2"])
 def test_seeds_side_by_side_come_to_what_they_come_to_alone(name, metric, monkeypatch):
     used = []
@@ -365,7 +368,7 @@ def test_seeds_side_by_side_come_to_what_they_come_to_alone(name, metric, monkey
     x, _ = task()
     data = task() if metric == "accuracy" else (x, np.sin(x).sum(1))
     alone, abreast = of_seeds(small(metric=metric, data=data, batch=7, epochs=3), name)
-    assert bool(used) == (name != "network")
+    assert used
     for one, other in zip(alone, abreast, strict=True):
         assert one.keys() == other.keys()
         for key in ("loss", "curve"):
@@ -381,6 +384,20 @@ def test_a_circuit_that_wants_its_weights_in_their_shape_is_run_seed_by_seed():
 
     alone, abreast = of_seeds(small(circuit=layered), "circuit")
     assert alone == abreast
+
+
+def test_layers_that_keep_more_than_parameters_are_run_seed_by_seed():
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("scale", torch.rand(1))
+
+        def forward(self, x):
+            return self.scale * x
+
+    kept = small(before=Scaled)
+    models = [players.players(kept)["no-circuit"].model(kept, seed) for seed in (0, 1)]
+    assert together(models, [kept.examples.pool.inputs[:2]] * 2) is None
 
 
 def test_a_case_of_numbers_with_layers_of_its_own_runs():
@@ -479,6 +496,7 @@ def test_more_seeds_of_a_case_are_made_block_by_block(judged, tmp_path, monkeypa
     folder = tmp_path / "referee" / "tiny"
     folder.mkdir(parents=True)
     (folder / "report.json").write_bytes((judged[1] / "report.json").read_bytes())
+    monkeypatch.setattr(trained, "BLOCK", 16)
     monkeypatch.setattr(trained.paths, "data_root", lambda: tmp_path)
     monkeypatch.setattr(trained, "load_case", lambda _: small(name="tiny"))
     assert trained.main(["tiny", "--seeds", "3"]) == 0

@@ -28,7 +28,7 @@ from .report import Report
 from .runs import Setting, measured
 
 FIRST = 3_000_000  # seed; no case has it
-BLOCK = 16  # seeds side by side
+BLOCK = 48  # seeds side by side
 CASES = 20  # of each kind
 NOTHING = "no-entanglement"  # the rival that adds nothing
 # kind -> lead over the nearest rival in margins, and the word that is counted
