@@ -123,6 +123,8 @@ def test_settings_that_do_not_exist_are_refused():
         ({"name": None}, "name None must be letters"),
         ({"circuit": 7}, "circuit is 7 and must be a function"),
         ({"before": 7}, "before is 7 and must be a function"),
+        ({"shots": 0}, "shots is 0 and must be a whole number"),
+        ({"noise": 7}, "noise is 7 and must be the name of a fake device"),
     ],
 )
 def test_settings_of_another_type_are_one_sentence(changed, said):
@@ -398,6 +400,39 @@ def test_layers_that_keep_more_than_parameters_are_run_seed_by_seed():
     kept = small(before=Scaled)
     models = [players.players(kept)["no-circuit"].model(kept, seed) for seed in (0, 1)]
     assert together(models, [kept.examples.pool.inputs[:2]] * 2) is None
+
+
+def test_a_trained_circuit_is_also_read_with_shots_and_with_a_machines_noise():
+    case = small(shots=1, noise="FakeManilaV2", epochs=8)
+    require_fit(case)
+    known = players.players(case)
+    test = case.examples.test
+    scores = {}
+    for name in ("circuit", "shots", "noise"):
+        trains = [case.examples.drawn(24, seed) for seed in range(3)]
+        made = runs.measure(case, known[name], 0.1, range(3), trains, [test] * 3)
+        assert made == runs.measure(case, known[name], 0.1, range(3), trains, [test] * 3)
+        scores[name] = [run["score"] for run in made]
+        assert known[name].role == (players.SUBJECT if name == "circuit" else players.ABLATION)
+    assert np.mean(scores["shots"]) < np.mean(scores["circuit"])  # one shot tells little
+    assert scores["noise"] != scores["shots"]
+    x, weights = test.inputs, case.starts(np.random.default_rng(0))
+    many = circuits.elsewhere(reuploading, backend="default.qubit", shots=10_000)
+    exact = circuits.outputs(reuploading)(x, weights)
+    assert (many(x, weights) - exact).abs().max() < 0.06
+    noisy = circuits.elsewhere(reuploading, backend="aer-noise", device="FakeManilaV2")
+    assert 0.01 < (noisy(x, weights) - exact).abs().mean() < 0.3
+    assert not {"shots", "noise"} & players.players(small()).keys()
+
+
+def test_a_machine_that_is_not_known_is_refused_before_anything_runs():
+    refused("noise: device 'FakeParis7' is not a fake device", noise="FakeParis7")
+
+    def fitting(x, weights):
+        qml.RX(x[..., 0] + weights.sum(), wires=0)
+        return qml.expval(qml.Hermitian(np.diag([1.0, -1.0]), wires=0))
+
+    refused("noise: Measurement", circuit=fitting, noise="FakeManilaV2")
 
 
 def test_a_case_of_numbers_with_layers_of_its_own_runs():

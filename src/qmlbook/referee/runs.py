@@ -149,6 +149,9 @@ def measure(
         if isinstance(model, Net) and model.run is not None:
             with torch.no_grad():
                 made["shots"] = circuits.shots_needed(model.measured(test.inputs))
+        if player.elsewhere:
+            model.run = circuits.elsewhere(case.circuit, seed=seeds[number], **player.elsewhere)
+            made["score"] = score(case, _predicted(case, model, test.inputs), test)
         found.append(made)
     return found
 
