@@ -28,7 +28,7 @@ from .report import Report
 from .runs import Setting, measured
 
 FIRST = 3_000_000  # seed; no case has it
-BLOCK = 48  # seeds side by side
+BLOCK = 144  # seeds side by side
 CASES = 20  # of each kind, at least
 NOTHING = "no-entanglement"  # the rival that adds nothing
 # kind -> lead over the nearest rival in margins, and the word that is counted
@@ -130,7 +130,7 @@ def main(words: Sequence[str]) -> int:
         prog="python -m qmlbook.referee.trained", description="Make more seeds of stored cases."
     )
     parser.add_argument("cases", nargs="+", help="folders in data/referee")
-    parser.add_argument("--seeds", type=int, default=2800, help="of each case")
+    parser.add_argument("--seeds", type=int, default=2688, help="of each case")
 
     def work() -> None:
         arguments = parser.parse_args(words)
