@@ -11,7 +11,8 @@ QUBITS, LAYERS = 8, 2
 
 
 def circuit(x, weights):
-    return features(x, weights, ansatz="ring", layers=LAYERS)
+    # Their first axis last, so that seeds can be run side by side.
+    return features(x, weights.movedim(0, -1), ansatz="ring", layers=LAYERS)
 
 
 case = Case(

@@ -61,6 +61,8 @@ class Case:
         start: largest angle at the start, drawn uniformly from 0; None for all angles, 2 pi.
         before: makes torch layers in front of the circuit, from inputs to what it encodes.
         after: makes torch layers that read what is measured; one linear layer when omitted.
+        shots: of each circuit, to see what the trained circuit scores when it is sampled.
+        noise: a fake device of IBM's, ``FakeParisV2`` for instance, to see what it scores there.
         source: text of the file that it is from; `load_case` fills it in.
     """
 
@@ -83,6 +85,8 @@ class Case:
     start: float | None = None
     before: Callable[[], nn.Module] | None = None
     after: Callable[[], nn.Module] | None = None
+    shots: int | None = None
+    noise: str | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -98,9 +102,9 @@ class Case:
                 raise UsageError(f"{word} is {shown(value)} and must be a number above 0.")
 
     def _require_types(self) -> None:
-        for word in ("train", "test", "epochs", "batch", "features"):
+        for word in ("train", "test", "epochs", "batch", "features", "shots"):
             value = getattr(self, word)
-            if not _is_whole(value) and not (word == "features" and value is None):
+            if not _is_whole(value) and not (word in ("features", "shots") and value is None):
                 raise UsageError(f"{word} is {shown(value)} and must be a whole number above 0.")
         shape, kept = self.weights, self.classes
         if not isinstance(shape, tuple | list) or not shape or not all(map(_is_whole, shape)):
@@ -113,6 +117,8 @@ class Case:
             made = getattr(self, word)
             if not callable(made) and (made is not None or word == "circuit"):
                 raise UsageError(f"{word} is {shown(made)} and must be a function.")
+        if self.noise is not None and not isinstance(self.noise, str):
+            raise UsageError(f"noise is {shown(self.noise)} and must be the name of a fake device.")
 
     @property
     def of_classes(self) -> bool:
@@ -123,6 +129,16 @@ class Case:
     def limit(self) -> float:
         """The margin by rule."""
         return self.margin or (self.lead / 3 if self.lead else MARGIN)
+
+    @property
+    def elsewhere(self) -> dict[str, dict[str, Any]]:
+        """What else the trained circuit is read by: a control's name -> options of a backend."""
+        made: dict[str, dict[str, Any]] = {}
+        if self.shots:
+            made["shots"] = {"backend": "default.qubit", "shots": self.shots}
+        if self.noise:
+            made["noise"] = {"backend": "aer-noise", "shots": self.shots, "device": self.noise}
+        return made
 
     @functools.cached_property
     def examples(self) -> Examples:
@@ -148,6 +164,9 @@ class Case:
         given |= {"width": self.width}
         plain = {k: v for k, v in given.items() if isinstance(v, str | int | float | None)}
         del plain["source"], plain["budget"]
+        for word in ("shots", "noise"):  # plans were sealed before these could be asked for
+            if plain[word] is None:
+                del plain[word]
         digest.update(json.dumps(plain, sort_keys=True).encode())
         for name in ("circuit", "before", "after"):
             made = getattr(self, name)
@@ -363,6 +382,13 @@ def require_fit(case: Case) -> None:
             f"weights has the shape {shape}, and the circuit uses {len(used)} of these "
             f"{counted(weights.numel(), 'number')}."
         )
+    for word, options in case.elsewhere.items():
+        try:
+            circuits.elsewhere(case.circuit, **options)(x[:1], weights)
+        except QmlbookError as error:
+            raise UsageError(f"{word}: {' '.join(str(error).split())}") from None
+        except Exception as error:
+            raise UsageError(f"{word}: circuit does not run there: {_said(error)}.") from None
     read = _through("after", case.after, made.detach()) if case.after else None
     if read is not None and read.shape[1:] != (case.examples.outputs,):
         raise UsageError(

@@ -17,6 +17,7 @@ from pennylane.queuing import QueuingManager
 from pennylane.tape import QuantumScript
 from torch import Tensor
 
+from ..backends import on
 from ..base.rng import stream
 from ..papers.shared.probes import effective_parameters, light_cone
 from ..statevector import compile_qnode
@@ -61,14 +62,22 @@ def outputs(circuit: Circuit) -> Circuit:
     device = qml.device("qmlbook.statevector", wires=None, dtype="complex128")
     fast = compile_qnode(qml.QNode(getattr(circuit, "func", circuit), device))
 
-    def run(x: Tensor, weights: Tensor) -> Tensor:
-        made = fast(x, weights)
-        parts = made if isinstance(made, list | tuple) else [made]
-        # What does not depend on x has no axis for it.
-        columns = [part.reshape(-1, part.shape[-1] if part.ndim > 1 else 1) for part in parts]
-        return torch.cat([column.expand(len(x), -1) for column in columns], 1)
+    return lambda x, weights: _columns(fast(x, weights), len(x))
 
-    return run
+
+def elsewhere(circuit: Circuit, **options: Any) -> Circuit:
+    """Return a circuit as `outputs` does, without gradients, on a backend (see `backends.on`)."""
+    node = qml.QNode(getattr(circuit, "func", circuit), qml.device("default.qubit"))
+    moved = on(node, **options)
+    return lambda x, weights: _columns(moved(x.detach(), weights.detach()), len(x))
+
+
+def _columns(made: Any, n: int) -> Tensor:
+    """Return what is measured for n inputs, (n, measured numbers)."""
+    parts = made if isinstance(made, list | tuple) else [made]
+    # What does not depend on x has no axis for it.
+    columns = [part.reshape(-1, part.shape[-1] if part.ndim > 1 else 1) for part in parts]
+    return torch.cat([column.expand(n, -1) for column in columns], 1)
 
 
 # -- the circuits made from it -------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Player:
         model: makes what is trained from a case and a seed.
         spoiled: what is taken from its training examples: ``nothing``, ``labels`` or ``inputs``.
         like: whose setting it takes, where it has no trials of its own.
+        elsewhere: options of a backend that reads what was trained, if not the simulator.
     """
 
     role: str
@@ -49,6 +50,7 @@ class Player:
     model: Callable[[Case, int], Any]
     spoiled: str = "nothing"
     like: str = ""
+    elsewhere: dict[str, Any] = field(default_factory=dict)
 
 
 def players(case: Case) -> dict[str, Player]:
@@ -91,6 +93,12 @@ def players(case: Case) -> dict[str, Player]:
         made[f"without-block-{row}"] = Player(
             ABLATION, f"block {row} left out", (), circuit(lambda _, change=change: change),
             like="circuit",
+        )  # fmt: skip
+    for name, options in case.elsewhere.items():
+        how = f"{case.shots} shots" if name == "shots" else f"the noise of {case.noise}"
+        made[name] = Player(
+            ABLATION, f"trained without, read with {how}", (), circuit(), like="circuit",
+            elsewhere=options,
         )  # fmt: skip
     spoiled = {"shuffled-labels": "labels", "noise-inputs": "inputs"}
     for name, what in spoiled.items():

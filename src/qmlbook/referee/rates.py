@@ -30,6 +30,7 @@ class Rate(NamedTuple):
     low: float
     high: float
     seeds: float  # planned, on average
+    cases: int
 
 
 # kind -> true leads over the rivals, in margins, and the word that is counted
@@ -109,7 +110,7 @@ def rates(law: Floats, margin: float, cases: int = CASES, seed: int = 0) -> dict
             survives, explaining = rule(moved[:, rng.integers(moved.shape[1], size=n)], margin)
             hits += int(survives if word == stats.SURVIVES else explaining.any())
             planned.append(n)
-        made[kind] = Rate(hits / cases, *bounds(hits, cases), float(np.mean(planned)))
+        made[kind] = Rate(hits / cases, *bounds(hits, cases), float(np.mean(planned)), cases)
     return made
 
 

@@ -140,7 +140,11 @@ def measure(
     curves, losses = [], []
     for epoch, loss in enumerate(epochs):
         if epoch in points:
-            curves.append([score(case, _predicted(case, m, t.inputs), t) for m, _, t in every])
+            if abreast:
+                said = _predicted(case, abreast, torch.stack([test.inputs for test in tests]))
+            else:
+                said = [_predicted(case, model, test.inputs) for model, _, test in every]
+            curves.append([score(case, one, test) for one, test in zip(said, tests, strict=True)])
             losses.append(loss.tolist())
     found = []
     for number, (model, _, test) in enumerate(every):
@@ -149,6 +153,9 @@ def measure(
         if isinstance(model, Net) and model.run is not None:
             with torch.no_grad():
                 made["shots"] = circuits.shots_needed(model.measured(test.inputs))
+        if player.elsewhere:
+            model.run = circuits.elsewhere(case.circuit, seed=seeds[number], **player.elsewhere)
+            made["score"] = score(case, _predicted(case, model, test.inputs), test)
         found.append(made)
     return found
 
@@ -156,7 +163,7 @@ def measure(
 def _predicted(case: Case, model: nn.Module, x: Tensor) -> np.ndarray:
     with torch.no_grad():
         made = model(x)
-    return (made.argmax(1) if case.of_classes else made[:, 0]).numpy()
+    return (made.argmax(-1) if case.of_classes else made[..., 0]).numpy()
 
 
 def score(case: Case, predicted: np.ndarray, test: Split) -> float:

@@ -1,9 +1,10 @@
-"""Runs of a circuit that differ by their seed alone, side by side in one batch.
+"""Runs that differ by their seed alone, side by side in one batch.
 
-The seeds are the last axis of the weights, so that an element of them, ``weights[i, j]``, is one
-number for every circuit of a batch, just as an encoded feature is. Every seed keeps its own start,
-examples, batches and read-out; the sum of the losses has the gradient of each, and Adam takes every
-number by itself. What a seed comes to is what it comes to alone, within rounding.
+For a circuit the seeds are the last axis of the weights, so that an element of them,
+``weights[i, j]``, is one number for every circuit of a batch, just as an encoded feature is; torch
+maps over the seeds of anything else. Every seed keeps its own start, examples, batches and
+read-out; the sum of the losses has the gradient of each, and Adam takes every number by itself.
+What a seed comes to is what it comes to alone, within rounding.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from ..base.rng import stream
 from ..papers.shared.splits import Split
@@ -53,38 +55,74 @@ class Together(nn.Module):
             after.bias.copy_(self.biases[number])
 
 
+class Abreast(nn.Module):
+    """Networks of torch alone, of one shape.
+
+    Args:
+        models: of S seeds.
+    """
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.models = [*models]  # in a list, they are no part of this one
+        self.names = [name for name, _ in models[0].named_parameters()]
+        each = zip(*(model.parameters() for model in models), strict=True)
+        self.stacked = nn.ParameterList([_stacked(parts, 0) for parts in each])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (S, B, outputs) for inputs (S, B, features)."""
+
+        def one(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(self.models[0], parameters, (x,))
+
+        return vmap(one)(dict(zip(self.names, self.stacked, strict=True)), x)
+
+    @torch.no_grad()
+    def give_back(self) -> None:
+        """Give every network what was learned."""
+        for number, model in enumerate(self.models):
+            for mine, learned in zip(model.parameters(), self.stacked, strict=True):
+                mine.copy_(learned[number])
+
+
 def _stacked(parts: Sequence[Tensor], axis: int) -> nn.Parameter:
     return nn.Parameter(torch.stack([p.detach() for p in parts], axis), parts[0].requires_grad)
 
 
-def together(models: Sequence[nn.Module], x: Sequence[Tensor]) -> Together | None:
-    """Return models side by side, or ``None`` where they are no circuit that takes them like that.
+def together(models: Sequence[nn.Module], x: Sequence[Tensor]) -> Together | Abreast | None:
+    """Return models side by side, or ``None`` where they cannot be taken like that.
 
     Args:
         models: of S seeds.
         x: inputs (B, features) of each, to try it with.
     """
-    run = models[0].run if type(models[0]) is Net else None
-    nets = [
-        (net.weights, net.after)
-        for net in models
-        if isinstance(net, Net) and isinstance(net.after, nn.Linear) and net.after.bias is not None
-        if isinstance(net.before, nn.Identity)
-    ]
-    if run is None or len(nets) < max(2, len(models)):
-        return None
-    made = Together(run, nets)
     try:
         with torch.no_grad():
+            if len(models) < 2 or (made := _side_by_side(models)) is None:
+                return None
             alone = torch.stack([model(part) for model, part in zip(models, x, strict=True)])
             return made if torch.allclose(made(torch.stack([*x])), alone, atol=1e-9) else None
     except Exception:  # whatever a circuit says that wants its weights in their shape
         return None
 
 
+def _side_by_side(models: Sequence[nn.Module]) -> Together | Abreast | None:
+    run = models[0].run if type(models[0]) is Net else None
+    if run is None:  # what a layer keeps besides its parameters is each seed's own
+        return None if any(True for _ in models[0].buffers()) else Abreast(models)
+    nets = [
+        (net.weights, net.after)
+        for net in models
+        if isinstance(net, Net) and isinstance(net.after, nn.Linear) and net.after.bias is not None
+        if isinstance(net.before, nn.Identity)
+    ]
+    return Together(run, nets) if len(nets) == len(models) else None
+
+
 def steps(
-    case: Case, model: Together, trains: Sequence[Split], rate: float, seeds: Sequence[int]
-) -> Iterator[np.ndarray]:
+    case: Case, model: Together | Abreast, trains: Sequence[Split], rate: float,
+    seeds: Sequence[int],
+) -> Iterator[np.ndarray]:  # fmt: skip
     """Train as `players.steps` does; yield the mean losses (S,) of every epoch."""
     learned = [p for p in model.parameters() if p.requires_grad]
     draws = [stream(seed, "referee", "batches") for seed in seeds]

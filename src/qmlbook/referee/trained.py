@@ -28,8 +28,8 @@ from .report import Report
 from .runs import Setting, measured
 
 FIRST = 3_000_000  # seed; no case has it
-BLOCK = 16  # seeds side by side
-CASES = 20  # of each kind
+BLOCK = 144  # seeds side by side
+CASES = 20  # of each kind, at least
 NOTHING = "no-entanglement"  # the rival that adds nothing
 # kind -> lead over the nearest rival in margins, and the word that is counted
 KINDS = {
@@ -62,28 +62,30 @@ def leads(name: str, subject: str = SUBJECT) -> Floats:
     return scores[who.index(subject)] - scores[rivals]
 
 
-def rate(found: Floats, margin: float, word: str, cases: int = CASES) -> Rate:
+def rate(found: Floats, margin: float, word: str) -> Rate:
     """Return how often cases that are cut from leads (rivals, seeds) are given a word.
 
     Args:
-        found: leads of seeds that are used once, in their order.
+        found: leads of seeds that are used once, in their order; cases are cut until they end.
         margin: of the rule.
         word: *survives* or *explained by*.
-        cases: how many.
 
     Raises:
         QmlbookError: there are not enough seeds.
     """
     hits, planned, at = 0, [], 0
-    for _ in range(cases):
+    while at + PILOT < found.shape[1]:
         n = seeds_for(found[:, at : at + PILOT], margin)
         mine = found[:, at + PILOT : (at := at + PILOT + n)]
         if mine.shape[1] < n:
-            raise QmlbookError(f"{found.shape[1]} seeds are too few for {cases} cases.")
+            break
         survives, explaining = rule(mine, margin)
         hits += int(survives if word == stats.SURVIVES else explaining.any())
         planned.append(n)
-    return Rate(hits / cases, *bounds(hits, cases), float(np.mean(planned)))
+    cases = len(planned)
+    if cases < CASES:
+        raise QmlbookError(f"{found.shape[1]} seeds are too few for {CASES} cases.")
+    return Rate(hits / cases, *bounds(hits, cases), float(np.mean(planned)), cases)
 
 
 def rates(name: str, margin: float) -> dict[str, Rate]:
@@ -128,7 +130,7 @@ def main(words: Sequence[str]) -> int:
         prog="python -m qmlbook.referee.trained", description="Make more seeds of stored cases."
     )
     parser.add_argument("cases", nargs="+", help="folders in data/referee")
-    parser.add_argument("--seeds", type=int, default=2560, help="of each case")
+    parser.add_argument("--seeds", type=int, default=2688, help="of each case")
 
     def work() -> None:
         arguments = parser.parse_args(words)
