@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qmlbook import papers
 from qmlbook.base import files
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.book import chapters, new_paper
@@ -35,7 +36,9 @@ def check(names, update, root, echo):
 references.check = check
 cli.main()
 """
-HERE = "src/qmlbook/papers/seventh/claims.yml"
+# A copy of the book may hold papers of a reader's own, whatever they are called.
+NEW, OTHER, THIRD = [name for n in range(99) if (name := f"new{n}") not in papers.names()][:3]
+HERE = f"src/qmlbook/papers/{NEW}/claims.yml"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def made(copy):
     """Make a paper in the copy; return what was there before and is there now."""
     before = everything(copy)
     shutil.copyfile(copy / "_toc.yml", copy / "before.yml")
-    done = call(copy, "seventh", *OPTIONS)
+    done = call(copy, NEW, *OPTIONS)
     (copy / "before.yml").unlink()
     assert done.returncode == 0, done.stderr
     assert HERE in done.stdout.replace(os.sep, "/")
@@ -82,11 +85,11 @@ def made(copy):
 
 def test_a_paper_that_does_not_run_leaves_no_trace(copy):
     before = everything(copy)
-    done = call(copy, "eighth", *OPTIONS, outcome="does not run")
+    done = call(copy, OTHER, *OPTIONS, outcome="does not run")
     assert done.returncode == 1
-    assert done.stderr.strip() == "Error: The chapter eighth does not run; nothing was added."
+    assert done.stderr.strip() == f"Error: The chapter {OTHER} does not run; nothing was added."
     assert everything(copy) == before
-    assert not (copy / "src" / "qmlbook" / "papers" / "eighth").exists()
+    assert not (copy / "src" / "qmlbook" / "papers" / OTHER).exists()
 
 
 def test_new_files_are_those_of_the_example_and_three_gain_a_line(made):
@@ -99,44 +102,45 @@ def test_new_files_are_those_of_the_example_and_three_gain_a_line(made):
         assert len(new) > len(old)
     example = ROOT / "examples" / "add_a_paper"
     wanted = {
-        path.relative_to(example).as_posix().replace("fourier", "seventh")
+        path.relative_to(example).as_posix().replace("fourier", NEW)
         for path in example.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert set(after) - set(before) == {*wanted, "tests/reference/seventh.ipynb"}
+    assert set(after) - set(before) == {*wanted, f"tests/reference/{NEW}.ipynb"}
     for name in wanted:
         assert not re.search(r"\bfourier\b", after[name].decode()), name
 
 
 def test_the_paper_has_what_was_asked_and_no_claim_of_another_paper(copy, made):
-    known = load("seventh", copy / HERE)
-    assert (known.title, known.citation) == (ASKED["title"], "seventh2027")
+    known = load(NEW, copy / HERE)
+    assert (known.title, known.citation) == (ASKED["title"], f"{NEW}2027")
     for claim in known.claims:
         assert claim.source.startswith("this book")
         assert claim.provenance == "own before any run"
     _, after = made
     entry = after["book/references.bib"].decode().split("@")[-1]
-    assert entry.startswith("misc{seventh2027,")
+    assert entry.startswith(f"misc{{{NEW}2027,")
     assert all(value in entry for value in ASKED.values())
-    assert chapters.names(copy).index("seventh") == chapters.names(copy).index("contextuality") + 1
-    row = next(line for line in after["README.md"].decode().splitlines() if "seventh.md" in line)
-    assert row.startswith(f"| [{ASKED['title']}](book/seventh.md) | 0 | 0 |")  # none of its claims
-    text = chapters.read_text(copy / "book" / "seventh.md")
-    assert f"# {ASKED['title']}\n\nThis chapter is for {{cite:t}}`seventh2027`." in text
+    order = chapters.names(copy)
+    assert order.index(NEW) == 1 + max(map(order.index, set(papers.names()) & set(order)))
+    row = next(line for line in after["README.md"].decode().splitlines() if f"/{NEW}.md" in line)
+    assert row.startswith(f"| [{ASKED['title']}](book/{NEW}.md) | 0 | 0 |")  # none of its claims
+    text = chapters.read_text(copy / "book" / f"{NEW}.md")
+    assert f"# {ASKED['title']}\n\nThis chapter is for {{cite:t}}`{NEW}2027`." in text
     assert "Schuld" not in text
 
 
 def test_what_no_option_says_is_asked_for_after_the_name_was_looked_at(copy, made):
     before = everything(copy)
-    assert call(copy, "ninth").returncode == 1  # nobody answers
+    assert call(copy, THIRD).returncode == 1  # nobody answers
     assert everything(copy) == before
-    refused = call(copy, "seventh", said="T\nA\nW\n2020\n")
+    refused = call(copy, NEW, said="T\nA\nW\n2020\n")
     assert refused.returncode == 2
     assert "which is a paper already" in refused.stderr
     assert "Title" not in refused.stdout
-    done = call(copy, "ninth", "--year", "2020", said="A title\nA. B.\nHere\n")
+    done = call(copy, THIRD, "--year", "2020", said="A title\nA. B.\nHere\n")
     assert done.returncode == 0, done.stderr
-    assert load("ninth", copy / HERE.replace("seventh", "ninth")).title == "A title"
+    assert load(THIRD, copy / HERE.replace(NEW, THIRD)).title == "A title"
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,7 @@ def test_what_no_option_says_is_asked_for_after_the_name_was_looked_at(copy, mad
         ("api_klssl", "which is a page of the book already"),
         ("mnist", "which is an image set already"),
         ("nul", "which is kept for something else already"),
+        ("fourier", "which is kept for something else already"),
         *((name, "must be 2 to 30 small letters") for name in
           ("", "a", "Mine", "7th", "a-b", "a b", "../x", "lambda", "ünder", "x" * 31)),
     ],
@@ -166,19 +171,19 @@ def test_nothing_is_overwritten(tmp_path, monkeypatch):
     (tmp_path / "_toc.yml").write_text("root: book/intro\n")
     (tmp_path / "book").mkdir()
     monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
-    new_paper.require_free("seventh")
-    for place in ("book/seventh.md", "tests/vectors/seventh.json", "tests/reference/seventh.ipynb"):
+    new_paper.require_free(NEW)
+    for place in (f"book/{NEW}.md", f"tests/vectors/{NEW}.json", f"tests/reference/{NEW}.ipynb"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_text("mine")
         with pytest.raises(UsageError, match=f"but {place} is there already"):
-            new_paper.require_free("seventh")
+            new_paper.require_free(NEW)
         (tmp_path / place).unlink()
-    (tmp_path / "data" / "results" / "seventh").mkdir(parents=True)
-    with pytest.raises(UsageError, match="data/results/seventh is there already"):
-        new_paper.require_free("seventh")
+    (tmp_path / "data" / "results" / NEW).mkdir(parents=True)
+    with pytest.raises(UsageError, match=f"data/results/{NEW} is there already"):
+        new_paper.require_free(NEW)
     shutil.rmtree(tmp_path / "examples")
     with pytest.raises(QmlbookError, match=r"add_a_paper is missing\.$"):
-        new_paper.require_free("eighth")
+        new_paper.require_free(OTHER)
 
 
 def test_another_library_than_the_checkout_s_is_refused(tmp_path, monkeypatch):
@@ -186,7 +191,7 @@ def test_another_library_than_the_checkout_s_is_refused(tmp_path, monkeypatch):
     (tmp_path / "_toc.yml").write_text("root: book/intro\n")
     monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
     with pytest.raises(UsageError, match="is not that of the checkout"):
-        new_paper.require_free("seventh")
+        new_paper.require_free(NEW)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +207,7 @@ def test_another_library_than_the_checkout_s_is_refused(tmp_path, monkeypatch):
 )
 def test_an_answer_that_cannot_be_is_one_sentence(field, value, said):
     with pytest.raises(UsageError, match=said):
-        new_paper.Paper(**{"name": "seventh", **ASKED, "year": 2027, field: value})
+        new_paper.Paper(**{"name": NEW, **ASKED, "year": 2027, field: value})
 
 
 def test_all_files_or_none(tmp_path):
@@ -234,9 +239,9 @@ def test_what_it_makes_is_sound(copy, made):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    told = run("-m", "qmlbook.cli", "vectors", "tests/vectors/seventh.json", "--format", "json")
+    told = run("-m", "qmlbook.cli", "vectors", f"tests/vectors/{NEW}.json", "--format", "json")
     assert [case["passed"] for case in json.loads(told)] == [True] * 3
-    run("-m", "qmlbook.cli", "check", "seventh", "--update")
-    room = "src/qmlbook/papers/seventh"
+    run("-m", "qmlbook.cli", "check", NEW, "--update")
+    room = f"src/qmlbook/papers/{NEW}"
     run("-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), room)
     run("-m", "ruff", "format", "--check", "--config", str(ROOT / "pyproject.toml"), room)
