@@ -100,7 +100,7 @@ def test_more_qubits_than_the_budget_allows_are_refused_before_anything_runs():
             qml.RY(x[..., 0] + weights[wire], wires=wire)
         return qml.expval(qml.Z(0))
 
-    refused("26 qubits", "budget of 10 minutes allows", circuit=wide, weights=(26,))
+    refused("26 qubits", "budget of 10 min allows", circuit=wide, weights=(26,))
 
 
 def test_settings_that_do_not_exist_are_refused():
@@ -719,7 +719,7 @@ BAD = {
     "are NaN": ("inputs", "np.where(x > 3, np.nan, x)"),
     "labels are texts ('cat', 'dog')": ("labels", "np.array(['cat', 'dog'])[y]"),
     "uses 2 of these 3 numbers": ("weights", "(3,)"),
-    "26 qubits, and a budget of 10 minutes allows": ("circuit", "wide"),
+    "26 qubits, and a budget of 10 min allows": ("circuit", "wide"),
     "raises KeyError: 'no such name'": ("inputs", "{}['no such name']"),
 }
 

@@ -416,8 +416,8 @@ def _require_small(case: Case, gates: Sequence[circuits.Gate]) -> None:
     most = int(math.log2(max(1.0, case.budget / per_state)))
     if qubits > most:
         raise UsageError(
-            f"circuit has {qubits} qubits, and a budget of {case.budget:g} minutes allows {most}: "
-            f"{LEAST_RUNS} runs would take about {per_state * 2**qubits:,.0f} minutes."
+            f"circuit has {qubits} qubits, and a budget of {case.budget:g} min allows {most}: "
+            f"{LEAST_RUNS} runs would take about {per_state * 2**qubits:,.0f} min."
         )
 
 

@@ -153,8 +153,8 @@ def make_plan(bench: Bench, seeds: int | None = None) -> Plan:
     affordable = int((case.budget - spent) / per_seed)
     if seeds is None and affordable < LEAST:
         raise UsageError(
-            f"budget is {case.budget:g} minutes; {LEAST} seeds, the fewest that decide, need about "
-            f"{spent + LEAST * per_seed:.0f}."
+            f"budget is {case.budget:g} min; {LEAST} seeds, the fewest that decide, need about "
+            f"{spent + LEAST * per_seed:.0f} min."
         )
     number = seeds or min(planned, affordable)
     return Plan(
