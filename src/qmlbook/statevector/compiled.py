@@ -225,8 +225,8 @@ class _Record:
         constants = [value for value in reading.parameters if not isinstance(value, Tensor)]
         joined = np.hstack([*constants, 0.0])
         with recorder:
-            known = torch.tensor(joined, dtype=self._dtype, device=self._device)[:-1]
-            pieces = iter(known.split([np.size(value) for value in constants]))
+            known = torch.tensor(joined, dtype=self._dtype, device=self._device)
+            pieces = iter(known.split([*map(np.size, constants), 1]))
         numbers = [v if isinstance(v, Tensor) else next(pieces) for v in reading.parameters]
         found = [recorder.origin(recorder.number(number)) for number in numbers]
         wanted = list(dict.fromkeys(number for number, _ in found))

@@ -115,7 +115,7 @@ class _Run:
         self.states = self._blocks(block)
         made = [out[:, : self.batch].T]
         if self.plan.state:
-            made.append(self._circuits(self.states))
+            made.append(self._part(self.states, 0) + 1j * self._part(self.states, 1))
         alone = self.values.batch is None
         return tuple(torch.from_numpy(part[0] if alone else part) for part in made)
 
@@ -140,7 +140,7 @@ class _Run:
         adjoints = self._blocks(block)
         made: list[Any] = self._for_bases(slopes.angle)
         if values.amplitudes is not None:
-            made.append(self._circuits(adjoints)[:, self.lowering.initial] if prepared else None)
+            made.append(self._for_amplitudes(adjoints) if prepared else None)
         made += self._for_matrices(m[0] + 1j * m[1])
         return [
             _like(gradient, tensor) if want else None
@@ -208,11 +208,15 @@ class _Run:
     def _initial(self, first: int, last: int) -> np.ndarray:
         """Return the states (chunks, 2, size) of a block before the first operation."""
         amplitudes, step = self.values.amplitudes, self.circuit.step
-        given = np.ones((1, 1), self.kind)
-        if amplitudes is not None:
-            given = np.atleast_2d(amplitudes.numpy(force=True))
-        mine = self.samples[first * step : last * step] * (len(given) > 1)
-        return self._chunked(given[mine], self.lowering.initial)
+        if amplitudes is None:
+            states = self._zeros(last - first)
+            states.reshape(last - first, 2, -1, step)[:, 0, self.lowering.initial] = 1
+            return states
+        given = np.atleast_2d(amplitudes.numpy(force=True))
+        mine = given[first * step : last * step]
+        if len(mine) < (last - first) * step:
+            mine = given[self.samples[first * step : last * step] * (len(given) > 1)]
+        return self._chunked(mine, self.lowering.initial)
 
     def _chunked(self, rows: np.ndarray, where: Any) -> np.ndarray:
         """Return states (chunks, 2, size) with some amplitudes (samples, K); all others are 0."""
@@ -238,18 +242,23 @@ class _Run:
 
     # -- what comes out -------------------------------------------------------------------------
 
-    def _circuits(self, states: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the amplitudes (B, 2^n) of the states (chunks, 2, size) of all blocks."""
+    def _part(self, states: Sequence[np.ndarray], part: int) -> np.ndarray:
+        """Return real (0) or imaginary (1) parts (B, 2^n) of the states of all blocks."""
         whole = states[0] if len(states) == 1 else np.concatenate(states)
-        chunked = whole.reshape(self.chunks, 2, -1, self.circuit.step)
-        re, im = chunked.transpose(1, 0, 3, 2).reshape(2, len(self.samples), -1)
-        return (re + 1j * im)[: self.batch]
+        chunked = whole.reshape(self.chunks, 2, -1, self.circuit.step)[:, part].swapaxes(1, 2)
+        return chunked.reshape(len(self.samples), -1)[: self.batch]
 
     def _for_bases(self, slopes: np.ndarray) -> list[np.ndarray | None]:
         edges, columns = self.values.binding.edges, slice(self.batch)
         weights = (self.lowering.half * slopes)[:, columns]
         flat = np.bincount(self.index[:, columns].ravel(), weights.ravel(), edges[-1] + 1)
         return [flat[a:b] for a, b in pairwise(edges)]
+
+    def _for_amplitudes(self, adjoints: Sequence[np.ndarray]) -> np.ndarray:
+        gradient = self._part(adjoints, 0)
+        if self.values.amplitudes.is_complex():  # type: ignore[union-attr]  # there are some
+            gradient = gradient + 1j * self._part(adjoints, 1)
+        return gradient[:, self.lowering.initial]
 
     def _for_matrices(self, slopes: np.ndarray) -> list[np.ndarray | None]:
         made: list[np.ndarray | None] = [None] * len(self.given)  # of those that nothing feels
