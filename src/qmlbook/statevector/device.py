@@ -220,7 +220,8 @@ class StatevectorDevice(Device):
         """Run circuits; one result, or a tuple with one result per measurement, for each.
 
         Raises:
-            CircuitError: if batch sizes differ, or amplitudes are NaN or all zero.
+            CircuitError: if batch sizes differ, amplitudes are NaN or all zero, or the circuit's
+                numbers are JAX's.
             WrongWires: for a wire that the device does not have.
         """
         one: Any = self._run
@@ -259,10 +260,16 @@ class StatevectorDevice(Device):
     def _run(self, tape: QuantumScript) -> Any:
         if self._debugger is not None and self._debugger.active:
             self._snapshots(tape)
+        numbers = tape.get_parameters(trainable_only=False)
+        libraries = {type(number).__module__.partition(".")[0] for number in numbers}
+        if others := libraries & {"jax", "jaxlib"}:
+            raise CircuitError(
+                f"Device {NAME} differentiates torch tensors only, not those of {others.pop()}; "
+                "pass torch tensors, or use default.qubit."
+            )
         if tape.shots:
             return self._sampled(tape)
-        numbers = tape.get_parameters(trainable_only=False)
-        if any(type(number).__module__.startswith("autograd") for number in numbers):
+        if "autograd" in libraries:
             return self._through_autograd(tape, numbers)
         place = self.place(tape)
         reading = read(tape, place)
