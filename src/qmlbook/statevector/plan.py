@@ -74,12 +74,13 @@ class Binding:
             for made, owner in zip(index, lowering.owners, strict=True):
                 made[:] = rows[owner][samples * (len(rows[owner]) > 1)]
             shared = (index == index[:, :1]).all(1)
-            known[key] = index, []
+            groups = []
             for chosen, where in ((shared, index[:, :1]), (~shared, index)):
                 which = slice(None) if chosen.all() else np.flatnonzero(chosen)
                 if chosen.any():
-                    group = which, where[which], lowering.half[which], lowering.shift[which]
-                    known[key][1].append(group)
+                    half, shift = lowering.half[which], lowering.shift[which]
+                    groups.append((which, where[which], half, shift))
+            known[key] = index, groups  # all at once, since other threads look, too
         return known[key]
 
     def stop(self, lowering: Lowering, index: np.ndarray, wanted: tuple[bool, ...]) -> int:
