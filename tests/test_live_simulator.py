@@ -84,7 +84,6 @@ def alone(reading, sample=0):
     amplitudes = plain["amplitudes"]
     return plain, reading._replace(
         parameters=[tensor(value, torch.float64) for value in plain["parameters"]],
-        batched=[False] * len(reading.parameters),
         matrices=[tensor(matrix) for matrix in plain["matrices"]],
         amplitudes=None if amplitudes is None else tensor(amplitudes),
         batch=None,

@@ -23,7 +23,7 @@ from qmlbook.statevector.autograd import differentiable
 from qmlbook.statevector.device import ready
 from qmlbook.statevector.execution import run
 from qmlbook.statevector.lowering import Lowering, Rows, table
-from qmlbook.statevector.plan import Plan
+from qmlbook.statevector.plan import Binding, Plan
 from qmlbook.statevector.reading import read, structure
 from qmlbook.statevector.structure import Structure
 
@@ -120,6 +120,29 @@ def test_four_python_threads_at_once_agree_with_one(way, number):
         with ThreadPoolExecutor(4) as pool:
             for found in pool.map(work, range(4)):
                 assert all(map(same, found, alone))
+
+
+class Looking:
+    """Angles of two parameters; whoever takes them is interrupted by another who wants them."""
+
+    owners, shift = np.arange(2), np.zeros((2, 1))
+    seen = None
+
+    @property
+    def half(self):
+        if self.seen is None:
+            self.seen = 0
+            self.seen = len(BINDING.index(self, np.arange(3))[1])
+        return np.ones((2, 1))
+
+
+BINDING = Binding([np.array([0]), np.array([1, 2, 3])], [1, 3])
+
+
+def test_nobody_sees_half_of_what_another_thread_finds():
+    lowering = Looking()
+    _, groups = BINDING.index(lowering, np.arange(3))
+    assert lowering.seen == len(groups) == 2
 
 
 def said(code, *arguments, **environment):

@@ -479,6 +479,13 @@ def test_parameters_of_a_wrong_shape(value, message, way):
         way(_node(_module_level))(value)
 
 
+def test_numbers_of_jax_are_refused_by_name():
+    number = type("Array", (float,), {"__module__": "jaxlib.xla"})(0.3)
+    tape = qml.tape.QuantumScript([qml.RX(number, 0)], [qml.expval(qml.Z(0))])
+    with pytest.raises(QmlbookError, match="not those of jaxlib; pass torch tensors"):
+        StatevectorDevice(1).execute(tape)
+
+
 @WAYS
 def test_many_controls_with_a_batch(way):
     def function(x):

@@ -221,30 +221,19 @@ class _Record:
 
     def _find(self, recorder: Recorder, reading: Reading) -> None:
         """Find where every number comes from."""
-        bases: dict[int, int] = {}  # number of a tensor -> its position among the bases
-        known: list[float] = []
-        rows = []
-        for value in reading.parameters:
-            if isinstance(value, Tensor):
-                number = recorder.number(value)
-                base, index = recorder.origin(number)
-                steps = np.diff(index.reshape(-1))
-                if len(steps) and (steps != steps[0]).any():
-                    base, index, steps = number, np.zeros(1, int), np.ones(1, int)
-                at = bases.setdefault(base, len(bases))
-                rows.append((at, index.flat[0], steps[0] if len(steps) else 0))
-            else:
-                numbers = np.atleast_1d(np.asarray(value, dtype=float)).tolist()
-                rows.append((-1, len(known), int(len(numbers) > 1)))
-                known += numbers
-        places, offset, stride = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-        places[places < 0] = len(bases)
-        wanted = list(bases)
-        if known:
-            constants = torch.tensor(known, dtype=self._dtype, device=self._device)
-            wanted.append(recorder.number(constants))
+        # Constants are parts of one tensor that is always the same.
+        constants = [value for value in reading.parameters if not isinstance(value, Tensor)]
+        joined = np.hstack([*constants, 0.0])
+        with recorder:
+            known = torch.tensor(joined, dtype=self._dtype, device=self._device)
+            pieces = iter(known.split([*map(np.size, constants), 1]))
+        numbers = [v if isinstance(v, Tensor) else next(pieces) for v in reading.parameters]
+        found = [recorder.origin(recorder.number(number)) for number in numbers]
+        wanted = list(dict.fromkeys(number for number, _ in found))
         sizes = [recorder.tensors[number].numel() for number in wanted]
-        self._bases, self._binding = len(wanted), Binding(places, offset, stride, sizes)
+        start = dict(zip(wanted, np.cumsum([0, *sizes]), strict=False))
+        elements = [start[number] + index.reshape(-1) for number, index in found]
+        self._bases, self._binding = len(wanted), Binding(elements, sizes)
         self._prepared = reading.amplitudes is not None
         given = [*([reading.amplitudes] if self._prepared else []), *reading.matrices]
         wanted += [recorder.number(torch.as_tensor(value)) for value in given]

@@ -11,18 +11,8 @@ import numpy as np
 import pennylane as qml
 import torch
 from pennylane.allocation import DynamicWire
-from pennylane.devices import Device, ExecutionConfig
-from pennylane.devices.default_qubit import (
-    accepted_analytic_measurement,
-    accepted_sample_measurement,
-)
+from pennylane.devices import Device, ExecutionConfig, default_qubit, preprocess
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
-from pennylane.devices.preprocess import (
-    decompose,
-    device_resolve_dynamic_wires,
-    no_sampling,
-    validate_device_wires,
-)
 from pennylane.devices.qubit.sampling import measure_with_samples
 from pennylane.math import Interface
 from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP
@@ -43,6 +33,7 @@ from .simulation import Simulation, by_wires, signature, whole
 
 DTYPES = {"complex64": torch.float32, "complex128": torch.float64}
 PLANS = 256  # circuits whose plan is remembered
+INTERFACES = (Interface.NUMPY, Interface.TORCH, Interface.AUTO, Interface.AUTOGRAD)
 EXACT = ("best", "backprop", "adjoint", "device")  # all are the same gradient here
 
 
@@ -78,21 +69,22 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
     refuse(tape)
     pipeline = CompilePipeline()
     if device.wires is not None and not any(isinstance(w, DynamicWire) for w in tape.wires):
-        pipeline.add_transform(validate_device_wires, device.wires, name=NAME)
+        pipeline.add_transform(preprocess.validate_device_wires, device.wires, name=NAME)
     pipeline.add_transform(defer_measurements, allow_postselect=False)
     pipeline.add_transform(
-        decompose,
+        preprocess.decompose,
         stopping_condition=supports,
         skip_initial_state_prep=True,
         device_wires=device.wires,
         name=NAME,
         error=CircuitError,
     )
-    pipeline.add_transform(device_resolve_dynamic_wires, wires=device.wires, allow_resets=False)
+    resolve = preprocess.device_resolve_dynamic_wires
+    pipeline.add_transform(resolve, wires=device.wires, allow_resets=False)
     if any(isinstance(m, (ShadowExpvalMP, ClassicalShadowMP)) for m in tape.measurements):
         pipeline.add_transform(broadcast_expand)
     if config.gradient_method == "backprop":
-        pipeline.add_transform(no_sampling, name=f"backprop + {NAME}")
+        pipeline.add_transform(preprocess.no_sampling, name=f"backprop + {NAME}")
     with unqueued():
         tapes, restore = pipeline((tape,))
     return tapes, lambda results: restore(results)[0]
@@ -108,10 +100,10 @@ def refuse(tape: QuantumScript) -> None:
         if isinstance(op, MidMeasure) and op.postselect is not None:
             raise CircuitError(f"Postselection is not supported on {NAME}; use default.qubit.")
     if tape.shots:
-        accepted = accepted_sample_measurement
+        accepted = default_qubit.accepted_sample_measurement
         unless = f"with finite shots on {NAME}; remove the shots"
     else:
-        accepted = accepted_analytic_measurement
+        accepted = default_qubit.accepted_analytic_measurement
         unless = f"for analytic simulation on {NAME}; give it shots with qml.set_shots"
     for mp in tape.measurements:
         if not accepted(mp):
@@ -180,10 +172,10 @@ class StatevectorDevice(Device):
         self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
     ) -> bool:
         """Return whether a circuit is differentiated exactly: where nothing is sampled."""
-        if execution_config is None:
+        config = execution_config
+        if config is None:
             return True
-        method, interface = execution_config.gradient_method, execution_config.interface
-        if method not in EXACT or interface not in _INTERFACES:
+        if config.gradient_method not in EXACT or config.interface not in INTERFACES:
             return False
         return circuit is None or not (
             circuit.shots
@@ -229,7 +221,7 @@ class StatevectorDevice(Device):
 
         Raises:
             CircuitError: if batch sizes differ, amplitudes are NaN or all zero, or the circuit's
-                numbers belong to another library than torch or numpy.
+                numbers are JAX's.
             WrongWires: for a wire that the device does not have.
         """
         one: Any = self._run
@@ -246,7 +238,8 @@ class StatevectorDevice(Device):
         if not all(supports(op, first=number == 0) for number, op in enumerate(operations)):
             return False
         return not tape.shots and all(
-            mp.mv is None and accepted_analytic_measurement(mp) for mp in tape.measurements
+            mp.mv is None and default_qubit.accepted_analytic_measurement(mp)
+            for mp in tape.measurements
         )
 
     def place(self, tape: QuantumScript) -> dict[Any, int]:
@@ -267,15 +260,20 @@ class StatevectorDevice(Device):
     def _run(self, tape: QuantumScript) -> Any:
         if self._debugger is not None and self._debugger.active:
             self._snapshots(tape)
+        numbers = tape.get_parameters(trainable_only=False)
+        libraries = {type(number).__module__.partition(".")[0] for number in numbers}
+        if others := libraries & {"jax", "jaxlib"}:
+            raise CircuitError(
+                f"Device {NAME} differentiates torch tensors only, not those of {others.pop()}; "
+                "pass torch tensors, or use default.qubit."
+            )
         if tape.shots:
             return self._sampled(tape)
-        numbers = tape.get_parameters(trainable_only=False)
-        if any(type(number).__module__.startswith("autograd") for number in numbers):
+        if "autograd" in libraries:
             return self._through_autograd(tape, numbers)
         place = self.place(tape)
         reading = read(tape, place)
-        observables = [mp.obs for mp in tape.measurements if mp.obs is not None]
-        numeric = not _is_torch([*reading.values, *(n for obs in observables for n in obs.data)])
+        numeric = not any(isinstance(number, Tensor) for number in [*numbers, *reading.values])
         values = self.values(reading)
         results = self.planned(tape, place, reading)(values, tape.measurements, place)
         made: Any = [r.detach().cpu().numpy() for r in results] if numeric else results
@@ -327,12 +325,11 @@ class StatevectorDevice(Device):
         unmeasured = tape.copy(measurements=[])
         place = self.place(tape) or self.place(unmeasured)
         reading = read(tape, place)
-        _is_torch(reading.values)
         plan = self.planned(unmeasured, place, reading).plan
         with torch.no_grad():
             state = run(plan, self.values(reading))[-1].to(torch.complex128)
         state = state / torch.linalg.vector_norm(state, dim=-1, keepdim=True)
-        (named,), _ = validate_device_wires(tape, wires=Wires(list(place)), name=NAME)
+        (named,), _ = preprocess.validate_device_wires(tape, wires=Wires(list(place)), name=NAME)
         results = measure_with_samples(
             [mp.map_wires(place) for mp in named.measurements],
             by_wires(state).cpu().numpy(),
@@ -347,9 +344,6 @@ class StatevectorDevice(Device):
         return results[0]
 
 
-_INTERFACES = (Interface.NUMPY, Interface.TORCH, Interface.AUTO, Interface.AUTOGRAD)
-
-
 def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
     """Return a tape in the form that the device runs.
 
@@ -360,21 +354,3 @@ def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
     if len(tapes) != 1:
         raise CircuitError("The circuit must stay one circuit when it is prepared for the device.")
     return tapes[0]
-
-
-def _is_torch(numbers: Sequence[Any]) -> bool:
-    """Return whether a number is a tensor.
-
-    Raises:
-        CircuitError: if a number is of another library that differentiates.
-    """
-    if any(isinstance(value, Tensor) for value in numbers):
-        return True
-    for value in numbers:
-        module = type(value).__module__.partition(".")[0]
-        if module in ("autograd", "jax", "jaxlib", "tensorflow"):
-            raise CircuitError(
-                f"Device {NAME} differentiates torch tensors only, not those of {module}; pass "
-                "torch tensors, or use default.qubit."
-            )
-    return False

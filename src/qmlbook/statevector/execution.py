@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -115,8 +115,7 @@ class _Run:
         self.states = self._blocks(block)
         made = [out[:, : self.batch].T]
         if self.plan.state:
-            re, im = self._parts(self.states)
-            made.append(re + 1j * im)
+            made.append(self._part(self.states, 0) + 1j * self._part(self.states, 1))
         alone = self.values.batch is None
         return tuple(torch.from_numpy(part[0] if alone else part) for part in made)
 
@@ -126,7 +125,7 @@ class _Run:
         """Return the gradients of the tensors that want one."""
         values, many = self.values, len(self.values.bases)
         prepared = values.amplitudes is not None and wanted[many]
-        stop = 0 if prepared else values.binding.stop(self.lowering, wanted[:many])
+        stop = 0 if prepared else values.binding.stop(self.lowering, self.index, wanted[:many])
         alone = sum(wanted) == prepared
         call, rows, seeds = self._call(back=True), *self._seeds(gradients)
         m = np.zeros((2, call.m_re.shape[0] * bool(self.given), len(self.samples)), self.kind)
@@ -139,7 +138,7 @@ class _Run:
             return adjoints if prepared else None
 
         adjoints = self._blocks(block)
-        made = self._for_bases(slopes.angle)
+        made: list[Any] = self._for_bases(slopes.angle)
         if values.amplitudes is not None:
             made.append(self._for_amplitudes(adjoints) if prepared else None)
         made += self._for_matrices(m[0] + 1j * m[1])
@@ -184,10 +183,8 @@ class _Run:
         batched = any(matrix.ndim == 3 for matrix in self.given)
         samples = self.samples if batched else self.samples[: self.circuit.step] * 0
         columns = [np.zeros((0, len(samples)), complex)]
-        for _, operation in self.lowering.matrices:
-            matrix = operation.matrix
-            if matrix is None:
-                matrix = self.given[operation.parameter or 0]
+        for _, op in self.lowering.matrices:
+            matrix: Any = op.matrix if op.parameter is None else self.given[op.parameter]
             if back:
                 matrix = matrix.conj().swapaxes(-1, -2)
             entries = matrix.reshape(-1, matrix.shape[-1] ** 2)
@@ -210,20 +207,27 @@ class _Run:
 
     def _initial(self, first: int, last: int) -> np.ndarray:
         """Return the states (chunks, 2, size) of a block before the first operation."""
-        step, amplitudes = self.circuit.step, self.values.amplitudes
-        states = self._zeros(last - first).reshape(last - first, 2, -1, step)
+        amplitudes, step = self.values.amplitudes, self.circuit.step
         if amplitudes is None:
-            states[:, 0, self.lowering.initial] = 1
-        else:
-            given = np.atleast_2d(amplitudes.numpy(force=True))
-            mine = given[first * step : last * step]
-            if len(mine) < (last - first) * step:
-                mine = given[self.samples[first * step : last * step] * (len(given) > 1)]
-            mine = mine.reshape(last - first, step, -1).swapaxes(1, 2)
-            states[:, 0, self.lowering.initial] = mine.real
-            if np.iscomplexobj(mine):
-                states[:, 1, self.lowering.initial] = mine.imag
-        return states.reshape(last - first, 2, -1)
+            states = self._zeros(last - first)
+            states.reshape(last - first, 2, -1, step)[:, 0, self.lowering.initial] = 1
+            return states
+        given = np.atleast_2d(amplitudes.numpy(force=True))
+        mine = given[first * step : last * step]
+        if len(mine) < (last - first) * step:
+            mine = given[self.samples[first * step : last * step] * (len(given) > 1)]
+        return self._chunked(mine, self.lowering.initial)
+
+    def _chunked(self, rows: np.ndarray, where: Any) -> np.ndarray:
+        """Return states (chunks, 2, size) with some amplitudes (samples, K); all others are 0."""
+        step = self.circuit.step
+        states = self._zeros(len(rows) // step)
+        amplitudes = states.reshape(len(states), 2, -1, step)
+        chunked = rows.reshape(len(states), step, -1).swapaxes(1, 2)
+        amplitudes[:, 0, where] = chunked.real
+        if np.iscomplexobj(rows):
+            amplitudes[:, 1, where] = chunked.imag
+        return states
 
     def _seeds(self, gradients: Sequence[Tensor | None]) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the gradients of the rows and of the final states."""
@@ -234,18 +238,15 @@ class _Run:
             return rows, None
         given = np.zeros((len(self.samples), self.circuit.size // self.circuit.step), complex)
         given[: self.batch] = gradients[1].numpy(force=True).reshape(self.batch, -1)
-        chunked = given.reshape(self.chunks, self.circuit.step, -1).swapaxes(1, 2)
-        seeds = np.stack([chunked.real, chunked.imag], 1).reshape(self.chunks, 2, -1)
-        return rows, seeds.astype(self.kind)
+        return rows, self._chunked(given, slice(None))
 
     # -- what comes out -------------------------------------------------------------------------
 
-    def _parts(self, states: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield real and imaginary parts (B, 2^n) of the states (chunks, 2, size) of all blocks."""
+    def _part(self, states: Sequence[np.ndarray], part: int) -> np.ndarray:
+        """Return real (0) or imaginary (1) parts (B, 2^n) of the states of all blocks."""
         whole = states[0] if len(states) == 1 else np.concatenate(states)
-        parts = whole.reshape(self.chunks, 2, -1, self.circuit.step).swapaxes(2, 3)
-        for part in range(2):
-            yield parts[:, part].reshape(len(self.samples), -1)[: self.batch]
+        chunked = whole.reshape(self.chunks, 2, -1, self.circuit.step)[:, part].swapaxes(1, 2)
+        return chunked.reshape(len(self.samples), -1)[: self.batch]
 
     def _for_bases(self, slopes: np.ndarray) -> list[np.ndarray | None]:
         edges, columns = self.values.binding.edges, slice(self.batch)
@@ -254,18 +255,16 @@ class _Run:
         return [flat[a:b] for a, b in pairwise(edges)]
 
     def _for_amplitudes(self, adjoints: Sequence[np.ndarray]) -> np.ndarray:
-        amplitudes: Tensor = self.values.amplitudes  # type: ignore[assignment]  # there are some
-        parts = (part[:, self.lowering.initial] for part in self._parts(adjoints))
-        gradient = next(parts) if not amplitudes.is_complex() else next(parts) + 1j * next(parts)
-        return gradient if amplitudes.ndim == 2 else gradient.sum(0)
+        gradient = self._part(adjoints, 0)
+        if self.values.amplitudes.is_complex():  # type: ignore[union-attr]  # there are some
+            gradient = gradient + 1j * self._part(adjoints, 1)
+        return gradient[:, self.lowering.initial]
 
     def _for_matrices(self, slopes: np.ndarray) -> list[np.ndarray | None]:
         made: list[np.ndarray | None] = [None] * len(self.given)  # of those that nothing feels
-        for entry, operation in self.lowering.matrices:
-            if operation.matrix is None:
-                number = operation.parameter or 0
-                mine = slopes[entry : entry + 4 ** len(operation.wires), : self.batch]
-                made[number] = mine.T if self.given[number].ndim == 3 else mine.sum(1)
+        for entry, op in self.lowering.matrices:
+            if op.parameter is not None:
+                made[op.parameter] = slopes[entry : entry + 4 ** len(op.wires), : self.batch].T
         return made
 
 
@@ -276,8 +275,11 @@ def _samples(batch: int, step: int) -> np.ndarray:
 
 
 def _like(gradient: np.ndarray | None, tensor: Tensor) -> Tensor:
+    """Return a gradient in the form of a tensor; what the batch shares has that of its sum."""
     if gradient is None:
         return torch.zeros_like(tensor)
+    if gradient.size != tensor.numel():
+        gradient = gradient.sum(0)
     if not tensor.is_complex():
         gradient = gradient.real
     made = np.ascontiguousarray(gradient, dtype=NUMPY.get(tensor.dtype)).reshape(tensor.shape)

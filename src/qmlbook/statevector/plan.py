@@ -47,22 +47,16 @@ class Plan:
 
 
 class Binding:
-    """Where a call finds the parameters: element ``offset + stride * sample`` of a base.
+    """Where a call finds the parameters among the elements of all bases.
 
     Args:
-        base: (parameters,) number of the base.
-        offset: (parameters,) element of that base.
-        stride: (parameters,) 0 for a parameter that the batch shares.
+        elements: of each parameter (1,) or (B,).
         sizes: numbers of elements of the bases.
     """
 
-    def __init__(
-        self, base: np.ndarray, offset: np.ndarray, stride: np.ndarray, sizes: Sequence[int]
-    ) -> None:
-        starts = np.cumsum([0, *sizes])
-        self.base, self.stride = base.astype(np.int64), stride.astype(np.int64)
-        self.offset = starts[self.base] + offset.astype(np.int64)
-        self.edges = starts.tolist()
+    def __init__(self, elements: Sequence[np.ndarray], sizes: Sequence[int]) -> None:
+        self.elements = [e[:1] if (e == e[0]).all() else e for e in elements]
+        self.edges = np.cumsum([0, *sizes]).tolist()
         # Plans come and go; what was found for one goes with it.
         self._known: WeakKeyDictionary[Lowering, dict[tuple, Any]] = WeakKeyDictionary()
 
@@ -75,25 +69,27 @@ class Binding:
         known = self._known.setdefault(lowering, {})
         key = "index", len(samples), int(samples[-1])
         if key not in known:
-            stride = np.append(self.stride, 0)[lowering.owners]
-            offset = np.append(self.offset, self.edges[-1])[lowering.owners]
-            index = offset[:, None] + stride[:, None] * samples
-            shared = (stride == 0) | (len(samples) == 1)
-            known[key] = index, []
+            rows = [*self.elements, np.array(self.edges[-1:])]
+            index = np.zeros((len(lowering.owners), len(samples)), np.int64)
+            for made, owner in zip(index, lowering.owners, strict=True):
+                made[:] = rows[owner][samples * (len(rows[owner]) > 1)]
+            shared = (index == index[:, :1]).all(1)
+            groups = []
             for chosen, where in ((shared, index[:, :1]), (~shared, index)):
                 which = slice(None) if chosen.all() else np.flatnonzero(chosen)
                 if chosen.any():
-                    group = which, where[which], lowering.half[which], lowering.shift[which]
-                    known[key][1].append(group)
+                    half, shift = lowering.half[which], lowering.shift[which]
+                    groups.append((which, where[which], half, shift))
+            known[key] = index, groups  # all at once, since other threads look, too
         return known[key]
 
-    def stop(self, lowering: Lowering, wanted: tuple[bool, ...]) -> int:
+    def stop(self, lowering: Lowering, index: np.ndarray, wanted: tuple[bool, ...]) -> int:
         """Return the first operation that somebody wants the gradient of."""
         known = self._known.setdefault(lowering, {})
         key = "stop", *wanted
         if key not in known:
-            ops, felt = lowering.circuit.ops, np.array(wanted, dtype=bool)[self.base]
-            felt = np.append(felt, False)[lowering.owners]
+            base = np.searchsorted(self.edges[1:], index[:, 0], "right")  # of each angle
+            ops, felt = lowering.circuit.ops, np.array([*wanted, False])[base]
             feels, turns = ops["given"] > 0, ops["kind"] < SWAP
             feels[turns] = felt[ops["at"][turns]]
             known[key] = int(np.append(np.flatnonzero(feels), len(ops))[0])
@@ -131,9 +127,8 @@ class Values:
     @property
     def only_amplitudes_vary(self) -> bool:
         """Return whether nothing but a prepared state may differ in the batch."""
-        if self.amplitudes is None:
-            return False
-        return not (self.binding.stride.any() or any(m.ndim == 3 for m in self.matrices))
+        shared = all(len(found) == 1 for found in self.binding.elements)
+        return self.amplitudes is not None and shared and all(m.ndim == 2 for m in self.matrices)
 
     def of(self, tensors: Sequence[Tensor]) -> Values:
         """Return the same with other tensors."""
@@ -175,33 +170,31 @@ def values(reading: Reading, dtype: torch.dtype | None, device: torch.device | N
     numbers = reading.values
     dtype = dtype or precision(numbers)
     device = device or common_device(numbers)
-    pairs = list(zip(reading.parameters, reading.batched, strict=True))
+    batched = tuple([np.ndim(value) > 0 for value in reading.parameters])
+    pairs = list(zip(reading.parameters, batched, strict=True))
     groups = [p for p, many in pairs if not many], [p for p, many in pairs if many]
     bases = [_stacked(group, dtype, device) for group in groups if group]
     matrices = [torch.as_tensor(m).to(device, dtype.to_complex()) for m in reading.matrices]
     amplitudes = reading.amplitudes
     if amplitudes is not None:
         amplitudes = checked(torch.as_tensor(amplitudes).to(device), dtype)
-    binding = _binding(tuple(reading.batched), reading.batch or 1)
+    binding = _binding(batched, reading.batch or 1)
     return Values(binding, bases, amplitudes, matrices, reading.batch, dtype)
 
 
 @lru_cache(maxsize=64)
 def _binding(batched: tuple[bool, ...], batch: int) -> Binding:
     """Return where parameters are: shared ones in the first base, the others in the second."""
-    several = np.array(batched, dtype=bool)
-    many = int(several.sum())
-    offset = np.where(several, (np.cumsum(several) - 1) * batch, np.cumsum(~several) - 1)
-    sizes = [size for size in (len(batched) - many, many * batch) if size]
-    return Binding(several * (many < len(batched)), offset, several, sizes)
+    shared = batched.count(False)
+    rest = np.arange(shared, shared + batch * (len(batched) - shared)).reshape(-1, batch)
+    alone, several = iter(np.arange(shared)[:, None]), iter(rest)
+    elements = [next(several if many else alone) for many in batched]
+    return Binding(elements, [size for size in (shared, rest.size) if size])
 
 
 def _stacked(numbers: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return numbers or equally long vectors as one tensor; torch tensors keep their gradient."""
-    if all(isinstance(n, Tensor) for n in numbers):
-        if len({(n.dtype, n.device) for n in numbers}) == 1:
-            return torch.stack(list(numbers)).to(device, dtype)
-    elif not any(isinstance(n, Tensor) for n in numbers):
+    if not any(isinstance(n, Tensor) for n in numbers):
         return torch.as_tensor(np.array(numbers, dtype=np.float64)).to(device, dtype)
     return torch.stack([torch.as_tensor(n, dtype=dtype, device=device) for n in numbers])
 

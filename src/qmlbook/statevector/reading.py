@@ -26,7 +26,6 @@ class Reading(NamedTuple):
     Attributes:
         key: structure, hashable.
         parameters: angles, each a number or one number per circuit.
-        batched: whether each of them differs in the batch.
         matrices: given matrices, (d, d) or (B, d, d).
         amplitudes: of a prepared state, (2^k,) or (B, 2^k), or ``None``.
         batch: circuits in the batch, ``None`` for a single circuit.
@@ -34,7 +33,6 @@ class Reading(NamedTuple):
 
     key: tuple
     parameters: list[Any]
-    batched: list[bool]
     matrices: list[Any]
     amplitudes: Any
     batch: int | None
@@ -94,15 +92,13 @@ def read(tape: QuantumScript, place: dict) -> Reading:
             else:  # operations are equal whatever their matrix
                 content = kind[0].matrix.tobytes()
         key.append((kind, wires, content))
-    batched, batch = _batch(parameters, matrices, amplitudes)
-    return Reading(tuple(key), parameters, batched, matrices, amplitudes, batch)
+    batch = _batch(parameters, matrices, amplitudes)
+    return Reading(tuple(key), parameters, matrices, amplitudes, batch)
 
 
-def _batch(
-    parameters: Sequence[Any], matrices: Sequence[Any], amplitudes: Any
-) -> tuple[list[bool], int | None]:
-    """Return which parameters have one number per circuit, and how many circuits there are."""
-    batched, sizes = [], {len(m) for m in matrices if m.ndim == 3}
+def _batch(parameters: Sequence[Any], matrices: Sequence[Any], amplitudes: Any) -> int | None:
+    """Return how many circuits there are."""
+    sizes = {len(m) for m in matrices if m.ndim == 3}
     if amplitudes is not None and amplitudes.ndim == 2:
         sizes.add(len(amplitudes))
     for value in parameters:
@@ -112,7 +108,6 @@ def _batch(
                 f"A parameter has the shape {tuple(value.shape)}; a gate takes one number, or one "
                 "number per circuit of a batch."
             )
-        batched.append(dimensions > 0)
         if dimensions:
             sizes.add(len(value))
     if len(sizes) > 1:
@@ -122,7 +117,7 @@ def _batch(
         )
     if 0 in sizes:
         raise CircuitError("The batch is empty: every parameter needs at least one entry.")
-    return batched, next(iter(sizes), None)
+    return next(iter(sizes), None)
 
 
 def dephasing_angle(p: Any) -> Any:

@@ -27,12 +27,6 @@ _FACTS = {
     *("is_complex", "is_floating_point", "is_contiguous", "is_tensor", "get_device", "type"),
     *("result_type", "promote_types", "is_conj", "is_neg", "__hash__", "is_inference"),
 }
-# Functions of one tensor whose result holds elements of it, unchanged.
-_MOVES = {
-    *("__getitem__", "select", "view", "reshape", "unbind", "flatten", "ravel", "transpose"),
-    *("permute", "squeeze", "unsqueeze", "expand", "chunk", "split", "narrow", "contiguous"),
-    *("t", "T", "mT", "movedim", "swapaxes", "unflatten", "flip", "expand_as", "view_as"),
-}
 # Functions that make the same tensor every time.
 _CONSTANTS = {"tensor", "as_tensor", "from_numpy", "zeros", "ones", "full", "eye", "arange"}
 _JOINS = {"cat", "concatenate", "concat", "hstack"}
@@ -139,11 +133,12 @@ class Recorder(TorchFunctionMode):
         return returned
 
     def origin(self, number: int) -> tuple[int, np.ndarray]:
-        """Return the tensor whose elements a tensor holds unchanged, and which of them."""
-        step = self._maker.get(number)
+        """Return the tensor whose elements a tensor shows unchanged, and which of them."""
+        tensor, step = self.tensors[number], self._maker.get(number)
         names = [] if step is None else step.names()
-        if step is None or step.name not in _MOVES or len(names) != 1:
-            tensor = self.tensors[number]
+        # A view of one tensor; an index that is a tensor may be another the next time.
+        view = tensor._base is not None and tensor._base.dtype == tensor.dtype
+        if step is None or not view or len(names) != 1:
             return number, np.arange(tensor.numel()).reshape(tuple(tensor.shape))
         base, index = self.origin(names[0])
         outputs, _ = tree_flatten(step.run({names[0]: torch.from_numpy(index.copy())}))

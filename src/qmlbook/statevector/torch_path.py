@@ -30,7 +30,7 @@ def evolve(plan: Plan, values: Values) -> tuple[Tensor, ...]:
     batch, tensors = 1 if values.batch is None else values.batch, values.tensors
     device = tensors[0].device if tensors else torch.device("cpu")
     states = States(plan.structure.wires, values.dtype.to_complex(), device)
-    angles = _angles(values, batch, device)
+    angles = _angles(values, device)
     state = states.first(plan.structure, values.amplitudes)
     for operation in plan.operations:
         state = states.apply(operation, state, angles, values.matrices)
@@ -42,18 +42,13 @@ def evolve(plan: Plan, values: Values) -> tuple[Tensor, ...]:
     return tuple(part if values.batch is not None else part[0] for part in made)
 
 
-def _angles(values: Values, batch: int, device: torch.device) -> list[Tensor]:
+def _angles(values: Values, device: torch.device) -> list[Tensor]:
     """Return every parameter as (1,) or (B,)."""
     if not values.bases:
         return []
     flat = torch.cat([b.reshape(-1).to(device, values.dtype) for b in values.bases])
-    samples = np.arange(batch)
-    return [
-        flat.index_select(
-            0, torch.from_numpy(offset + stride * samples[: batch if stride else 1]).to(device)
-        )
-        for offset, stride in zip(values.binding.offset, values.binding.stride, strict=True)
-    ]
+    places = [torch.from_numpy(found).to(device) for found in values.binding.elements]
+    return [flat.index_select(0, place) for place in places]
 
 
 class States:
