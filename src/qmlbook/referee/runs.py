@@ -141,7 +141,8 @@ def measure(
     for epoch, loss in enumerate(epochs):
         if epoch in points:
             if abreast:
-                said = _predicted(case, abreast, torch.stack([test.inputs for test in tests]))
+                inputs = torch.stack([test.inputs for test in tests])
+                said = list(_predicted(case, abreast, inputs))
             else:
                 said = [_predicted(case, model, test.inputs) for model, _, test in every]
             curves.append([score(case, one, test) for one, test in zip(said, tests, strict=True)])
