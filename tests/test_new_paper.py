@@ -130,6 +130,7 @@ def test_the_paper_has_what_was_asked_and_no_claim_of_another_paper(copy, made):
     assert "Schuld" not in text
 
 
+@pytest.mark.nightly
 def test_what_no_option_says_is_asked_for_after_the_name_was_looked_at(copy, made):
     before = everything(copy)
     assert call(copy, THIRD).returncode == 1  # nobody answers

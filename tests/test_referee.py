@@ -763,6 +763,7 @@ def test_the_papers_circuits_are_cases_and_their_reports_follow_the_sealed_plans
     assert {row.name for row in told.rows} == set(told.plan.players)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_command_judges_a_file_on_a_cluster_of_processes(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)

@@ -97,6 +97,7 @@ def test_two_programs_are_timed_by_turns_and_failures_are_kept_with_their_reason
     assert set(results["one", "zeros"]["relative_error"].values()) == {1.0}
 
 
+@pytest.mark.nightly
 def test_what_is_measured_is_not_measured_again_and_what_failed_is_tried_again(shoot):
     first = shoot("--batches", "1")
     file = shoot.home / "results" / "one.zeros.single.1.json"

@@ -90,6 +90,7 @@ def buttons(page):
     return {link.get_text(strip=True): link["href"] for link in links}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_pages_offer_downloads_and_where_the_repository_is_known_colab_and_binder(project):
     html = project.build().parent
