@@ -32,13 +32,20 @@ def test_quantiles_are_those_of_scipy():
     np.testing.assert_allclose(found, right, rtol=1e-9)
 
 
-def test_the_rule_is_that_of_the_book():
+@pytest.mark.parametrize(
+    ("sizes", "times"),
+    [
+        ((8, 9, 20, 21, 200), 2),
+        pytest.param((8, 9, 20, 21, 200, 1200), 4, marks=pytest.mark.nightly),
+    ],
+)
+def test_the_rule_is_that_of_the_book(sizes, times):
     rng = stream(0, "class of seeds")
     many = [
         (rng.normal(mean, 0.1, n) + 1, np.ones(n))
-        for n in (8, 9, 20, 21, 200)
+        for n in sizes
         for mean in (-0.05, -0.01, 0, 0.005, 0.01, 0.02, 0.05)
-        for _ in range(2)
+        for _ in range(times)
     ]
     differences = [(over - under).tolist() for over, under in many]
     body = "return given.all.map((one) => order(one, given.rule));"

@@ -23,8 +23,8 @@ EXAMPLE = Path("examples", "add_a_paper")
 ITS_NAME = "fourier"
 KEPT = {".py", ".yml", ".md", ".json"}
 CONTENTS, BIBLIOGRAPHY, README = "_toc.yml", Path("book", "references.bib"), "README.md"
-# What is no file on Windows, whatever its ending; and the checklists have a subject called book.
-RESERVED = {"aux", "con", "nul", "prn", "book", "fourier"}  # Windows' own; the example's
+# What is no file on Windows, whatever its ending; a subject of the checklists; the example.
+RESERVED = {"aux", "con", "nul", "prn", "book", ITS_NAME}
 SOURCE = "this book, the example of `qmlbook new`; a section of your paper belongs here"
 ABOUT = (
     "This chapter is for {{cite:t}}`{key}`. What follows is the example of {{doc}}`sixth`, which "
