@@ -28,6 +28,8 @@ from qmlbook.base.errors import QmlbookError, UsageError
 
 TOKEN = "qmlbooktest0123456789abcdefghijklmnopqrstuvwxyzTOKEN"
 EXACT = ("default.qubit", "lightning.qubit", "aer")
+# IBM's local testing mode takes seconds a circuit: what the others show it shows every night.
+IBM = pytest.param("ibm", marks=pytest.mark.nightly)
 
 ONE = (qml.RX, qml.RY, qml.RZ, qml.PhaseShift, qml.Rot, qml.U3, qml.U1, qml.U2)
 FIXED = (qml.Hadamard, qml.X, qml.Y, qml.Z, qml.S, qml.T, qml.SX)
@@ -145,7 +147,7 @@ def test_bits_keep_the_order_of_wires(wires):
         np.testing.assert_allclose(found, exact, atol=0.1)
 
 
-@pytest.mark.parametrize("backend", ["aer", "ibm", "lightning.qubit"])
+@pytest.mark.parametrize("backend", ["aer", IBM, "lightning.qubit"])
 def test_without_wires_all_wires_of_the_device_are_measured(backend):
     """Only wire 1 is used, and not the first: all others are 0 and have their bits."""
     shots = 300
@@ -283,7 +285,12 @@ def test_gradients_and_torch_pass_through():
     assert abs(values[0][1]) > 0.1
 
 
-SHIFTED = [("aer", None), ("aer", 4000), ("default.qubit", 4000), ("ibm", 4000)]
+SHIFTED = [
+    ("aer", None),
+    ("aer", 4000),
+    ("default.qubit", 4000),
+    pytest.param("ibm", 4000, marks=pytest.mark.nightly),
+]
 
 
 def batch_slopes(circuit, layer, weights, images):
@@ -383,7 +390,13 @@ def test_shots_are_within_five_sigma_and_spread_as_they_should(backend):
 
 @pytest.mark.parametrize(
     ("backend", "shots"),
-    [("default.qubit", 50), ("lightning.qubit", 50), ("aer", 50), ("aer-noise", 50), ("ibm", 50)],
+    [
+        ("default.qubit", 50),
+        ("lightning.qubit", 50),
+        ("aer", 50),
+        ("aer-noise", 50),
+        pytest.param("ibm", 50, marks=pytest.mark.nightly),
+    ],
 )
 def test_a_seed_repeats_the_calls_and_every_call_is_new(backend, shots):
     x, weights = inputs(2, 3)

@@ -131,7 +131,8 @@ def test_every_plot_is_described_captioned_and_named(html, name):
         # What is shown as HTML (a live figure) carries its own descriptions.
         if any("image/png" in each and "text/html" not in each for each in kinds):
             shown = cell.metadata.get("mystnb", {})
-            assert len(shown.get("image", {}).get("alt", "")) > 20, f"cell {number}: no alt text"
+            alt = (shown.get("image") or {}).get("alt", "")
+            assert len(alt) > 20, f"cell {number}: no alt text"
             assert shown.get("figure", {}).get("caption"), f"cell {number}: no caption"
             assert shown.get("figure", {}).get("name"), f"cell {number}: no name"
 

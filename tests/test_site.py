@@ -185,7 +185,7 @@ def test_a_broken_build_leaves_the_last_good_book(project):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_plain_jupyter_book_build_works_too_and_is_strict(project):
     def plain():
         program = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
