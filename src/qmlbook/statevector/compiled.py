@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from . import torch_path
-from .device import StatevectorDevice, ready, unqueued
+from .device import StatevectorDevice, unqueued
 from .errors import NAME, CircuitError
-from .plan import Binding, Values, checked, common_device, precision
-from .reading import Reading, read
+from .plan import Binding, bound, common_device, precision
+from .reading import Reading
 from .recording import Recorder, Unrecordable, Watch
 
 RECORDS = 128  # shapes of arguments that a compiled circuit remembers
@@ -87,11 +87,9 @@ class Compiled:
             return self.qnode(*args, **kwargs)
         if not self._watch.unchanged():
             self.__setstate__(self.__getstate__())
-        records = self._records.get(arguments.key)
-        if records is None:
-            records = self._records[arguments.key] = []
-            if len(self._records) > RECORDS:  # the oldest makes room
-                self._records.pop(next(iter(self._records)))
+        records = self._records.setdefault(arguments.key, [])
+        if len(self._records) > RECORDS:  # the oldest makes room
+            self._records.pop(next(iter(self._records)))
         for record in records:
             if record and (results := record(arguments.numbers)) is not None:
                 return results
@@ -197,12 +195,10 @@ class _Record:
         args, kwargs = arguments.filled(leaves)
         with recorder, AnnotatedQueue() as queue:
             returned = qnode.func(*args, **kwargs)
-            tape = ready(QuantumScript.from_queue(queue), device)
-            place = device.place(tape)
-            reading = read(tape, place)
-            self._measurements = [mp.map_wires(place) for mp in tape.measurements]
-            self._simulation = device.planned(tape, place, reading)
-        for mp in tape.measurements:
+            reading = device.read(QuantumScript.from_queue(queue))
+            self._simulation = device.planned(reading)
+        self._measurements = reading.measurements
+        for mp in reading.measurements:
             numbers = [] if mp.obs is None else [*mp.obs.data, *(mp.obs.pauli_rep or {}).values()]
             if any(isinstance(number, Tensor) for number in numbers):
                 raise Unrecordable("an observable has numbers of its own")
@@ -212,20 +208,20 @@ class _Record:
         # By far the most frequent, and a tree would be walked through at every call.
         measured = returned if type(returned) is list else [None]
         self._is_list = all(isinstance(part, MeasurementProcess) for part in measured)
-        self._place = {wire: wire for wire in range(len(place))}
         self._device = device.torch_device
-        constants = [value for value in reading.values if not isinstance(value, Tensor)]
+        numbers = [*reading.parameters, *reading.given]
+        constants = [value for value in numbers if not isinstance(value, Tensor)]
         captured = [recorder.tensors[number] for number in recorder.captured]
-        self._dtype = device.dtype or precision([*arguments.originals, *constants, *captured])
-        self._find(recorder, reading)
+        dtype = device.dtype or precision([*arguments.originals, *constants, *captured])
+        self._find(recorder, reading, dtype)
 
-    def _find(self, recorder: Recorder, reading: Reading) -> None:
+    def _find(self, recorder: Recorder, reading: Reading, dtype: torch.dtype) -> None:
         """Find where every number comes from."""
         # Constants are parts of one tensor that is always the same.
         constants = [value for value in reading.parameters if not isinstance(value, Tensor)]
         joined = np.hstack([*constants, 0.0])
         with recorder:
-            known = torch.tensor(joined, dtype=self._dtype, device=self._device)
+            known = torch.tensor(joined, dtype=dtype, device=self._device)
             pieces = iter(known.split([*map(np.size, constants), 1]))
         numbers = [v if isinstance(v, Tensor) else next(pieces) for v in reading.parameters]
         found = [recorder.origin(recorder.number(number)) for number in numbers]
@@ -233,12 +229,11 @@ class _Record:
         sizes = [recorder.tensors[number].numel() for number in wanted]
         start = dict(zip(wanted, np.cumsum([0, *sizes]), strict=False))
         elements = [start[number] + index.reshape(-1) for number, index in found]
-        self._bases, self._binding = len(wanted), Binding(elements, sizes)
-        self._prepared = reading.amplitudes is not None
-        given = [*([reading.amplitudes] if self._prepared else []), *reading.matrices]
-        wanted += [recorder.number(torch.as_tensor(value)) for value in given]
-        features = recorder.features(wanted[self._bases]) if self._prepared else None
-        self._fixed = reading.batch, self._dtype, features
+        self._binding = Binding(elements, sizes)
+        wanted += [recorder.number(torch.as_tensor(value)) for value in reading.given]
+        prepared = reading.amplitudes is not None
+        features = recorder.features(wanted[len(sizes)]) if prepared else None
+        self._fixed = prepared, reading.batch, dtype, features
         self._replay = recorder.replay(wanted)
         self._captured = [(t, t.dtype, t.shape) for t in self._replay.captured.values()]
 
@@ -250,13 +245,9 @@ class _Record:
         if made is None:
             return None
         on = self._device or common_device(made)
-        made = [tensor.to(on) for tensor in made]
-        rest = iter(made[self._bases :])
-        amplitudes = checked(next(rest), self._dtype) if self._prepared else None
-        matrices = [matrix.to(self._dtype.to_complex()) for matrix in rest]
-        values = Values(self._binding, made[: self._bases], amplitudes, matrices, *self._fixed)
+        values = bound(self._binding, made, on, *self._fixed)
         with unqueued():
-            results: Any = self._simulation(values, self._measurements, self._place)
+            results: Any = self._simulation(values, self._measurements)
         if self._numeric:
             results = [result.detach().cpu().numpy() for result in results]
         return list(results) if self._is_list else qml.pytrees.unflatten(results, self._shape)

@@ -14,6 +14,7 @@ import pennylane as qml
 import torch
 from pennylane.operation import Operator
 from pennylane.ops.op_math import Adjoint, Controlled
+from pennylane.wires import Wires
 
 from .structure import Operation
 
@@ -121,3 +122,17 @@ def _matrix(op: Operator) -> tuple[Parts, Any]:
     if varies:
         return (Operation("given", wires, parameter=0),), matrix
     return (Operation("matrix", wires, matrix=matrix),), None
+
+
+def dephase(wires: Any) -> None:
+    """Measure wires in the computational basis and forget the outcome, exactly.
+
+    A quantum function: call it inside a QNode on `qmlbook.statevector` or on `default.mixed`. Each
+    wire and call doubles the state that `qmlbook.statevector` carries, so m dephased wires cost 2^m
+    times the time and memory; expectation values and probabilities are exact and differentiable.
+
+    Args:
+        wires: one label or several.
+    """
+    for wire in Wires(wires):
+        qml.PhaseFlip(0.5, wires=wire)

@@ -90,9 +90,7 @@ def _source(name: str) -> str:
 
 
 def _digest(*parts: str | bytes) -> bytes:
-    return hashlib.sha256(
-        b"\0".join(part if isinstance(part, bytes) else part.encode() for part in parts)
-    ).digest()
+    return hashlib.sha256(repr(parts).encode()).digest()
 
 
 def _read(file: Path, stamp: bytes) -> bytes | None:

@@ -21,6 +21,8 @@ from .lowering import SWAP, Lowering, Rows
 from .reading import Reading
 from .structure import Operation, Structure
 
+SINGLE = {"float16", "bfloat16", "float32", "complex32", "complex64"}  # computed in float32
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -39,6 +41,11 @@ class Plan:
     state: bool
     _lowered: dict[int, Lowering] = field(default_factory=dict, init=False)
 
+    @cached_property
+    def whole(self) -> Plan:
+        """Return the same, where nothing but the final state is wanted."""
+        return replace(self, rows=Rows(0, [], []), state=True)
+
     def lowered(self, step: int) -> Lowering:
         """Return the arrays for the kernels, for chunks of ``step`` circuits."""
         if step not in self._lowered:
@@ -56,7 +63,7 @@ class Binding:
 
     def __init__(self, elements: Sequence[np.ndarray], sizes: Sequence[int]) -> None:
         self.elements = [e[:1] if (e == e[0]).all() else e for e in elements]
-        self.edges = np.cumsum([0, *sizes]).tolist()
+        self.bases, self.edges = len(sizes), np.cumsum([0, *sizes]).tolist()
         # Plans come and go; what was found for one goes with it.
         self._known: WeakKeyDictionary[Lowering, dict[tuple, Any]] = WeakKeyDictionary()
 
@@ -76,10 +83,9 @@ class Binding:
             shared = (index == index[:, :1]).all(1)
             groups = []
             for chosen, where in ((shared, index[:, :1]), (~shared, index)):
-                which = slice(None) if chosen.all() else np.flatnonzero(chosen)
                 if chosen.any():
-                    half, shift = lowering.half[which], lowering.shift[which]
-                    groups.append((which, where[which], half, shift))
+                    at = slice(None) if chosen.all() else np.flatnonzero(chosen)
+                    groups.append((at, where[at], lowering.half[at], lowering.shift[at]))
             known[key] = index, groups  # all at once, since other threads look, too
         return known[key]
 
@@ -102,40 +108,56 @@ class Values:
 
     Attributes:
         binding: where the parameters are among the bases.
-        bases: real tensors.
-        amplitudes: (2^k,) or (B, 2^k), or ``None``.
-        matrices: (d, d) or (B, d, d).
+        tensors: bases, which are real; amplitudes (2^k,) or (B, 2^k); matrices (d, d) or (B, d, d).
+        prepared: whether there are amplitudes.
         batch: circuits, ``None`` for one without a batch axis.
         dtype: float32 or float64.
         features: amplitudes after these are always zero, and none that anybody differentiates.
     """
 
     binding: Binding
-    bases: Sequence[Tensor]
-    amplitudes: Tensor | None
-    matrices: Sequence[Tensor]
+    tensors: Sequence[Tensor]
+    prepared: bool
     batch: int | None
     dtype: torch.dtype
     features: int | None = None
 
-    @cached_property
-    def tensors(self) -> list[Tensor]:
-        """Return all tensors: bases, amplitudes, matrices."""
-        amplitudes = [] if self.amplitudes is None else [self.amplitudes]
-        return [*self.bases, *amplitudes, *self.matrices]
+    @property
+    def bases(self) -> Sequence[Tensor]:
+        """Return the tensors that hold the parameters."""
+        return self.tensors[: self.binding.bases]
+
+    @property
+    def amplitudes(self) -> Any:
+        """Return those of a prepared state, ``None`` without one."""
+        return self.tensors[self.binding.bases] if self.prepared else None
+
+    @property
+    def matrices(self) -> Sequence[Tensor]:
+        """Return the given matrices."""
+        return self.tensors[self.binding.bases + self.prepared :]
 
     @property
     def only_amplitudes_vary(self) -> bool:
         """Return whether nothing but a prepared state may differ in the batch."""
         shared = all(len(found) == 1 for found in self.binding.elements)
-        return self.amplitudes is not None and shared and all(m.ndim == 2 for m in self.matrices)
+        return self.prepared and shared and all(m.ndim == 2 for m in self.matrices)
 
-    def of(self, tensors: Sequence[Tensor]) -> Values:
-        """Return the same with other tensors."""
-        some = iter(tensors)
-        bases = [next(some) for _ in self.bases]
-        amplitudes = None if self.amplitudes is None else next(some)
-        return replace(self, bases=bases, amplitudes=amplitudes, matrices=list(some))
+
+def bound(
+    binding: Binding, numbers: Sequence[Any], device: torch.device, prepared: bool,
+    batch: int | None, dtype: torch.dtype, features: int | None = None,
+) -> Values:  # fmt: skip
+    """Return the numbers of a call, checked, on one device; all but the bases in one precision.
+
+    Raises:
+        CircuitError: if amplitudes are NaN, infinite or all zero.
+    """
+    tensors = [torch.as_tensor(number).to(device) for number in numbers]
+    bases, given = tensors[: binding.bases], iter(tensors[binding.bases :])
+    amplitudes = [checked(next(given), dtype)] if prepared else []
+    matrices = [matrix.to(dtype.to_complex()) for matrix in given]
+    return Values(binding, [*bases, *amplitudes, *matrices], prepared, batch, dtype, features)
 
 
 # -- from a tape ----------------------------------------------------------------------------------
@@ -143,14 +165,11 @@ class Values:
 
 def precision(numbers: Sequence[Any]) -> torch.dtype:
     """Return the real precision that torch promotes numbers to; numbers of Python are weak."""
-    kinds = {n.dtype for n in numbers if isinstance(n, Tensor)}
-    kinds |= {
-        torch.from_numpy(np.empty(0, n.dtype)).dtype
-        for n in numbers
-        if isinstance(n, np.ndarray) and n.ndim and n.dtype.kind in "fc"
-    }
-    kinds = {k.to_real() for k in kinds if k.is_complex or k.is_floating_point}
-    return torch.float32 if kinds and torch.float64 not in kinds else torch.float64
+    arrays = [n for n in numbers if isinstance(n, Tensor | np.ndarray)]
+    kinds = {n.dtype for n in arrays if n.ndim or isinstance(n, Tensor)}
+    names = {str(kind).removeprefix("torch.") for kind in kinds}
+    floating = {name for name in names if name.startswith(("float", "bfloat", "complex"))}
+    return torch.float32 if floating and floating <= SINGLE else torch.float64
 
 
 def common_device(numbers: Sequence[Any]) -> torch.device:
@@ -167,19 +186,16 @@ def values(reading: Reading, dtype: torch.dtype | None, device: torch.device | N
         dtype: float32 or float64, ``None`` follows the numbers.
         device: where to compute, ``None`` follows the numbers.
     """
-    numbers = reading.values
+    numbers = [*reading.parameters, *reading.given]
     dtype = dtype or precision(numbers)
     device = device or common_device(numbers)
     batched = tuple([np.ndim(value) > 0 for value in reading.parameters])
     pairs = list(zip(reading.parameters, batched, strict=True))
     groups = [p for p, many in pairs if not many], [p for p, many in pairs if many]
     bases = [_stacked(group, dtype, device) for group in groups if group]
-    matrices = [torch.as_tensor(m).to(device, dtype.to_complex()) for m in reading.matrices]
-    amplitudes = reading.amplitudes
-    if amplitudes is not None:
-        amplitudes = checked(torch.as_tensor(amplitudes).to(device), dtype)
     binding = _binding(batched, reading.batch or 1)
-    return Values(binding, bases, amplitudes, matrices, reading.batch, dtype)
+    prepared = reading.amplitudes is not None
+    return bound(binding, [*bases, *reading.given], device, prepared, reading.batch, dtype)
 
 
 @lru_cache(maxsize=64)

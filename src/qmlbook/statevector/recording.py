@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -225,47 +225,43 @@ class Watch:
     """
 
     def __init__(self, function: Any) -> None:
-        self._seen: list[tuple[Callable[[], Any], Any, Any]] = []
-        self._known: set[int] = set()
-        self._function(function)
+        # Values are kept alive, so that their identity is nobody else's.
+        found = _variables(function, set())
+        self._seen = [(get, _snapshot(value), value) for get, value in found]
 
     def unchanged(self) -> bool:
         """Return whether every variable has the value that it had."""
         try:
             return all(_snapshot(get()) == before for get, before, _ in self._seen)
-        except (KeyError, ValueError, AttributeError):  # one of them is gone
+        except (KeyError, ValueError):  # one of them is gone
             return False
 
-    def _function(self, function: Any) -> None:
-        while isinstance(function, partial):
-            function = function.func
-        if not isinstance(function, (types.FunctionType, types.MethodType)):
-            function = getattr(function, "__call__", None)  # noqa: B004  # the bound method
-        code = getattr(function, "__code__", None)
-        if code is None or id(code) in self._known:
-            return
-        self._known.add(id(code))
-        owner = getattr(function, "__self__", None)
-        variables = [partial(getattr, cell, "cell_contents") for cell in function.__closure__ or ()]
-        for name in code.co_names:
-            if name in getattr(owner, "__dict__", {}):
-                variables.append(partial(getattr, owner, name))
-            if name in function.__globals__:
-                variables.append(partial(function.__globals__.__getitem__, name))
-        for get in variables:
-            self._variable(get)
 
-    def _variable(self, get: Callable[[], Any]) -> None:
+def _variables(function: Any, known: set[int]) -> Iterator[tuple[Callable[[], Any], Any]]:
+    """Yield how variables of a function are read, and their values; ``known`` are seen before."""
+    while isinstance(function, partial):
+        function = function.func
+    if not isinstance(function, (types.FunctionType, types.MethodType)):
+        function = getattr(function, "__call__", None)  # noqa: B004  # the bound method
+    code = getattr(function, "__code__", None)
+    if code is None or id(code) in known:
+        return
+    known.add(id(code))
+    readers = [partial(getattr, cell, "cell_contents") for cell in function.__closure__ or ()]
+    attributes = getattr(getattr(function, "__self__", None), "__dict__", {})
+    for scope in (attributes, function.__globals__):
+        readers += [partial(scope.__getitem__, name) for name in code.co_names if name in scope]
+    for read in readers:
         try:
-            value = get()
+            value = read()
         except ValueError:  # a cell that is still empty
-            return
+            continue
         module = getattr(value, "__module__", None) or ""
         if isinstance(value, (types.ModuleType, type)) or module.startswith(_LIBRARIES):
-            return
+            continue
         if isinstance(value, (types.FunctionType, types.MethodType, partial)):
-            self._function(value)
-        self._seen.append((get, _snapshot(value), value))  # alive, its identity is nobody else's
+            yield from _variables(value, known)
+        yield read, value
 
 
 def _snapshot(value: Any) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .lowering import Rows
 from .plan import Plan, Values
-from .structure import Operation, Structure, basis_states, outcomes
+from .structure import Letters, Operation, Structure, basis_states, outcomes, pauli
 
 
 def is_needed(tensors: Sequence[Tensor]) -> bool:
@@ -58,10 +58,6 @@ class States:
         self.n, self.kind, self.device = n, kind, device
         self.states = np.arange(1 << n)
 
-    def bit(self, wire: int) -> int:
-        """Return the bit of a wire."""
-        return 1 << (self.n - 1 - wire)
-
     def tensor(self, values: np.ndarray) -> Tensor:
         """Return a constant; complex numbers in the precision of the states."""
         made = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
@@ -69,23 +65,18 @@ class States:
 
     def first(self, structure: Structure, amplitudes: Tensor | None) -> Tensor:
         """Return the first state."""
-        start = sum(self.bit(w) for w, value in enumerate(structure.basis) if value)
-        if amplitudes is None:
-            index, given = np.array([start]), torch.ones(1, 1, device=self.device)
-        else:
-            index = start + basis_states(structure.prepared, self.n)
-            given = amplitudes.reshape(-1, amplitudes.shape[-1])
+        index = structure.start + basis_states(structure.prepared, self.n)
+        given = torch.ones(1, device=self.device) if amplitudes is None else amplitudes
+        given = given.reshape(-1, given.shape[-1])
         state = given.new_zeros(len(given), len(self.states), dtype=self.kind)
         return state.index_copy(1, self.tensor(index), given.to(self.kind))
 
-    def pauli(self, state: Tensor, letters: Sequence[tuple[int, str]]) -> Tensor:
+    def pauli(self, state: Tensor, letters: Letters) -> Tensor:
         """Return a word of Paulis applied to states."""
-        source, phases = self.states, np.ones(len(self.states), complex)
-        for wire, letter in letters:
-            sign = np.where(self.states & self.bit(wire), -1, 1)
-            phases = phases * {"X": 1, "Y": -1j * sign, "Z": sign}[letter]
-            source = source ^ (self.bit(wire) if letter in "XY" else 0)
-        return state.index_select(1, self.tensor(source)) * self.tensor(phases)
+        flip, signs, odd, sign = pauli(letters, self.n)
+        negative = np.bitwise_count(self.states & signs) & 1 == 1
+        phases = np.where(negative, -sign, sign) * (-1j if odd else 1 + 0j)
+        return state.index_select(1, self.tensor(self.states ^ flip)) * self.tensor(phases)
 
     def apply(
         self, op: Operation, state: Tensor, angles: Sequence[Tensor], given: Sequence[Tensor]
@@ -94,9 +85,8 @@ class States:
         if op.kind == "rotation":
             return self.rotation(op, state, angles)
         matrix = given[op.parameter or 0] if op.matrix is None else self.tensor(op.matrix)
-        pairs = zip(op.controls, op.values, strict=True)
-        base = sum(self.bit(wire) for wire, value in pairs if value)
-        places = base + outcomes(op.wires, self.n, op.controls)  # (d, R)
+        on, _ = op.condition(self.n)
+        places = on + outcomes(op.wires, self.n, op.controls)  # (d, R)
         index = self.tensor(places.ravel())
         old = state.index_select(1, index).reshape(len(state), *places.shape)
         new = torch.matmul(matrix, old).flatten(1)
@@ -108,14 +98,12 @@ class States:
             half = torch.tensor([op.shift / 2], dtype=self.kind.to_real(), device=self.device)
         else:
             half = (op.scale * angles[op.parameter] + op.shift) / 2
-        turned = self.pauli(state, list(zip(op.wires, op.word, strict=True)))
+        turned = self.pauli(state, op.letters)
         new = half.cos().unsqueeze(1) * state - 1j * half.sin().unsqueeze(1) * turned
         if not op.controls:
             return new
-        on = np.ones(len(self.states), dtype=bool)
-        for wire, value in zip(op.controls, op.values, strict=True):
-            on &= (self.states & self.bit(wire) != 0) == bool(value)
-        return torch.where(self.tensor(on), new, state)
+        on, checked = op.condition(self.n)
+        return torch.where(self.tensor(self.states & checked == on), new, state)
 
     def rows(self, rows: Rows, state: Tensor) -> Tensor:
         """Return what is measured, (B, rows)."""
