@@ -109,7 +109,7 @@ def question(structure, reading, number, sample=0):
     # with the state, so that no gate is left out because nothing feels it
     asked = [("words", words), ("probabilities", tuple(wires)), ("state", ())]
     given = values(reading, torch.float64, torch.device("cpu"))
-    rows, state = run(Simulation(structure, asked, n).plan, given)
+    rows, state = run(Simulation(structure, asked).plan, given)
     leaves = [*reading.parameters, *reading.given]
     found = torch.autograd.grad(rows[0], leaves, allow_unused=True) if leaves else []
     found = [

@@ -58,8 +58,6 @@ def _slopes(
         result = torch.cat([part.reshape(-1) for part in function(*inputs)])
         if not result.requires_grad:  # of what is linear, the second derivative
             return [torch.zeros_like(part) for part in chosen]
-        gradients = torch.autograd.grad(
-            result, chosen, gradient.conj().to(result.dtype),
-            create_graph=True, materialize_grads=True, allow_unused=True,
-        )  # fmt: skip
-        return [part.conj() for part in gradients]
+        seed = gradient.conj().to(result.dtype)
+        made = torch.autograd.grad(result, chosen, seed, create_graph=True, materialize_grads=True)
+        return [part.conj() for part in made]

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any, cast
 
 import numpy as np
 import pennylane as qml
 import torch
 from pennylane.measurements import MeasurementProcess
-from pennylane.queuing import AnnotatedQueue
-from pennylane.tape import QuantumScript
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from . import torch_path
 from .device import StatevectorDevice, unqueued
 from .errors import NAME, CircuitError
-from .plan import Binding, bound, common_device, precision
+from .plan import Binding, Values, common_device, precision
 from .reading import Reading
 from .recording import Recorder, Unrecordable, Watch
 
@@ -172,8 +169,7 @@ def _recorded(qnode: qml.QNode, arguments: _Arguments, results: Any) -> tuple[_R
         again = record(arguments.numbers)
     except Unrecordable:
         return None, results
-    pairs = list(zip_longest(tree_leaves(results), tree_leaves(again)))
-    agree = again is not None and all(_agree(*pair) for pair in pairs)
+    agree = again is not None and all(map(_agree, tree_leaves(results), tree_leaves(again)))
     return (record, again) if agree else (None, results)
 
 
@@ -193,9 +189,9 @@ class _Record:
         leaves = [leaf.detach().requires_grad_(leaf.requires_grad) for leaf in arguments.numbers]
         recorder = Recorder(leaves)
         args, kwargs = arguments.filled(leaves)
-        with recorder, AnnotatedQueue() as queue:
+        with recorder, qml.queuing.AnnotatedQueue() as queue:
             returned = qnode.func(*args, **kwargs)
-            reading = device.read(QuantumScript.from_queue(queue))
+            reading = device.read(qml.tape.QuantumScript.from_queue(queue))
             self._simulation = device.planned(reading)
         self._measurements = reading.measurements
         for mp in reading.measurements:
@@ -235,17 +231,14 @@ class _Record:
         features = recorder.features(wanted[len(sizes)]) if prepared else None
         self._fixed = prepared, reading.batch, dtype, features
         self._replay = recorder.replay(wanted)
-        self._captured = [(t, t.dtype, t.shape) for t in self._replay.captured.values()]
 
     def __call__(self, numbers: Sequence[Tensor]) -> Any:
         """Return the results; ``None`` if the recording does not hold for these numbers."""
-        if any(t.dtype != kind or t.shape != shape for t, kind, shape in self._captured):
-            return None
         made = self._replay(numbers)
         if made is None:
             return None
-        on = self._device or common_device(made)
-        values = bound(self._binding, made, on, *self._fixed)
+        device = self._device or common_device(made)
+        values = Values(self._binding, made, *self._fixed).on(device)
         with unqueued():
             results: Any = self._simulation(values, self._measurements)
         if self._numeric:

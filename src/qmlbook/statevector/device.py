@@ -13,15 +13,10 @@ import torch
 from pennylane.allocation import DynamicWire
 from pennylane.devices import Device, ExecutionConfig, default_qubit, preprocess
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
-from pennylane.devices.qubit import measure_final_state
 from pennylane.math import Interface
-from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP
-from pennylane.ops import MidMeasure
 from pennylane.queuing import AnnotatedQueue, QueuingManager
 from pennylane.tape import QuantumScript
-from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
-from pennylane.wires import Wires
 from torch import Tensor
 
 from .autograd import differentiable
@@ -36,6 +31,7 @@ PLANS = 256  # circuits whose plan is remembered
 INTERFACES = (Interface.NUMPY, Interface.TORCH, Interface.AUTO, Interface.AUTOGRAD)
 EXACT = ("best", "backprop", "adjoint", "device")  # all are the same gradient here
 Config: TypeAlias = ExecutionConfig | None
+Tape: TypeAlias = QuantumScript | None
 
 
 @contextmanager
@@ -55,6 +51,7 @@ def unqueued() -> Iterator[None]:
 
 
 @transform
+@unqueued()  # looking at a gate may make others
 def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionConfig) -> Any:
     """Bring a tape into the form that the device runs; most tapes have it and pass untouched."""
     if device.wires is not None:
@@ -63,25 +60,23 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
                 many = len(device.wires) > 12
                 known = f"{len(device.wires)} wires" if many else ", ".join(map(str, device.wires))
                 raise WrongWires(f"Wire {wire!r} is not on device {NAME}, which has: {known}.")
-    with unqueued():  # looking at a gate may make others
-        ready_made = device.runs(tape)
-    if ready_made:
+    if device.runs(tape):
         return (tape,), lambda results: results[0]
     refuse(tape)
     pipeline = CompilePipeline()
     add, ours = pipeline.add_transform, {"name": NAME, "error": CircuitError}
     if device.wires is not None and not any(isinstance(w, DynamicWire) for w in tape.wires):
         add(preprocess.validate_device_wires, device.wires, name=NAME)
-    add(defer_measurements, allow_postselect=False)
+    add(qml.defer_measurements, allow_postselect=False)
     options = {"stopping_condition": supports, "skip_initial_state_prep": True, **ours}
     add(preprocess.decompose, device_wires=device.wires, **options)
     add(preprocess.device_resolve_dynamic_wires, wires=device.wires, allow_resets=False)
-    if any(isinstance(m, (ShadowExpvalMP, ClassicalShadowMP)) for m in tape.measurements):
-        add(broadcast_expand)
+    shadows = qml.measurements.ClassicalShadowMP, qml.measurements.ShadowExpvalMP
+    if any(isinstance(mp, shadows) for mp in tape.measurements):
+        add(qml.transforms.broadcast_expand)
     if config.gradient_method == "backprop":
         add(preprocess.no_sampling, name=f"backprop + {NAME}")
-    with unqueued():
-        tapes, restore = pipeline((tape,))
+    tapes, restore = pipeline((tape,))
     return tapes, lambda results: restore(results)[0]
 
 
@@ -92,7 +87,7 @@ def refuse(tape: QuantumScript) -> None:
         CircuitError: for a selected outcome, or a measurement that does not go with the shots.
     """
     for op in tape.operations:
-        if isinstance(op, MidMeasure) and op.postselect is not None:
+        if isinstance(op, qml.ops.MidMeasure) and op.postselect is not None:
             raise CircuitError(f"Postselection is not supported on {NAME}; use default.qubit.")
     if tape.shots:
         accepted = default_qubit.accepted_sample_measurement
@@ -150,7 +145,7 @@ class StatevectorDevice(Device):
         name = str(dtype).removeprefix("torch.")
         if dtype is not None and name not in DTYPES:
             raise CircuitError(f"dtype {dtype!r} is not known; choose complex64 or complex128.")
-        self.dtype = None if dtype is None else DTYPES[name]
+        self.dtype = DTYPES.get(name)
         self.torch_device = None if device is None else torch.device(device)
         self._rng = np.random.default_rng(seed)
         self._plans: dict[tuple, Simulation] = {}
@@ -163,9 +158,7 @@ class StatevectorDevice(Device):
 
     # -- what PennyLane asks ----------------------------------------------------------------------
 
-    def supports_derivatives(
-        self, execution_config: Config = None, circuit: QuantumScript | None = None
-    ) -> bool:
+    def supports_derivatives(self, execution_config: Config = None, circuit: Tape = None) -> bool:
         """Return whether a circuit is differentiated exactly: where nothing is sampled."""
         config = execution_config
         if config is None:
@@ -177,7 +170,7 @@ class StatevectorDevice(Device):
         return circuit is None or not (circuit.shots or sparse)
 
     def setup_execution_config(
-        self, config: Config = None, circuit: QuantumScript | None = None
+        self, config: Config = None, circuit: Tape = None
     ) -> ExecutionConfig:
         """Fill in what the device decides: the exact gradient, measurements put at the end."""
         config = config or ExecutionConfig()
@@ -191,14 +184,10 @@ class StatevectorDevice(Device):
                 "default.qubit."
             )
         exact = config.gradient_method in EXACT
-        return replace(
-            config,
-            gradient_method="backprop" if exact else config.gradient_method,
-            use_device_gradient=exact,
-            use_device_jacobian_product=False,
-            grad_on_execution=False,
-            mcm_config=replace(config.mcm_config, mcm_method="deferred"),
-        )
+        decided: dict[str, Any] = {"gradient_method": "backprop"} if exact else {}
+        decided |= {"use_device_jacobian_product": False, "grad_on_execution": False}
+        mcm = replace(config.mcm_config, mcm_method="deferred")
+        return replace(config, use_device_gradient=exact, mcm_config=mcm, **decided)
 
     def preprocess_transforms(self, execution_config: Config = None) -> CompilePipeline:
         """Return the one transform that circuits pass before they run."""
@@ -226,22 +215,18 @@ class StatevectorDevice(Device):
 
     def runs(self, tape: QuantumScript) -> bool:
         """Return whether a tape needs no preparation."""
-        known = all(supports(op, first=at == 0) for at, op in enumerate(tape.operations))
+        if tape.shots or not all(supports(op, at == 0) for at, op in enumerate(tape.operations)):
+            return False
         accepted = default_qubit.accepted_analytic_measurement
-        return (
-            known
-            and not tape.shots
-            and all(m.mv is None and accepted(m) for m in tape.measurements)
-        )
+        return all(mp.mv is None and accepted(mp) for mp in tape.measurements)
 
     def place(self, tape: QuantumScript) -> dict[Any, int]:
         """Return the position of every wire that is simulated."""
         wires: Any = tape.wires.tolist()
         if self.wires is None:
-            if set(wires) == set(range(len(wires))):
-                acted = len(tape.op_wires)  # as in PennyLane, what is only measured comes last
-                if set(wires[:acted]) == set(range(acted)):
-                    wires = sorted(wires)
+            acted = len(tape.op_wires)  # as in PennyLane, what is only measured comes last
+            if all(set(wires[:many]) == set(range(many)) for many in (acted, len(wires))):
+                wires = sorted(wires)
             return {wire: i for i, wire in enumerate(wires)}
         everything = not tape.measurements or any(map(whole, tape.measurements))
         used = list(self.wires) if everything else [w for w in self.wires if w in wires]
@@ -308,7 +293,7 @@ class StatevectorDevice(Device):
                     "A dephased circuit has no state vector; measure expectation values or "
                     "probabilities, or use default.mixed."
                 )
-            plan = Simulation(circuit, reading.asked, reading.wires)
+            plan = Simulation(circuit, reading.asked)
             if len(self._plans) >= PLANS:
                 self._plans.pop(next(iter(self._plans)))
         self._plans[key] = plan  # the last used comes last
@@ -338,7 +323,8 @@ class StatevectorDevice(Device):
         with torch.no_grad():
             state = run(plan, self.values(reading))[-1].to(torch.complex128)
         state = state / torch.linalg.vector_norm(state, dim=-1, keepdim=True)
-        (named,), _ = preprocess.validate_device_wires(tape, wires=Wires(list(place)), name=NAME)
+        labels = qml.wires.Wires(list(place))
+        (named,), _ = preprocess.validate_device_wires(tape, wires=labels, name=NAME)
         measured = named.copy(measurements=[mp.map_wires(place) for mp in named.measurements])
         amplitudes, batched = by_wires(state).cpu().numpy(), reading.batch is not None
-        return measure_final_state(measured, amplitudes, batched, rng=self._rng)
+        return qml.devices.qubit.measure_final_state(measured, amplitudes, batched, rng=self._rng)

@@ -66,14 +66,11 @@ class _Evolve(torch.autograd.Function):
         names = [t.view_as(t) for t in tensors]
         results = torch_path.evolve(ctx.run.plan, replace(ctx.run.values, tensors=names))
         pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if g is not None]
-        outputs, seeds = zip(*pairs, strict=True)
+        parts, seeds = zip(*pairs, strict=True)
         inputs = [t for t, want in zip(names, wanted, strict=True) if want]
-        made = iter(
-            torch.autograd.grad(
-                outputs, inputs, seeds, create_graph=True, allow_unused=True, materialize_grads=True
-            )
-        )
-        return None, *[next(made) if want else None for want in wanted]
+        made = torch.autograd.grad(parts, inputs, seeds, create_graph=True, materialize_grads=True)
+        some = iter(made)
+        return None, *[next(some) if want else None for want in wanted]
 
 
 def _is_asked(node: Any) -> bool:
@@ -123,15 +120,14 @@ class _Run:
         self, gradients: Sequence[Tensor | None], wanted: tuple[bool, ...]
     ) -> list[Tensor | None]:
         """Return the gradients of the tensors that want one."""
-        values, many = self.values, len(self.values.bases)
-        prepared = values.amplitudes is not None and wanted[many]
+        values, many = self.values, self.values.binding.bases
+        prepared = values.prepared and wanted[many]
         stop = 0 if prepared else values.binding.stop(self.lowering, self.index, wanted[:many])
         alone = sum(wanted) == prepared
         call, rows, seeds = self._call(back=True), *self._seeds(gradients)
         lanes, entries = len(self.samples), len(call.matrices) * bool(self.given)
-        slopes = Slopes(
-            np.zeros((len(self.turns), lanes), self.kind), np.zeros((entries, 2, lanes), self.kind)
-        )
+        shapes = (len(self.turns), lanes), (entries, 2, lanes)
+        slopes = Slopes(*(np.zeros(shape, self.kind) for shape in shapes))
 
         def block(first: int, last: int) -> np.ndarray | None:
             states = self.states[first // self.block]
@@ -141,7 +137,7 @@ class _Run:
 
         adjoints = self._blocks(block)
         made: list[Any] = self._for_bases(slopes.angles)
-        if values.amplitudes is not None:
+        if values.prepared:
             made.append(self._for_amplitudes(adjoints) if prepared else None)
         made += self._for_matrices(slopes.matrices)
         return [

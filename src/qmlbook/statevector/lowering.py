@@ -14,7 +14,6 @@ import ctypes
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -24,7 +23,6 @@ from .structure import Letters, Operation, Structure, basis_states, mask, outcom
 
 REGISTER = 32  # bytes
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
-Bits = tuple[int, int]  # values of bits, and which of them count
 # An operation: its kind; start, middle and stop of its places (the sign of the generator changes in
 # the middle); bits to flip; number of its angle, or first entry of its matrix; start and number of
 # the shifts from a place to the elements that a matrix mixes; whether the matrix is given with
@@ -94,11 +92,10 @@ class Word(NamedTuple):
     letters: Letters
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Measured rows: words of Paulis, and (first row, wires) of probabilities."""
+class Rows(NamedTuple):
+    """Measured rows, how many, by words of Paulis and by (first row, wires) of probabilities."""
 
-    count: int
+    number: int
     words: Sequence[Word]
     probabilities: Sequence[tuple[int, tuple[int, ...]]]
 
@@ -108,7 +105,6 @@ class Lowering:
 
     Args:
         structure: the circuit.
-        operations: those of its operations that are felt.
         rows: what is measured.
         step: circuits in a chunk.
 
@@ -121,9 +117,7 @@ class Lowering:
         unitary: whether all constant matrices are, so that walking back can undo them.
     """
 
-    def __init__(
-        self, structure: Structure, operations: Sequence[Operation], rows: Rows, step: int
-    ) -> None:
+    def __init__(self, structure: Structure, rows: Rows, step: int) -> None:
         self._n = structure.wires
         self._states = np.arange(1 << self._n)
         self._start = structure.start
@@ -136,7 +130,7 @@ class Lowering:
         self._entries = self._placed = 0
         self.matrices: list[tuple[int, Operation]] = []
         self.unitary = True
-        for operation in operations:
+        for operation in structure.operations:
             if operation.kind == "rotation":
                 self._rotation(operation)
             elif operation.kind == "given" or not self._monomial(operation):
@@ -176,12 +170,19 @@ class Lowering:
         shifts = np.array(self._shifts, dtype=np.int64) * step
         terms = np.array([term for members in words.values() for term in members], TERM)
         arrays = ops, places, shifts, np.array(groups, np.int64).reshape(-1, 4), terms, found
-        return Circuit(*arrays, len(self._states) * step, step, max(1, rows.count))
+        return Circuit(*arrays, len(self._states) * step, step, max(1, rows.number))
 
     # -- operations -----------------------------------------------------------------------------
 
     def _row(
-        self, kind: int, where: Bits, low: int, flip: int, at: int, signs: int, *mixes: int
+        self,
+        kind: int,
+        where: tuple[int, int],
+        low: int,
+        flip: int,
+        at: int,
+        signs: int,
+        *mixes: int,
     ) -> None:
         """Add an operation that visits some places.
 
@@ -214,10 +215,8 @@ class Lowering:
 
     def _rotation(self, operation: Operation) -> None:
         flip, signs, odd, sign = pauli(operation.letters, self._n)
-        owner, scale = operation.parameter, operation.scale
-        if owner is None:
-            owner, scale = -1, 0.0
-        at = self._angle(owner, sign * scale, sign * operation.shift)
+        owner = -1 if operation.parameter is None else operation.parameter
+        at = self._angle(owner, sign * operation.scale, sign * operation.shift)
         kind = PHASE if not flip else REAL if odd else IMAGINARY
         low = 0 if odd else flip & -flip  # one of two partners
         self._row(kind, operation.condition(self._n), low, flip, at, signs)

@@ -19,7 +19,7 @@ from torch import Tensor
 from .errors import CircuitError
 from .lowering import SWAP, Lowering, Rows
 from .reading import Reading
-from .structure import Operation, Structure
+from .structure import Structure
 
 SINGLE = {"float16", "bfloat16", "float32", "complex32", "complex64"}  # computed in float32
 
@@ -29,14 +29,12 @@ class Plan:
     """A structure with what is measured.
 
     Attributes:
-        structure: the circuit.
-        operations: those of its operations that are felt.
+        structure: the circuit, without operations that nothing feels.
         rows: what the kernels measure.
         state: whether the final state is returned, too.
     """
 
     structure: Structure
-    operations: Sequence[Operation]
     rows: Rows
     state: bool
     _lowered: dict[int, Lowering] = field(default_factory=dict, init=False)
@@ -49,12 +47,14 @@ class Plan:
     def lowered(self, step: int) -> Lowering:
         """Return the arrays for the kernels, for chunks of ``step`` circuits."""
         if step not in self._lowered:
-            self._lowered[step] = Lowering(self.structure, self.operations, self.rows, step)
+            self._lowered[step] = Lowering(self.structure, self.rows, step)
         return self._lowered[step]
 
 
 class Binding:
     """Where a call finds the parameters among the elements of all bases.
+
+    Constants are made of one more parameter, the last one: the zero after all bases.
 
     Args:
         elements: of each parameter (1,) or (B,).
@@ -62,8 +62,9 @@ class Binding:
     """
 
     def __init__(self, elements: Sequence[np.ndarray], sizes: Sequence[int]) -> None:
-        self.elements = [e[:1] if (e == e[0]).all() else e for e in elements]
         self.bases, self.edges = len(sizes), np.cumsum([0, *sizes]).tolist()
+        several = [*elements, np.array(self.edges[-1:])]
+        self.elements = [e[:1] if (e == e[0]).all() else e for e in several]
         # Plans come and go; what was found for one goes with it.
         self._known: WeakKeyDictionary[Lowering, dict[tuple, Any]] = WeakKeyDictionary()
 
@@ -71,15 +72,15 @@ class Binding:
         """Return of what the angles (angles, samples) are made, and how in two groups.
 
         Those that the batch shares are made once. A group is (angles, elements of all bases, and
-        `Lowering.half` and ``shift`` of these). Constants are made of the zero after all bases.
+        `Lowering.half` and ``shift`` of these).
         """
         known = self._known.setdefault(lowering, {})
         key = "index", len(samples), int(samples[-1])
         if key not in known:
-            rows = [*self.elements, np.array(self.edges[-1:])]
             index = np.zeros((len(lowering.owners), len(samples)), np.int64)
             for made, owner in zip(index, lowering.owners, strict=True):
-                made[:] = rows[owner][samples * (len(rows[owner]) > 1)]
+                found = self.elements[owner]
+                made[:] = found[samples * (len(found) > 1)]
             shared = (index == index[:, :1]).all(1)
             groups = []
             for chosen, where in ((shared, index[:, :1]), (~shared, index)):
@@ -109,6 +110,7 @@ class Values:
     Attributes:
         binding: where the parameters are among the bases.
         tensors: bases, which are real; amplitudes (2^k,) or (B, 2^k); matrices (d, d) or (B, d, d).
+            Before `on`, arrays will do for the latter two.
         prepared: whether there are amplitudes.
         batch: circuits, ``None`` for one without a batch axis.
         dtype: float32 or float64.
@@ -143,21 +145,17 @@ class Values:
         shared = all(len(found) == 1 for found in self.binding.elements)
         return self.prepared and shared and all(m.ndim == 2 for m in self.matrices)
 
+    def on(self, device: torch.device) -> Values:
+        """Return the same on a device, all but the bases in one precision, amplitudes checked.
 
-def bound(
-    binding: Binding, numbers: Sequence[Any], device: torch.device, prepared: bool,
-    batch: int | None, dtype: torch.dtype, features: int | None = None,
-) -> Values:  # fmt: skip
-    """Return the numbers of a call, checked, on one device; all but the bases in one precision.
-
-    Raises:
-        CircuitError: if amplitudes are NaN, infinite or all zero.
-    """
-    tensors = [torch.as_tensor(number).to(device) for number in numbers]
-    bases, given = tensors[: binding.bases], iter(tensors[binding.bases :])
-    amplitudes = [checked(next(given), dtype)] if prepared else []
-    matrices = [matrix.to(dtype.to_complex()) for matrix in given]
-    return Values(binding, [*bases, *amplitudes, *matrices], prepared, batch, dtype, features)
+        Raises:
+            CircuitError: if a vector of amplitudes is NaN, infinite or all zero.
+        """
+        moved = iter([torch.as_tensor(number).to(device) for number in self.tensors])
+        tensors = [next(moved) for _ in range(self.binding.bases)]
+        tensors += [_checked(next(moved), self.dtype)] if self.prepared else []
+        tensors += [matrix.to(self.dtype.to_complex()) for matrix in moved]
+        return replace(self, tensors=tensors)
 
 
 # -- from a tape ----------------------------------------------------------------------------------
@@ -195,7 +193,7 @@ def values(reading: Reading, dtype: torch.dtype | None, device: torch.device | N
     bases = [_stacked(group, dtype, device) for group in groups if group]
     binding = _binding(batched, reading.batch or 1)
     prepared = reading.amplitudes is not None
-    return bound(binding, [*bases, *reading.given], device, prepared, reading.batch, dtype)
+    return Values(binding, [*bases, *reading.given], prepared, reading.batch, dtype).on(device)
 
 
 @lru_cache(maxsize=64)
@@ -215,7 +213,7 @@ def _stacked(numbers: Sequence[Any], dtype: torch.dtype, device: torch.device) -
     return torch.stack([torch.as_tensor(n, dtype=dtype, device=device) for n in numbers])
 
 
-def checked(rows: Tensor, dtype: torch.dtype) -> Tensor:
+def _checked(rows: Tensor, dtype: torch.dtype) -> Tensor:
     """Return amplitudes (2^k,) or (B, 2^k) in a precision; real ones stay real.
 
     Raises:

@@ -113,7 +113,7 @@ def observable_matrix(
 
 def possible(plan: Plan) -> bool:
     """Return whether the measurements of a circuit are quadratic forms of what it prepares."""
-    return bool(plan.structure.prepared) and plan.rows.count > 0 and not plan.state
+    return bool(plan.structure.prepared) and plan.rows.number > 0 and not plan.state
 
 
 def pay(plan: Plan, values: Values) -> bool:
@@ -125,7 +125,7 @@ def pay(plan: Plan, values: Values) -> bool:
     ops = plan.whole.lowered(lanes).circuit.ops
     once = VISIT * float((ops["stop"] - ops["start"]).sum())
     batch, size = len(x), values.features or x.shape[-1]
-    form = plan.rows.count * size**2 / PRODUCT * (8 / lanes)
+    form = plan.rows.number * size**2 / PRODUCT * (8 / lanes)
     forms = once * size / lanes + form * 2 ** (plan.structure.wires + 1) + form * batch
     return batch >= size and forms < once * batch / lanes
 
@@ -142,7 +142,7 @@ def matrices(plan: Plan, values: Values, features: int | None = None) -> Tensor:
     for word in plan.rows.words:
         applied = word.weight * states.pauli(columns, word.letters)
         turned[word.row] = turned.get(word.row, 0) + applied
-    made = [columns.real.new_zeros(len(first), len(first))] * plan.rows.count
+    made = [columns.real.new_zeros(len(first), len(first))] * plan.rows.number
     for row, other in turned.items():
         made[row] = _overlaps(columns, other)
     for first_row, wires in plan.rows.probabilities:

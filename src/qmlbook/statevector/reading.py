@@ -136,7 +136,7 @@ def signature(mp: MeasurementProcess, place: dict) -> tuple[str, Any]:
             return "words", words
     wires = tuple(place[w] for w in mp.wires)
     if type(mp) is ProbabilityMP and mp.obs is None and mp.eigvals() is None:
-        return "probabilities", wires
+        return "probabilities", wires or tuple(range(len(place)))
     return "state" if type(mp) is StateMP else "PennyLane", wires
 
 

@@ -28,10 +28,9 @@ class Simulation:
         structure: the circuit.
         asked: what `reading.signature` says of the measurements; without any, the final state is
             all there is.
-        wires: how many wires have labels; those that dephasing adds come after them.
     """
 
-    def __init__(self, structure: Structure, asked: Sequence[tuple[str, Any]], wires: int) -> None:
+    def __init__(self, structure: Structure, asked: Sequence[tuple[str, Any]]) -> None:
         words: list[Word] = []
         probabilities: list[tuple[int, tuple[int, ...]]] = []
         self._how = [how for how, _ in asked]
@@ -43,19 +42,16 @@ class Simulation:
                 self._sizes.append(0)
                 count += 1
             elif how == "probabilities":
-                of = of or tuple(range(wires))
                 probabilities.append((count, of))
                 self._sizes.append(2 ** len(of))
                 count += self._sizes[-1]
         state = not asked or bool({"state", "PennyLane"}.intersection(self._how))
         measured = {wire for word in words for wire, _ in word.letters}
         measured.update(wire for _, of in probabilities for wire in of)
-        operations = structure.operations if state else structure.felt_by(measured)
-        self.plan = Plan(structure, operations, Rows(count, words, probabilities), state)
+        felt = structure if state else structure.felt_by(measured)
+        self.plan = Plan(felt, Rows(count, words, probabilities), state)
 
-    def __call__(
-        self, values: Values, measurements: Sequence[MeasurementProcess]
-    ) -> tuple[Tensor, ...]:
+    def __call__(self, values: Values, measured: list[MeasurementProcess]) -> tuple[Tensor, ...]:
         """Return one result per measurement."""
         if pay(self.plan, values):
             forms = matrices(self.plan, values, values.features)
@@ -67,7 +63,7 @@ class Simulation:
             pieces = rows.split([size or 1 for size in self._sizes], -1)
             parts = (p if n else p.squeeze(-1) for p, n in zip(pieces, self._sizes, strict=True))
         made: list[Tensor] = []
-        for how, mp in zip(self._how, measurements, strict=True):
+        for how, mp in zip(self._how, measured, strict=True):
             if how == "PennyLane":
                 made.append(_by_pennylane(mp, states[0], values.batch is not None))
             else:

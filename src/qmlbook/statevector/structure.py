@@ -50,17 +50,9 @@ class Operation:
 
     def on(self, wires: Sequence[int], parameter: int = 0) -> Operation:
         """Return it where position k is that of ``wires[k]``, and parameters count from one."""
-        return replace(
-            self,
-            wires=tuple(wires[w] for w in self.wires),
-            controls=tuple(wires[w] for w in self.controls),
-            parameter=None if self.parameter is None else self.parameter + parameter,
-        )
-
-    @property
-    def touched(self) -> tuple[int, ...]:
-        """Return all wires of the operation."""
-        return self.controls + self.wires
+        moved, controls = ([wires[w] for w in part] for part in (self.wires, self.controls))
+        number = None if self.parameter is None else self.parameter + parameter
+        return replace(self, wires=tuple(moved), controls=tuple(controls), parameter=number)
 
     @property
     def letters(self) -> Letters:
@@ -96,14 +88,15 @@ class Structure:
         """Return the basis state of the wires that are not prepared; 0 where they are."""
         return mask((wire for wire, bit in enumerate(self.basis) if bit), self.wires)
 
-    def felt_by(self, measured: set[int]) -> list[Operation]:
-        """Return the operations that measurements of some wires can feel."""
+    def felt_by(self, measured: set[int]) -> Structure:
+        """Return what measurements of some wires can feel of it."""
         seen, kept = set(measured), []
         for operation in reversed(self.operations):
-            if not operation.touched or seen.intersection(operation.touched):
-                seen.update(operation.touched)
+            touched = operation.controls + operation.wires
+            if not touched or seen.intersection(touched):
+                seen.update(touched)
                 kept.append(operation)
-        return kept[::-1]
+        return replace(self, operations=kept[::-1])
 
     def to_json(self) -> str:
         """Return the circuit as JSON."""

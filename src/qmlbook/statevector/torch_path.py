@@ -16,8 +16,10 @@ from .lowering import Rows
 from .plan import Plan, Values
 from .structure import Letters, Operation, Structure, basis_states, outcomes, pauli
 
+Tensors = Sequence[Tensor]
 
-def is_needed(tensors: Sequence[Tensor]) -> bool:
+
+def is_needed(tensors: Tensors) -> bool:
     """Return whether tensors are not ordinary ones of the processor."""
     transformed = torch._C._functorch.peek_interpreter_stack() is not None
     if transformed or torch.autograd.forward_ad._current_level >= 0:
@@ -32,7 +34,7 @@ def evolve(plan: Plan, values: Values) -> tuple[Tensor, ...]:
     states = States(plan.structure.wires, values.dtype.to_complex(), device)
     angles = _angles(values, device)
     state = states.first(plan.structure, values.amplitudes)
-    for operation in plan.operations:
+    for operation in plan.structure.operations:
         state = states.apply(operation, state, angles, values.matrices)
     state = state.expand(batch, -1)
     made = [states.rows(plan.rows, state), *([state] if plan.state else [])]
@@ -43,10 +45,9 @@ def evolve(plan: Plan, values: Values) -> tuple[Tensor, ...]:
 
 
 def _angles(values: Values, device: torch.device) -> list[Tensor]:
-    """Return every parameter as (1,) or (B,)."""
-    if not values.bases:
-        return []
-    flat = torch.cat([b.reshape(-1).to(device, values.dtype) for b in values.bases])
+    """Return every parameter as (1,) or (B,); the last is 0."""
+    bases = [base.reshape(-1).to(device, values.dtype) for base in values.bases]
+    flat = torch.cat([*bases, torch.zeros(1, dtype=values.dtype, device=device)])
     places = [torch.from_numpy(found).to(device) for found in values.binding.elements]
     return [flat.index_select(0, place) for place in places]
 
@@ -78,9 +79,7 @@ class States:
         phases = np.where(negative, -sign, sign) * (-1j if odd else 1 + 0j)
         return state.index_select(1, self.tensor(self.states ^ flip)) * self.tensor(phases)
 
-    def apply(
-        self, op: Operation, state: Tensor, angles: Sequence[Tensor], given: Sequence[Tensor]
-    ) -> Tensor:
+    def apply(self, op: Operation, state: Tensor, angles: Tensors, given: Tensors) -> Tensor:
         """Return states after an operation."""
         if op.kind == "rotation":
             return self.rotation(op, state, angles)
@@ -92,12 +91,10 @@ class States:
         new = torch.matmul(matrix, old).flatten(1)
         return state.expand(len(new), -1).index_copy(1, index, new)
 
-    def rotation(self, op: Operation, state: Tensor, angles: Sequence[Tensor]) -> Tensor:
+    def rotation(self, op: Operation, state: Tensor, angles: Tensors) -> Tensor:
         """Return states after exp(-i t P / 2)."""
-        if op.parameter is None:
-            half = torch.tensor([op.shift / 2], dtype=self.kind.to_real(), device=self.device)
-        else:
-            half = (op.scale * angles[op.parameter] + op.shift) / 2
+        angle = angles[-1 if op.parameter is None else op.parameter]
+        half = (op.scale * angle + op.shift) / 2
         turned = self.pauli(state, op.letters)
         new = half.cos().unsqueeze(1) * state - 1j * half.sin().unsqueeze(1) * turned
         if not op.controls:
@@ -107,7 +104,7 @@ class States:
 
     def rows(self, rows: Rows, state: Tensor) -> Tensor:
         """Return what is measured, (B, rows)."""
-        made = [state.real.new_zeros(len(state))] * max(1, rows.count)
+        made = [state.real.new_zeros(len(state))] * max(1, rows.number)
         for word in rows.words:
             product = (state.conj() * self.pauli(state, word.letters)).real.sum(1)
             made[word.row] = made[word.row] + word.weight * product
