@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from . import torch_path
 from .device import StatevectorDevice, unqueued
 from .errors import NAME, CircuitError
-from .plan import Binding, Values, common_device, precision
+from .plan import Binding, bound, common_device, precision
 from .reading import Reading
 from .recording import Recorder, Unrecordable, Watch
 
@@ -118,31 +118,14 @@ class _Arguments:
         self.leaves, self._spec = list(args), cast(Any, len(args))
         if kwargs or not all(isinstance(arg, Tensor) for arg in args):  # a tree to walk through
             self.leaves, self._spec = tree_flatten((args, dict(sorted(kwargs.items()))))
-        self._varying: list[int] = []
-        self.foreign = False
-        parts = [self._part(at, leaf) for at, leaf in enumerate(self.leaves)]
-        self.key = (self._spec, torch.is_grad_enabled(), *parts)
+        varies = [_varies(leaf) for leaf in self.leaves]
+        self._varying = [at for at, may in enumerate(varies) if may]
+        self.key = (self._spec, torch.is_grad_enabled(), *map(_kept, self.leaves, varies))
+        self.foreign = any(
+            type(leaf).__module__.startswith(_DIFFERENTIATING) for leaf in self.leaves
+        )
         self.originals = [self.leaves[at] for at in self._varying]
         self.numbers = [n if isinstance(n, Tensor) else _tensor(n) for n in self.originals]
-
-    def _part(self, at: int, leaf: Any) -> tuple:
-        if isinstance(leaf, Tensor):
-            if leaf.is_floating_point() or leaf.is_complex():
-                self._varying.append(at)
-                return leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad
-            return leaf.shape, leaf.dtype, *leaf.reshape(-1).tolist()
-        if type(leaf) is float or isinstance(leaf, np.floating):
-            self._varying.append(at)
-            return (type(leaf),)
-        if type(leaf) is np.ndarray and leaf.dtype != object:
-            if leaf.dtype.kind in "fc":
-                self._varying.append(at)
-                return leaf.shape, leaf.dtype
-            return leaf.shape, leaf.dtype, leaf.tobytes()
-        if leaf is None or type(leaf) in (int, bool, str, complex):
-            return type(leaf), leaf
-        self.foreign = self.foreign or type(leaf).__module__.startswith(_DIFFERENTIATING)
-        return type(leaf), id(leaf)
 
     def filled(self, numbers: Sequence[Tensor]) -> tuple[tuple, dict[str, Any]]:
         """Return arguments with other numbers."""
@@ -152,6 +135,27 @@ class _Arguments:
         if isinstance(self._spec, int):
             return tuple(leaves), {}
         return tree_unflatten(leaves, self._spec)
+
+
+def _varies(leaf: Any) -> bool:
+    """Return whether an argument is a floating point number, or an array or tensor of them."""
+    if isinstance(leaf, Tensor):
+        return leaf.is_floating_point() or leaf.is_complex()
+    if type(leaf) is np.ndarray:
+        return leaf.dtype.kind in "fc"
+    return type(leaf) is float or isinstance(leaf, np.floating)
+
+
+def _kept(leaf: Any, varies: bool) -> tuple:
+    """Return what of an argument belongs to the structure."""
+    if isinstance(leaf, Tensor):
+        more = (leaf.device, leaf.requires_grad) if varies else leaf.reshape(-1).tolist()
+        return leaf.shape, leaf.dtype, *more
+    if type(leaf) is np.ndarray and leaf.dtype != object:
+        return leaf.shape, leaf.dtype, None if varies else leaf.tobytes()
+    if leaf is None or type(leaf) in (int, bool, str, complex):
+        return type(leaf), leaf
+    return type(leaf), None if varies else id(leaf)
 
 
 def _tensor(number: Any) -> Tensor:
@@ -238,9 +242,7 @@ class _Record:
         if made is None:
             return None
         device = self._device or common_device(made)
-        values = Values(self._binding, made, *self._fixed).on(device)
+        values = bound(self._binding, made, device, *self._fixed)
         with unqueued():
-            results: Any = self._simulation(values, self._measurements)
-        if self._numeric:
-            results = [result.detach().cpu().numpy() for result in results]
-        return list(results) if self._is_list else qml.pytrees.unflatten(results, self._shape)
+            results = self._simulation(values, self._measurements, self._numeric)
+        return results if self._is_list else qml.pytrees.unflatten(results, self._shape)

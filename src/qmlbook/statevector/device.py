@@ -133,6 +133,8 @@ class StatevectorDevice(Device):
         tensor([ 1., -1.], dtype=torch.float64)
     """
 
+    name = NAME
+
     def __init__(
         self,
         wires: Any = None,
@@ -150,11 +152,6 @@ class StatevectorDevice(Device):
         self._rng = np.random.default_rng(seed)
         self._plans: dict[tuple, Simulation] = {}
         self._debugger: Any = None  # of qml.snapshots
-
-    @property
-    def name(self) -> str:
-        """Return the name under which PennyLane finds the device."""
-        return NAME
 
     # -- what PennyLane asks ----------------------------------------------------------------------
 
@@ -195,9 +192,7 @@ class StatevectorDevice(Device):
         pipeline.add_transform(prepare, device=self, config=execution_config or ExecutionConfig())
         return pipeline
 
-    def execute(
-        self, circuits: Sequence[QuantumScript], execution_config: Config = None
-    ) -> tuple[Any, ...]:
+    def execute(self, circuits: Sequence[QuantumScript], execution_config: Config = None) -> tuple:
         """Run circuits; one result, or a tuple with one result per measurement, for each.
 
         Raises:
@@ -258,11 +253,9 @@ class StatevectorDevice(Device):
     def _exact(self, tape: QuantumScript, numbers: Sequence[Any]) -> Sequence[Any]:
         """Return results without shots; ``numbers`` are those of the tape."""
         reading = read(tape, self.place(tape))
-        results = self.planned(reading)(self.values(reading), reading.measurements)
         given = [*numbers, *reading.parameters, *reading.given]
-        if any(isinstance(number, Tensor) for number in given):
-            return results
-        return [result.detach().cpu().numpy() for result in results]
+        numeric = not any(isinstance(number, Tensor) for number in given)
+        return self.planned(reading)(self.values(reading), reading.measurements, numeric)
 
     def ready(self, tape: QuantumScript) -> QuantumScript:
         """Return a tape in the form that the device runs.

@@ -26,6 +26,7 @@ from .plan import Plan, Values
 BLOCK = 256  # circuits that are together in memory, at most
 LINE = 64  # bytes
 FEW = 64  # circuits; asking torch what it wants takes about as long as they take
+Gradients = Sequence[Tensor | None]
 NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -86,7 +87,7 @@ class _Run:
 
     def __init__(self, plan: Plan, values: Values, differentiated: bool) -> None:
         self.plan, self.values, self.kind = plan, values, NUMPY[values.dtype]
-        self.batch = 1 if values.batch is None else values.batch
+        self.batch = values.batch or 1
         step = 1 if self.batch == 1 else REGISTER // np.dtype(self.kind).itemsize
         self.lowering, self.circuit = plan.lowered(step), plan.lowered(step).circuit
         self.chunks = -(-self.batch // step)
@@ -94,6 +95,8 @@ class _Run:
         self.block = max(1, min(share, BLOCK // step))  # chunks whose states are made together
         self.samples = _samples(self.batch, step)
         tolerance = 1e-12 if self.kind == np.float64 else 1e-5
+        x = values.amplitudes
+        self.amplitudes = np.ones((1, 1)) if x is None else np.atleast_2d(x.numpy(force=True))
         self.given = [matrix.numpy(force=True) for matrix in values.matrices]
         self.undoes = self.lowering.unitary and all(is_unitary(m, tolerance) for m in self.given)
         self.keeps = differentiated or plan.state
@@ -116,9 +119,7 @@ class _Run:
         alone = self.values.batch is None
         return tuple(torch.from_numpy(part[0] if alone else part) for part in made)
 
-    def back(
-        self, gradients: Sequence[Tensor | None], wanted: tuple[bool, ...]
-    ) -> list[Tensor | None]:
+    def back(self, gradients: Gradients, wanted: tuple[bool, ...]) -> list[Tensor | None]:
         """Return the gradients of the tensors that want one."""
         values, many = self.values, self.values.binding.bases
         prepared = values.prepared and wanted[many]
@@ -206,10 +207,7 @@ class _Run:
 
     def _initial(self, first: int, last: int) -> np.ndarray:
         """Return the states (chunks, 2, size) of a block before the first operation."""
-        amplitudes, step = self.values.amplitudes, self.circuit.step
-        given = np.ones((1, 1))
-        if amplitudes is not None:
-            given = np.atleast_2d(amplitudes.numpy(force=True))
+        given, step = self.amplitudes, self.circuit.step
         mine = given[first * step : last * step]
         if len(mine) < (last - first) * step:
             mine = given[self.samples[first * step : last * step] * (len(given) > 1)]
@@ -226,7 +224,7 @@ class _Run:
             amplitudes[:, 1, where] = chunked.imag
         return states
 
-    def _seeds(self, gradients: Sequence[Tensor | None]) -> tuple[np.ndarray, np.ndarray | None]:
+    def _seeds(self, gradients: Gradients) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the gradients of the rows and of the final states."""
         rows = np.zeros((self.circuit.rows, len(self.samples)), self.kind)
         if gradients[0] is not None:

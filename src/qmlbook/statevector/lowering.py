@@ -23,6 +23,7 @@ from .structure import Letters, Operation, Structure, basis_states, mask, outcom
 
 REGISTER = 32  # bytes
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
+Bits = tuple[int, int]  # values of bits, and which of them count
 # An operation: its kind; start, middle and stop of its places (the sign of the generator changes in
 # the middle); bits to flip; number of its angle, or first entry of its matrix; start and number of
 # the shifts from a place to the elements that a matrix mixes; whether the matrix is given with
@@ -175,14 +176,7 @@ class Lowering:
     # -- operations -----------------------------------------------------------------------------
 
     def _row(
-        self,
-        kind: int,
-        where: tuple[int, int],
-        low: int,
-        flip: int,
-        at: int,
-        signs: int,
-        *mixes: int,
+        self, kind: int, where: Bits, low: int, flip: int, at: int, signs: int, *mixes: int
     ) -> None:
         """Add an operation that visits some places.
 
@@ -269,8 +263,7 @@ def table(*parts: int | np.ndarray) -> array[int]:
             if not part.flags.c_contiguous:
                 raise ValueError("A kernel reads arrays only whose elements follow one another.")
             # several times faster than what numpy offers
-            first: Any = part
-            address = part.size and ctypes.addressof(ctypes.c_char.from_buffer(first))
+            address = part.size and ctypes.addressof(ctypes.c_char.from_buffer(part))  # type: ignore[arg-type]
             made += address, part.size // (part.shape[-1] or 1), part.shape[-1]
         else:
             made.append(part)

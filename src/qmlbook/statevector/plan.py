@@ -21,6 +21,7 @@ from .lowering import SWAP, Lowering, Rows
 from .reading import Reading
 from .structure import Structure
 
+Tensors = Sequence[Tensor]
 SINGLE = {"float16", "bfloat16", "float32", "complex32", "complex64"}  # computed in float32
 
 
@@ -110,7 +111,6 @@ class Values:
     Attributes:
         binding: where the parameters are among the bases.
         tensors: bases, which are real; amplitudes (2^k,) or (B, 2^k); matrices (d, d) or (B, d, d).
-            Before `on`, arrays will do for the latter two.
         prepared: whether there are amplitudes.
         batch: circuits, ``None`` for one without a batch axis.
         dtype: float32 or float64.
@@ -118,14 +118,14 @@ class Values:
     """
 
     binding: Binding
-    tensors: Sequence[Tensor]
+    tensors: Tensors
     prepared: bool
     batch: int | None
     dtype: torch.dtype
     features: int | None = None
 
     @property
-    def bases(self) -> Sequence[Tensor]:
+    def bases(self) -> Tensors:
         """Return the tensors that hold the parameters."""
         return self.tensors[: self.binding.bases]
 
@@ -135,7 +135,7 @@ class Values:
         return self.tensors[self.binding.bases] if self.prepared else None
 
     @property
-    def matrices(self) -> Sequence[Tensor]:
+    def matrices(self) -> Tensors:
         """Return the given matrices."""
         return self.tensors[self.binding.bases + self.prepared :]
 
@@ -145,17 +145,24 @@ class Values:
         shared = all(len(found) == 1 for found in self.binding.elements)
         return self.prepared and shared and all(m.ndim == 2 for m in self.matrices)
 
-    def on(self, device: torch.device) -> Values:
-        """Return the same on a device, all but the bases in one precision, amplitudes checked.
 
-        Raises:
-            CircuitError: if a vector of amplitudes is NaN, infinite or all zero.
-        """
-        moved = iter([torch.as_tensor(number).to(device) for number in self.tensors])
-        tensors = [next(moved) for _ in range(self.binding.bases)]
-        tensors += [_checked(next(moved), self.dtype)] if self.prepared else []
-        tensors += [matrix.to(self.dtype.to_complex()) for matrix in moved]
-        return replace(self, tensors=tensors)
+def bound(binding: Binding, numbers: Tensors, device: torch.device, *fixed: Any) -> Values:
+    """Return the numbers of a call on one device, all but the bases in its precision.
+
+    Args:
+        binding, numbers, *fixed: as of `Values`.
+        device: where to compute.
+
+    Raises:
+        CircuitError: if a vector of amplitudes is NaN, infinite or all zero.
+    """
+    tensors, many = [number.to(device) for number in numbers], binding.bases
+    values = Values(binding, tensors, *fixed)
+    if values.prepared:
+        tensors[many] = _checked(tensors[many], values.dtype)
+    for at in range(many + values.prepared, len(tensors)):
+        tensors[at] = tensors[at].to(values.dtype.to_complex())
+    return values
 
 
 # -- from a tape ----------------------------------------------------------------------------------
@@ -193,7 +200,8 @@ def values(reading: Reading, dtype: torch.dtype | None, device: torch.device | N
     bases = [_stacked(group, dtype, device) for group in groups if group]
     binding = _binding(batched, reading.batch or 1)
     prepared = reading.amplitudes is not None
-    return Values(binding, [*bases, *reading.given], prepared, reading.batch, dtype).on(device)
+    tensors = [*bases, *map(torch.as_tensor, reading.given)]
+    return bound(binding, tensors, device, prepared, reading.batch, dtype)
 
 
 @lru_cache(maxsize=64)

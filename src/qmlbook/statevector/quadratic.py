@@ -133,11 +133,10 @@ def pay(plan: Plan, values: Values) -> bool:
 def matrices(plan: Plan, values: Values, features: int | None = None) -> Tensor:
     """Return (rows, D, D) from what becomes of the first D basis states."""
     size = 2 ** len(plan.structure.prepared)
-    device = next((t.device for t in values.tensors), torch.device("cpu"))
-    first = torch.eye(features or size, size, dtype=values.dtype, device=device)
+    states = States(plan, values)
+    first = torch.eye(features or size, size, dtype=values.dtype, device=states.device)
     tensors = [*values.bases, first, *values.matrices]
     columns = run(plan.whole, replace(values, tensors=tensors, batch=len(first)))[-1]
-    states = States(plan.structure.wires, values.dtype.to_complex(), device)
     turned: dict[int, Any] = {}
     for word in plan.rows.words:
         applied = word.weight * states.pauli(columns, word.letters)

@@ -7,7 +7,7 @@ A `Recorder` sees every torch function that is called. Values that leave torch (
 
 from __future__ import annotations
 
-import inspect
+import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
@@ -39,7 +39,7 @@ class Unrecordable(Exception):
 
 
 class _Name(NamedTuple):
-    """A tensor of a recording, by its number."""
+    """A tensor of a recording, by its number, which is its identity."""
 
     number: int
 
@@ -76,29 +76,25 @@ class Recorder(TorchFunctionMode):
 
     def __init__(self, leaves: Sequence[Tensor]) -> None:
         super().__init__()
-        self.tensors: list[Tensor] = []  # also keeps them alive: numbers are found by identity
-        self._numbers: dict[int, int] = {}
+        self.tensors: dict[int, Tensor] = {}  # alive, their identity is nobody else's
+        self.captured: list[int] = []
+        self._constants: set[int] = set()
         self._maker: dict[int, _Step] = {}
         self._steps: list[_Step] = []
         self._graded = torch.is_grad_enabled()
-        self._constants: set[int] = set()
-        self.captured: list[int] = []
-        for leaf in leaves:
-            self._noted(leaf)
+        self._leaves = [self._noted(leaf) for leaf in leaves]
 
     def _noted(self, tensor: Tensor) -> int:
-        number = self._numbers.setdefault(id(tensor), len(self.tensors))
-        if number == len(self.tensors):
-            self.tensors.append(tensor)
-        return number
+        self.tensors[id(tensor)] = tensor
+        return id(tensor)
 
     def number(self, tensor: Tensor) -> int:
         """Return the number of a tensor; one from elsewhere is taken again as it is."""
-        if id(tensor) not in self._numbers:
+        if id(tensor) not in self.tensors:
             if tensor.grad_fn is not None:
                 raise Unrecordable("a tensor comes from a function that torch does not show")
             self.captured.append(self._noted(tensor))
-        return self._numbers[id(tensor)]
+        return id(tensor)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a function and remember it."""
@@ -119,17 +115,16 @@ class Recorder(TorchFunctionMode):
         arguments, spec = tree_flatten((args, kwargs))
         arguments = [_Name(self.number(a)) if isinstance(a, Tensor) else a for a in arguments]
         returned = func(*args, **kwargs)
-        outputs, known = tree_leaves(returned), len(self.tensors)
-        results: list[int | None] = []
-        if any(isinstance(output, Tensor) for output in outputs):
-            results = [self._noted(o) if isinstance(o, Tensor) else None for o in outputs]
-        elif attribute or not arguments:
+        outputs = tree_leaves(returned)
+        tensors = [output for output in outputs if isinstance(output, Tensor)]
+        if not tensors and (attribute or not arguments):
             return returned
+        new = [id(tensor) for tensor in tensors if id(tensor) not in self.tensors]
+        results = [self._noted(o) if isinstance(o, Tensor) else None for o in outputs if tensors]
         seen = _are_one if isinstance(returned, np.ndarray) and _asks_for_length() else copy
         look = None if results else seen(returned)
-        step = _Step(name, func, arguments, spec, results, seen, look)
-        self._steps.append(step)
-        self._maker.update((n, step) for n in results if n is not None and n >= known)
+        self._steps.append(_Step(name, func, arguments, spec, results, seen, look))
+        self._maker.update(dict.fromkeys(new, self._steps[-1]))
         return returned
 
     def origin(self, number: int) -> tuple[int, np.ndarray]:
@@ -168,11 +163,12 @@ class Recorder(TorchFunctionMode):
                 needed.update(step.names())
         captured = {n: self.tensors[n] for n in self.captured if n in needed}
         kinds = [(t, t.dtype, t.shape) for t in captured.values()]
+        others = self._leaves  # what was recorded besides goes with the recorder
 
         def again(leaves: Sequence[Tensor]) -> list[Tensor] | None:
             if any(t.dtype != kind or t.shape != shape for t, kind, shape in kinds):
                 return None
-            known: dict[Any, Tensor] = {**dict(enumerate(leaves)), **captured}
+            known: dict[Any, Tensor] = dict(zip(others, leaves, strict=True)) | captured
             for step in reversed(kept):
                 returned = step.run(known)
                 if step.results:
@@ -191,10 +187,8 @@ def _are_one(lengths: np.ndarray) -> bool:
 
 def _asks_for_length() -> bool:
     """Return whether it is PennyLane's preparation of a state that looks."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code is not qml.StatePrep._preprocess.__code__:
-        frame = frame.f_back
-    return frame is not None
+    asking = qml.StatePrep._preprocess.__code__
+    return any(frame.f_code is asking for frame, _ in traceback.walk_stack(None))
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -51,8 +51,8 @@ class Simulation:
         felt = structure if state else structure.felt_by(measured)
         self.plan = Plan(felt, Rows(count, words, probabilities), state)
 
-    def __call__(self, values: Values, measured: list[MeasurementProcess]) -> tuple[Tensor, ...]:
-        """Return one result per measurement."""
+    def __call__(self, values: Values, measured: list[MeasurementProcess], numeric: bool) -> list:
+        """Return one result per measurement, without gradients and as arrays if ``numeric``."""
         if pay(self.plan, values):
             forms = matrices(self.plan, values, values.features)
             rows = quadratic_form(forms, values.amplitudes[:, : values.features])
@@ -68,7 +68,7 @@ class Simulation:
                 made.append(_by_pennylane(mp, states[0], values.batch is not None))
             else:
                 made.append(states[0] if how == "state" else next(parts))
-        return tuple(made)
+        return [part.detach().cpu().numpy() for part in made] if numeric else made
 
 
 def by_wires(state: Tensor) -> Tensor:

@@ -6,17 +6,13 @@ everything that torch can do with its own operations works here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from .lowering import Rows
-from .plan import Plan, Values
+from .plan import Plan, Tensors, Values, common_device
 from .structure import Letters, Operation, Structure, basis_states, outcomes, pauli
-
-Tensors = Sequence[Tensor]
 
 
 def is_needed(tensors: Tensors) -> bool:
@@ -29,14 +25,12 @@ def is_needed(tensors: Tensors) -> bool:
 
 def evolve(plan: Plan, values: Values) -> tuple[Tensor, ...]:
     """Return what `execution.run` does."""
-    batch, tensors = 1 if values.batch is None else values.batch, values.tensors
-    device = tensors[0].device if tensors else torch.device("cpu")
-    states = States(plan.structure.wires, values.dtype.to_complex(), device)
-    angles = _angles(values, device)
+    states, tensors = States(plan, values), values.tensors
+    angles = _angles(values, states.device)
     state = states.first(plan.structure, values.amplitudes)
     for operation in plan.structure.operations:
         state = states.apply(operation, state, angles, values.matrices)
-    state = state.expand(batch, -1)
+    state = state.expand(values.batch or 1, -1)
     made = [states.rows(plan.rows, state), *([state] if plan.state else [])]
     if torch.is_grad_enabled():  # numbers that nothing feels have the gradient 0
         nothing = sum((t * 0).sum().real for t in tensors if t.requires_grad)
@@ -53,11 +47,12 @@ def _angles(values: Values, device: torch.device) -> list[Tensor]:
 
 
 class States:
-    """States (1 or B, 2^n) of n wires."""
+    """States (1 or B, 2^n) of the wires of a plan."""
 
-    def __init__(self, n: int, kind: torch.dtype, device: torch.device) -> None:
-        self.n, self.kind, self.device = n, kind, device
-        self.states = np.arange(1 << n)
+    def __init__(self, plan: Plan, values: Values) -> None:
+        self.n, self.kind = plan.structure.wires, values.dtype.to_complex()
+        self.device = common_device(values.tensors)
+        self.states = np.arange(1 << self.n)
 
     def tensor(self, values: np.ndarray) -> Tensor:
         """Return a constant; complex numbers in the precision of the states."""
