@@ -85,19 +85,17 @@ class Slopes(NamedTuple):
     matrices: np.ndarray
 
 
-class Word(NamedTuple):
-    """A weighted word of Paulis of one result."""
-
-    row: int
-    weight: float
-    letters: Letters
-
-
 class Rows(NamedTuple):
-    """Measured rows, how many, by words of Paulis and by (first row, wires) of probabilities."""
+    """What is measured.
+
+    Attributes:
+        number: of rows.
+        words: row, weight and word of Paulis; those of one row are added.
+        probabilities: first row, and wires.
+    """
 
     number: int
-    words: Sequence[Word]
+    words: Sequence[tuple[int, float, Letters]]
     probabilities: Sequence[tuple[int, tuple[int, ...]]]
 
 

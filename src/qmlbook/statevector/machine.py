@@ -122,8 +122,7 @@ def _code(assembly: str, name: str) -> bytes | None:
     import llvmlite.binding as llvm
 
     module = llvm.parse_assembly(assembly)
-    if any(function.name == "NRT_MemInfo_call_dtor" for function in module.functions):
-        module.link_in(llvm.parse_assembly(_NO_OWNER))
+    module.link_in(llvm.parse_assembly(_NO_OWNER))
     for function in module.functions:
         if function.is_declaration and not function.name.startswith("llvm."):
             return None

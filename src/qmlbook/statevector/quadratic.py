@@ -138,9 +138,8 @@ def matrices(plan: Plan, values: Values, features: int | None = None) -> Tensor:
     tensors = [*values.bases, first, *values.matrices]
     columns = run(plan.whole, replace(values, tensors=tensors, batch=len(first)))[-1]
     turned: dict[int, Any] = {}
-    for word in plan.rows.words:
-        applied = word.weight * states.pauli(columns, word.letters)
-        turned[word.row] = turned.get(word.row, 0) + applied
+    for row, weight, letters in plan.rows.words:
+        turned[row] = turned.get(row, 0) + weight * states.pauli(columns, letters)
     made = [columns.real.new_zeros(len(first), len(first))] * plan.rows.number
     for row, other in turned.items():
         made[row] = _overlaps(columns, other)

@@ -15,10 +15,10 @@ from pennylane.measurements import MeasurementProcess
 from torch import Tensor
 
 from .execution import run
-from .lowering import Rows, Word
+from .lowering import Rows
 from .plan import Plan, Values
 from .quadratic import matrices, pay, quadratic_form
-from .structure import Structure
+from .structure import Letters, Structure
 
 
 class Simulation:
@@ -31,14 +31,14 @@ class Simulation:
     """
 
     def __init__(self, structure: Structure, asked: Sequence[tuple[str, Any]]) -> None:
-        words: list[Word] = []
+        words: list[tuple[int, float, Letters]] = []
         probabilities: list[tuple[int, tuple[int, ...]]] = []
         self._how = [how for how, _ in asked]
         self._sizes: list[int] = []  # rows of each part; 0 for a single number
         count = 0
         for how, of in asked:
             if how == "words":
-                words += [Word(count, weight, letters) for letters, weight in of]
+                words += [(count, weight, letters) for letters, weight in of]
                 self._sizes.append(0)
                 count += 1
             elif how == "probabilities":
@@ -46,7 +46,7 @@ class Simulation:
                 self._sizes.append(2 ** len(of))
                 count += self._sizes[-1]
         state = not asked or bool({"state", "PennyLane"}.intersection(self._how))
-        measured = {wire for word in words for wire, _ in word.letters}
+        measured = {wire for _, _, letters in words for wire, _ in letters}
         measured.update(wire for _, of in probabilities for wire in of)
         felt = structure if state else structure.felt_by(measured)
         self.plan = Plan(felt, Rows(count, words, probabilities), state)

@@ -100,9 +100,9 @@ class States:
     def rows(self, rows: Rows, state: Tensor) -> Tensor:
         """Return what is measured, (B, rows)."""
         made = [state.real.new_zeros(len(state))] * max(1, rows.number)
-        for word in rows.words:
-            product = (state.conj() * self.pauli(state, word.letters)).real.sum(1)
-            made[word.row] = made[word.row] + word.weight * product
+        for row, weight, letters in rows.words:
+            product = (state.conj() * self.pauli(state, letters)).real.sum(1)
+            made[row] = made[row] + weight * product
         chances = state.real**2 + state.imag**2
         for first, wires in rows.probabilities:
             places = outcomes(wires, self.n)
