@@ -36,12 +36,10 @@ def run(plan: Plan, values: Values) -> tuple[Tensor, ...]:
     Without a batch, both have no axis for it.
     """
     differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in values.tensors)
-    if torch_path.is_needed(values.tensors):
+    run = None if torch_path.is_needed(values.tensors) else _Run(plan, values, differentiated)
+    if run is None or (differentiated and not run.undoes):
         return torch_path.evolve(plan, values)
-    run = _Run(plan, values, differentiated)
-    if not differentiated:
-        return run.results()
-    return _Evolve.apply(run, *values.tensors) if run.undoes else torch_path.evolve(plan, values)
+    return _Evolve.apply(run, *values.tensors) if differentiated else run.results()
 
 
 class _Evolve(torch.autograd.Function):

@@ -84,11 +84,10 @@ _imaginaries, _reals, _swaps = _pairs(_imaginary), _pairs(_real), _pairs(_swappe
 
 @_compiled
 def _phases(state: Pair, places: Array, c: Any, s: Any) -> None:
-    re, im = state[0], state[1]
     for i in places:
-        a, b = load(re, i, c), load(im, i, c)
-        store(re, i, c * a + s * b)
-        store(im, i, c * b - s * a)
+        a, b = load(state[0], i, c), load(state[1], i, c)
+        store(state[0], i, c * a + s * b)
+        store(state[1], i, c * b - s * a)
 
 
 @_compiled

@@ -261,7 +261,7 @@ def table(*parts: int | np.ndarray) -> array[int]:
             if not part.flags.c_contiguous:
                 raise ValueError("A kernel reads arrays only whose elements follow one another.")
             # several times faster than what numpy offers
-            address = part.size and ctypes.addressof(ctypes.c_char.from_buffer(part))  # type: ignore[arg-type]
+            address = part.size and ctypes.addressof(ctypes.c_char.from_buffer(part))  # type: ignore[arg-type]  # arrays are buffers
             made += address, part.size // (part.shape[-1] or 1), part.shape[-1]
         else:
             made.append(part)

@@ -130,10 +130,9 @@ def whole(mp: MeasurementProcess) -> bool:
 
 def signature(mp: MeasurementProcess, place: dict) -> tuple[str, Any]:
     """Return how a measurement is read, and which words or wires; hashable."""
-    if type(mp) is ExpectationMP:
-        words = _words(mp.obs, place)
-        if words is not None:
-            return "words", words
+    words = _words(mp.obs, place) if type(mp) is ExpectationMP else None
+    if words is not None:
+        return "words", words
     wires = tuple(place[w] for w in mp.wires)
     if type(mp) is ProbabilityMP and mp.obs is None and mp.eigvals() is None:
         return "probabilities", wires or tuple(range(len(place)))

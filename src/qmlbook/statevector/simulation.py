@@ -20,6 +20,8 @@ from .plan import Plan, Values
 from .quadratic import matrices, pay, quadratic_form
 from .structure import Letters, Structure
 
+WHOLE = {"state", "PennyLane"}  # measurements that need the state
+
 
 class Simulation:
     """How circuits of one structure run.
@@ -45,7 +47,7 @@ class Simulation:
                 probabilities.append((count, of))
                 self._sizes.append(2 ** len(of))
                 count += self._sizes[-1]
-        state = not asked or bool({"state", "PennyLane"}.intersection(self._how))
+        state = not asked or not WHOLE.isdisjoint(self._how)
         measured = {wire for _, _, letters in words for wire, _ in letters}
         measured.update(wire for _, of in probabilities for wire in of)
         felt = structure if state else structure.felt_by(measured)
@@ -62,12 +64,10 @@ class Simulation:
         if any(self._sizes):
             pieces = rows.split([size or 1 for size in self._sizes], -1)
             parts = (p if n else p.squeeze(-1) for p, n in zip(pieces, self._sizes, strict=True))
-        made: list[Tensor] = []
-        for how, mp in zip(self._how, measured, strict=True):
-            if how == "PennyLane":
-                made.append(_by_pennylane(mp, states[0], values.batch is not None))
-            else:
-                made.append(states[0] if how == "state" else next(parts))
+        made = [states[0] if how in WHOLE else next(parts) for how in self._how]
+        for at, mp in enumerate(measured):
+            if self._how[at] == "PennyLane":
+                made[at] = _by_pennylane(mp, states[0], values.batch is not None)
         return [part.detach().cpu().numpy() for part in made] if numeric else made
 
 
