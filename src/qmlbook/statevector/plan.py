@@ -170,9 +170,8 @@ def bound(binding: Binding, numbers: Tensors, device: torch.device, *fixed: Any)
 
 def precision(numbers: Sequence[Any]) -> torch.dtype:
     """Return the real precision that torch promotes numbers to; numbers of Python are weak."""
-    arrays = [n for n in numbers if isinstance(n, Tensor | np.ndarray)]
-    kinds = {n.dtype for n in arrays if n.ndim or isinstance(n, Tensor)}
-    names = {str(kind).removeprefix("torch.") for kind in kinds}
+    arrays = [n for n in numbers if isinstance(n, Tensor) or (isinstance(n, np.ndarray) and n.ndim)]
+    names = {str(kind).removeprefix("torch.") for kind in {n.dtype for n in arrays}}
     floating = {name for name in names if name.startswith(("float", "bfloat", "complex"))}
     return torch.float32 if floating and floating <= SINGLE else torch.float64
 
