@@ -19,6 +19,25 @@ import numpy as np
 
 COMMAND = "import sys; sys.argv[0] = 'qmlbook'; from qmlbook.cli import main; main()"
 IMPORTS = "import pennylane, torch"
+# QSSL's ring, 32 circuits of eight qubits; the machine code is there, since each line ran before.
+STEP = """
+import pennylane as qml, torch
+from qmlbook.statevector import compile_qnode
+
+@qml.qnode(qml.device("qmlbook.statevector", wires=8))
+def ring(x, w):
+    for i in range(8):
+        qml.RX(x[:, i], i)
+    for rotations, controlled in w:
+        for i in range(8):
+            qml.RY(rotations[i], i)
+        for i in range(8):
+            qml.CRX(controlled[i], (i, (i + 1) % 8))
+    return [qml.expval(qml.Z(i)) for i in range(8)]
+
+x, w = torch.rand(32, 8, requires_grad=True), torch.rand(2, 2, 8, requires_grad=True)
+torch.stack(compile_qnode(ring)(x, w)).square().sum().backward()
+"""
 LINES = {
     "python": ["-c", "pass"],
     "qmlbook --help": ["-c", COMMAND, "--help"],
@@ -26,6 +45,7 @@ LINES = {
     "qmlbook report klssl": ["-c", COMMAND, "report", "klssl"],
     "pennylane, torch": ["-c", IMPORTS],
     "pennylane, torch, the device": ["-c", f"{IMPORTS}; import qmlbook.statevector"],
+    "the first training step of a compiled circuit": ["-c", STEP],
 }
 TYPED = {"_QMLBOOK_COMPLETE": "complete_bash", "COMP_WORDS": "qmlbook rep", "COMP_CWORD": "1"}
 

@@ -109,21 +109,21 @@ def question(structure, reading, number, sample=0):
     # with the state, so that no gate is left out because nothing feels it
     asked = [("words", words), ("probabilities", tuple(wires)), ("state", ())]
     given = values(reading, torch.float64, torch.device("cpu"))
-    rows, state = run(Simulation(structure, asked, n).plan, given)
-    leaves = reading.values
+    rows, state = run(Simulation(structure, asked).plan, given)
+    leaves = [*reading.parameters, *reading.given]
     found = torch.autograd.grad(rows[0], leaves, allow_unused=True) if leaves else []
     found = [
         torch.zeros_like(leaf) if slope is None else slope
         for leaf, slope in zip(leaves, found, strict=True)
     ]
-    many, matrices = len(reading.parameters), len(reading.matrices)
+    many, prepared = len(reading.parameters), reading.amplitudes is not None
     right = {
         "state": state.detach().numpy(),
         "expectation": rows[0].item(),
         "probabilities": rows[1:].detach().numpy(),
         "parameters": np.array([slope.item() for slope in found[:many]]),
-        "matrices": [slope.numpy() for slope in found[many : many + matrices]],
-        "amplitudes": found[many + matrices].numpy() if len(found) > many + matrices else [],
+        "matrices": [slope.numpy() for slope in found[many + prepared :]],
+        "amplitudes": found[many].numpy() if prepared else [],
     }
     case = {
         "structure": json.loads(structure.to_json()),

@@ -20,11 +20,10 @@ import torch
 from qmlbook.base import paths
 from qmlbook.statevector import StatevectorDevice, compile_qnode, machine
 from qmlbook.statevector.autograd import differentiable
-from qmlbook.statevector.device import ready
 from qmlbook.statevector.execution import run
 from qmlbook.statevector.lowering import Lowering, Rows, table
 from qmlbook.statevector.plan import Binding, Plan
-from qmlbook.statevector.reading import read, structure
+from qmlbook.statevector.reading import structure
 from qmlbook.statevector.structure import Structure
 
 WAYS = pytest.mark.parametrize("way", [lambda node: node, compile_qnode], ids=["QNode", "compiled"])
@@ -405,16 +404,14 @@ def test_a_structure_survives_json(number):
     circuit = random_circuits.draw(number)
     device = StatevectorDevice(circuit.wires)
     with torch.no_grad():
-        tape = ready(qml.tape.make_qscript(circuit)(*circuit.tensors(torch.float64)), device)
-        place = device.place(tape)
-        reading = read(tape, place)
-        one = structure(reading.key, len(place))
+        tape = qml.tape.make_qscript(circuit)(*circuit.tensors(torch.float64))
+        reading = device.read(tape)
+        one = structure(reading.key, reading.wires)
         text = one.to_json()
         other = Structure.from_json(text)
         assert other.to_json() == text
         found = [
-            run(Plan(s, s.operations, Rows(0, [], []), True), device.values(reading))[-1]
-            for s in (one, other)
+            run(Plan(s, Rows(0, [], []), True), device.values(reading))[-1] for s in (one, other)
         ]
     assert torch.equal(*found)
 
@@ -439,9 +436,7 @@ def work(gates):
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        place = device.place(tape)
-        reading = read(tape, place)
-        circuit = device.planned(tape, place, reading).plan.lowered(1).circuit
+        circuit = device.planned(device.read(tape)).plan.lowered(1).circuit
     finally:
         sys.settrace(before)
     return np.array([lines, len(circuit.ops), len(circuit.places)])

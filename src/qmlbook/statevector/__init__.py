@@ -7,8 +7,7 @@ amplitude-encoded measurements as mathematics; `dephase` forgets the phases of w
 
 from .compiled import compile_qnode
 from .device import StatevectorDevice
-from .noise import dephase
-from .observable import observable_matrix
-from .quadratic import quadratic_form
+from .gates import dephase
+from .quadratic import observable_matrix, quadratic_form
 
 __all__ = ["StatevectorDevice", "compile_qnode", "dephase", "observable_matrix", "quadratic_form"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def differentiable(function: Several) -> Callable[..., list[Any]]:
         return torch.cat([part.detach().reshape(-1) for part in parts]).numpy()
 
     def slopes(wanted: Sequence[int], _: Any, arrays: tuple, __: dict) -> Callable[[Any], Any]:
-        gradients = differentiable(_slopes(function, wanted))
+        gradients = differentiable(partial(_slopes, function, wanted))
         return lambda gradient: gradients(gradient, *arrays)
 
     defvjp_argnums(joined, slopes)
@@ -44,22 +45,19 @@ def differentiable(function: Several) -> Callable[..., list[Any]]:
     return run
 
 
-def _slopes(function: Several, wanted: Sequence[int]) -> Several:
+def _slopes(
+    function: Several, wanted: Sequence[int], gradient: Tensor, *values: Tensor
+) -> list[Tensor]:
     """Return the gradients in some arguments; autograd's are the conjugates of torch's."""
-
-    def run(gradient: Tensor, *values: Tensor) -> list[Tensor]:
-        with torch.enable_grad():
-            inputs = list(values)
-            for at in wanted:
-                if not values[at].requires_grad:
-                    inputs[at] = values[at].detach().requires_grad_()
-            result = torch.cat([part.reshape(-1) for part in function(*inputs)])
-            if not result.requires_grad:  # of what is linear, the second derivative
-                return [torch.zeros_like(inputs[at]) for at in wanted]
-            gradients = torch.autograd.grad(
-                result, [inputs[at] for at in wanted], gradient.conj().to(result.dtype),
-                create_graph=True, materialize_grads=True, allow_unused=True,
-            )  # fmt: skip
-            return [part.conj() for part in gradients]
-
-    return run
+    with torch.enable_grad():
+        inputs = list(values)
+        for at in wanted:
+            if not values[at].requires_grad:
+                inputs[at] = values[at].detach().requires_grad_()
+        chosen = [inputs[at] for at in wanted]
+        result = torch.cat([part.reshape(-1) for part in function(*inputs)])
+        if not result.requires_grad:  # of what is linear, the second derivative
+            return [torch.zeros_like(part) for part in chosen]
+        seed = gradient.conj().to(result.dtype)
+        made = torch.autograd.grad(result, chosen, seed, create_graph=True, materialize_grads=True)
+        return [part.conj() for part in made]

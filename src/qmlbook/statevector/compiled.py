@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any, cast
 
 import numpy as np
 import pennylane as qml
 import torch
 from pennylane.measurements import MeasurementProcess
-from pennylane.queuing import AnnotatedQueue
-from pennylane.tape import QuantumScript
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from . import torch_path
-from .device import StatevectorDevice, ready, unqueued
+from .device import StatevectorDevice, unqueued
 from .errors import NAME, CircuitError
-from .plan import Binding, Values, checked, common_device, precision
-from .reading import Reading, read
+from .plan import Binding, bound, common_device, precision
+from .reading import Reading
 from .recording import Recorder, Unrecordable, Watch
 
 RECORDS = 128  # shapes of arguments that a compiled circuit remembers
@@ -87,11 +84,9 @@ class Compiled:
             return self.qnode(*args, **kwargs)
         if not self._watch.unchanged():
             self.__setstate__(self.__getstate__())
-        records = self._records.get(arguments.key)
-        if records is None:
-            records = self._records[arguments.key] = []
-            if len(self._records) > RECORDS:  # the oldest makes room
-                self._records.pop(next(iter(self._records)))
+        records = self._records.setdefault(arguments.key, [])
+        if len(self._records) > RECORDS:  # the oldest makes room
+            self._records.pop(next(iter(self._records)))
         for record in records:
             if record and (results := record(arguments.numbers)) is not None:
                 return results
@@ -123,31 +118,14 @@ class _Arguments:
         self.leaves, self._spec = list(args), cast(Any, len(args))
         if kwargs or not all(isinstance(arg, Tensor) for arg in args):  # a tree to walk through
             self.leaves, self._spec = tree_flatten((args, dict(sorted(kwargs.items()))))
-        self._varying: list[int] = []
-        self.foreign = False
-        parts = [self._part(at, leaf) for at, leaf in enumerate(self.leaves)]
-        self.key = (self._spec, torch.is_grad_enabled(), *parts)
+        varies = [_varies(leaf) for leaf in self.leaves]
+        self._varying = [at for at, may in enumerate(varies) if may]
+        self.key = (self._spec, torch.is_grad_enabled(), *map(_kept, self.leaves, varies))
+        self.foreign = any(
+            type(leaf).__module__.startswith(_DIFFERENTIATING) for leaf in self.leaves
+        )
         self.originals = [self.leaves[at] for at in self._varying]
         self.numbers = [n if isinstance(n, Tensor) else _tensor(n) for n in self.originals]
-
-    def _part(self, at: int, leaf: Any) -> tuple:
-        if isinstance(leaf, Tensor):
-            if leaf.is_floating_point() or leaf.is_complex():
-                self._varying.append(at)
-                return leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad
-            return leaf.shape, leaf.dtype, *leaf.reshape(-1).tolist()
-        if type(leaf) is float or isinstance(leaf, np.floating):
-            self._varying.append(at)
-            return (type(leaf),)
-        if type(leaf) is np.ndarray and leaf.dtype != object:
-            if leaf.dtype.kind in "fc":
-                self._varying.append(at)
-                return leaf.shape, leaf.dtype
-            return leaf.shape, leaf.dtype, leaf.tobytes()
-        if leaf is None or type(leaf) in (int, bool, str, complex):
-            return type(leaf), leaf
-        self.foreign = self.foreign or type(leaf).__module__.startswith(_DIFFERENTIATING)
-        return type(leaf), id(leaf)
 
     def filled(self, numbers: Sequence[Tensor]) -> tuple[tuple, dict[str, Any]]:
         """Return arguments with other numbers."""
@@ -157,6 +135,27 @@ class _Arguments:
         if isinstance(self._spec, int):
             return tuple(leaves), {}
         return tree_unflatten(leaves, self._spec)
+
+
+def _varies(leaf: Any) -> bool:
+    """Return whether an argument is a floating point number, or an array or tensor of them."""
+    if isinstance(leaf, Tensor):
+        return leaf.is_floating_point() or leaf.is_complex()
+    if type(leaf) is np.ndarray:
+        return leaf.dtype.kind in "fc"
+    return type(leaf) is float or isinstance(leaf, np.floating)
+
+
+def _kept(leaf: Any, varies: bool) -> tuple:
+    """Return what of an argument belongs to the structure."""
+    if isinstance(leaf, Tensor):
+        more = (leaf.device, leaf.requires_grad) if varies else leaf.reshape(-1).tolist()
+        return leaf.shape, leaf.dtype, *more
+    if type(leaf) is np.ndarray and leaf.dtype != object:
+        return leaf.shape, leaf.dtype, None if varies else leaf.tobytes()
+    if leaf is None or type(leaf) in (int, bool, str, complex):
+        return type(leaf), leaf
+    return type(leaf), None if varies else id(leaf)
 
 
 def _tensor(number: Any) -> Tensor:
@@ -174,8 +173,7 @@ def _recorded(qnode: qml.QNode, arguments: _Arguments, results: Any) -> tuple[_R
         again = record(arguments.numbers)
     except Unrecordable:
         return None, results
-    pairs = list(zip_longest(tree_leaves(results), tree_leaves(again)))
-    agree = again is not None and all(_agree(*pair) for pair in pairs)
+    agree = again is not None and all(map(_agree, tree_leaves(results), tree_leaves(again)))
     return (record, again) if agree else (None, results)
 
 
@@ -195,14 +193,12 @@ class _Record:
         leaves = [leaf.detach().requires_grad_(leaf.requires_grad) for leaf in arguments.numbers]
         recorder = Recorder(leaves)
         args, kwargs = arguments.filled(leaves)
-        with recorder, AnnotatedQueue() as queue:
+        with recorder, qml.queuing.AnnotatedQueue() as queue:
             returned = qnode.func(*args, **kwargs)
-            tape = ready(QuantumScript.from_queue(queue), device)
-            place = device.place(tape)
-            reading = read(tape, place)
-            self._measurements = [mp.map_wires(place) for mp in tape.measurements]
-            self._simulation = device.planned(tape, place, reading)
-        for mp in tape.measurements:
+            reading = device.read(qml.tape.QuantumScript.from_queue(queue))
+            self._simulation = device.planned(reading)
+        self._measurements = reading.measurements
+        for mp in reading.measurements:
             numbers = [] if mp.obs is None else [*mp.obs.data, *(mp.obs.pauli_rep or {}).values()]
             if any(isinstance(number, Tensor) for number in numbers):
                 raise Unrecordable("an observable has numbers of its own")
@@ -212,20 +208,20 @@ class _Record:
         # By far the most frequent, and a tree would be walked through at every call.
         measured = returned if type(returned) is list else [None]
         self._is_list = all(isinstance(part, MeasurementProcess) for part in measured)
-        self._place = {wire: wire for wire in range(len(place))}
         self._device = device.torch_device
-        constants = [value for value in reading.values if not isinstance(value, Tensor)]
+        numbers = [*reading.parameters, *reading.given]
+        constants = [value for value in numbers if not isinstance(value, Tensor)]
         captured = [recorder.tensors[number] for number in recorder.captured]
-        self._dtype = device.dtype or precision([*arguments.originals, *constants, *captured])
-        self._find(recorder, reading)
+        dtype = device.dtype or precision([*arguments.originals, *constants, *captured])
+        self._find(recorder, reading, dtype)
 
-    def _find(self, recorder: Recorder, reading: Reading) -> None:
+    def _find(self, recorder: Recorder, reading: Reading, dtype: torch.dtype) -> None:
         """Find where every number comes from."""
         # Constants are parts of one tensor that is always the same.
         constants = [value for value in reading.parameters if not isinstance(value, Tensor)]
         joined = np.hstack([*constants, 0.0])
         with recorder:
-            known = torch.tensor(joined, dtype=self._dtype, device=self._device)
+            known = torch.tensor(joined, dtype=dtype, device=self._device)
             pieces = iter(known.split([*map(np.size, constants), 1]))
         numbers = [v if isinstance(v, Tensor) else next(pieces) for v in reading.parameters]
         found = [recorder.origin(recorder.number(number)) for number in numbers]
@@ -233,30 +229,20 @@ class _Record:
         sizes = [recorder.tensors[number].numel() for number in wanted]
         start = dict(zip(wanted, np.cumsum([0, *sizes]), strict=False))
         elements = [start[number] + index.reshape(-1) for number, index in found]
-        self._bases, self._binding = len(wanted), Binding(elements, sizes)
-        self._prepared = reading.amplitudes is not None
-        given = [*([reading.amplitudes] if self._prepared else []), *reading.matrices]
-        wanted += [recorder.number(torch.as_tensor(value)) for value in given]
-        features = recorder.features(wanted[self._bases]) if self._prepared else None
-        self._fixed = reading.batch, self._dtype, features
+        self._binding = Binding(elements, sizes)
+        wanted += [recorder.number(torch.as_tensor(value)) for value in reading.given]
+        prepared = reading.amplitudes is not None
+        features = recorder.features(wanted[len(sizes)]) if prepared else None
+        self._fixed = prepared, reading.batch, dtype, features
         self._replay = recorder.replay(wanted)
-        self._captured = [(t, t.dtype, t.shape) for t in self._replay.captured.values()]
 
     def __call__(self, numbers: Sequence[Tensor]) -> Any:
         """Return the results; ``None`` if the recording does not hold for these numbers."""
-        if any(t.dtype != kind or t.shape != shape for t, kind, shape in self._captured):
-            return None
         made = self._replay(numbers)
         if made is None:
             return None
-        on = self._device or common_device(made)
-        made = [tensor.to(on) for tensor in made]
-        rest = iter(made[self._bases :])
-        amplitudes = checked(next(rest), self._dtype) if self._prepared else None
-        matrices = [matrix.to(self._dtype.to_complex()) for matrix in rest]
-        values = Values(self._binding, made[: self._bases], amplitudes, matrices, *self._fixed)
+        device = self._device or common_device(made)
+        values = bound(self._binding, made, device, *self._fixed)
         with unqueued():
-            results: Any = self._simulation(values, self._measurements, self._place)
-        if self._numeric:
-            results = [result.detach().cpu().numpy() for result in results]
-        return list(results) if self._is_list else qml.pytrees.unflatten(results, self._shape)
+            results = self._simulation(values, self._measurements, self._numeric)
+        return results if self._is_list else qml.pytrees.unflatten(results, self._shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pennylane as qml
@@ -13,28 +13,25 @@ import torch
 from pennylane.allocation import DynamicWire
 from pennylane.devices import Device, ExecutionConfig, default_qubit, preprocess
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
-from pennylane.devices.qubit.sampling import measure_with_samples
 from pennylane.math import Interface
-from pennylane.measurements import ClassicalShadowMP, ShadowExpvalMP
-from pennylane.ops import MidMeasure
 from pennylane.queuing import AnnotatedQueue, QueuingManager
 from pennylane.tape import QuantumScript
-from pennylane.transforms import broadcast_expand, defer_measurements
 from pennylane.transforms.core import CompilePipeline, transform
-from pennylane.wires import Wires
 from torch import Tensor
 
 from .autograd import differentiable
 from .errors import NAME, CircuitError, WrongWires
 from .execution import run
 from .plan import Values, values
-from .reading import Reading, read, structure, supports
-from .simulation import Simulation, by_wires, signature, whole
+from .reading import Reading, read, structure, supports, whole
+from .simulation import Simulation, by_wires
 
 DTYPES = {"complex64": torch.float32, "complex128": torch.float64}
 PLANS = 256  # circuits whose plan is remembered
 INTERFACES = (Interface.NUMPY, Interface.TORCH, Interface.AUTO, Interface.AUTOGRAD)
 EXACT = ("best", "backprop", "adjoint", "device")  # all are the same gradient here
+Config: TypeAlias = ExecutionConfig | None
+Tape: TypeAlias = QuantumScript | None
 
 
 @contextmanager
@@ -54,6 +51,7 @@ def unqueued() -> Iterator[None]:
 
 
 @transform
+@unqueued()  # looking at a gate may make others
 def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionConfig) -> Any:
     """Bring a tape into the form that the device runs; most tapes have it and pass untouched."""
     if device.wires is not None:
@@ -62,31 +60,23 @@ def prepare(tape: QuantumScript, device: StatevectorDevice, config: ExecutionCon
                 many = len(device.wires) > 12
                 known = f"{len(device.wires)} wires" if many else ", ".join(map(str, device.wires))
                 raise WrongWires(f"Wire {wire!r} is not on device {NAME}, which has: {known}.")
-    with unqueued():  # looking at a gate may make others
-        ready_made = device.runs(tape)
-    if ready_made:
+    if device.runs(tape):
         return (tape,), lambda results: results[0]
     refuse(tape)
     pipeline = CompilePipeline()
+    add, ours = pipeline.add_transform, {"name": NAME, "error": CircuitError}
     if device.wires is not None and not any(isinstance(w, DynamicWire) for w in tape.wires):
-        pipeline.add_transform(preprocess.validate_device_wires, device.wires, name=NAME)
-    pipeline.add_transform(defer_measurements, allow_postselect=False)
-    pipeline.add_transform(
-        preprocess.decompose,
-        stopping_condition=supports,
-        skip_initial_state_prep=True,
-        device_wires=device.wires,
-        name=NAME,
-        error=CircuitError,
-    )
-    resolve = preprocess.device_resolve_dynamic_wires
-    pipeline.add_transform(resolve, wires=device.wires, allow_resets=False)
-    if any(isinstance(m, (ShadowExpvalMP, ClassicalShadowMP)) for m in tape.measurements):
-        pipeline.add_transform(broadcast_expand)
+        add(preprocess.validate_device_wires, device.wires, name=NAME)
+    add(qml.defer_measurements, allow_postselect=False)
+    options = {"stopping_condition": supports, "skip_initial_state_prep": True, **ours}
+    add(preprocess.decompose, device_wires=device.wires, **options)
+    add(preprocess.device_resolve_dynamic_wires, wires=device.wires, allow_resets=False)
+    shadows = qml.measurements.ClassicalShadowMP, qml.measurements.ShadowExpvalMP
+    if any(isinstance(mp, shadows) for mp in tape.measurements):
+        add(qml.transforms.broadcast_expand)
     if config.gradient_method == "backprop":
-        pipeline.add_transform(preprocess.no_sampling, name=f"backprop + {NAME}")
-    with unqueued():
-        tapes, restore = pipeline((tape,))
+        add(preprocess.no_sampling, name=f"backprop + {NAME}")
+    tapes, restore = pipeline((tape,))
     return tapes, lambda results: restore(results)[0]
 
 
@@ -97,7 +87,7 @@ def refuse(tape: QuantumScript) -> None:
         CircuitError: for a selected outcome, or a measurement that does not go with the shots.
     """
     for op in tape.operations:
-        if isinstance(op, MidMeasure) and op.postselect is not None:
+        if isinstance(op, qml.ops.MidMeasure) and op.postselect is not None:
             raise CircuitError(f"Postselection is not supported on {NAME}; use default.qubit.")
     if tape.shots:
         accepted = default_qubit.accepted_sample_measurement
@@ -143,6 +133,8 @@ class StatevectorDevice(Device):
         tensor([ 1., -1.], dtype=torch.float64)
     """
 
+    name = NAME
+
     def __init__(
         self,
         wires: Any = None,
@@ -155,35 +147,27 @@ class StatevectorDevice(Device):
         name = str(dtype).removeprefix("torch.")
         if dtype is not None and name not in DTYPES:
             raise CircuitError(f"dtype {dtype!r} is not known; choose complex64 or complex128.")
-        self.dtype = None if dtype is None else DTYPES[name]
+        self.dtype = DTYPES.get(name)
         self.torch_device = None if device is None else torch.device(device)
         self._rng = np.random.default_rng(seed)
         self._plans: dict[tuple, Simulation] = {}
         self._debugger: Any = None  # of qml.snapshots
 
-    @property
-    def name(self) -> str:
-        """Return the name under which PennyLane finds the device."""
-        return NAME
-
     # -- what PennyLane asks ----------------------------------------------------------------------
 
-    def supports_derivatives(
-        self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
-    ) -> bool:
+    def supports_derivatives(self, execution_config: Config = None, circuit: Tape = None) -> bool:
         """Return whether a circuit is differentiated exactly: where nothing is sampled."""
         config = execution_config
         if config is None:
             return True
         if config.gradient_method not in EXACT or config.interface not in INTERFACES:
             return False
-        return circuit is None or not (
-            circuit.shots
-            or any(isinstance(mp.obs, qml.SparseHamiltonian) for mp in circuit.measurements)
-        )
+        observables = [] if circuit is None else [mp.obs for mp in circuit.measurements]
+        sparse = any(isinstance(obs, qml.SparseHamiltonian) for obs in observables)
+        return circuit is None or not (circuit.shots or sparse)
 
     def setup_execution_config(
-        self, config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
+        self, config: Config = None, circuit: Tape = None
     ) -> ExecutionConfig:
         """Fill in what the device decides: the exact gradient, measurements put at the end."""
         config = config or ExecutionConfig()
@@ -197,26 +181,18 @@ class StatevectorDevice(Device):
                 "default.qubit."
             )
         exact = config.gradient_method in EXACT
-        return replace(
-            config,
-            gradient_method="backprop" if exact else config.gradient_method,
-            use_device_gradient=exact,
-            use_device_jacobian_product=False,
-            grad_on_execution=False,
-            mcm_config=replace(config.mcm_config, mcm_method="deferred"),
-        )
+        decided: dict[str, Any] = {"gradient_method": "backprop"} if exact else {}
+        decided |= {"use_device_jacobian_product": False, "grad_on_execution": False}
+        mcm = replace(config.mcm_config, mcm_method="deferred")
+        return replace(config, use_device_gradient=exact, mcm_config=mcm, **decided)
 
-    def preprocess_transforms(
-        self, execution_config: ExecutionConfig | None = None
-    ) -> CompilePipeline:
+    def preprocess_transforms(self, execution_config: Config = None) -> CompilePipeline:
         """Return the one transform that circuits pass before they run."""
         pipeline = CompilePipeline()
         pipeline.add_transform(prepare, device=self, config=execution_config or ExecutionConfig())
         return pipeline
 
-    def execute(
-        self, circuits: Sequence[QuantumScript], execution_config: ExecutionConfig | None = None
-    ) -> tuple[Any, ...]:
+    def execute(self, circuits: Sequence[QuantumScript], execution_config: Config = None) -> tuple:
         """Run circuits; one result, or a tuple with one result per measurement, for each.
 
         Raises:
@@ -234,22 +210,18 @@ class StatevectorDevice(Device):
 
     def runs(self, tape: QuantumScript) -> bool:
         """Return whether a tape needs no preparation."""
-        operations = tape.operations
-        if not all(supports(op, first=number == 0) for number, op in enumerate(operations)):
+        if tape.shots or not all(supports(op, at == 0) for at, op in enumerate(tape.operations)):
             return False
-        return not tape.shots and all(
-            mp.mv is None and default_qubit.accepted_analytic_measurement(mp)
-            for mp in tape.measurements
-        )
+        accepted = default_qubit.accepted_analytic_measurement
+        return all(mp.mv is None and accepted(mp) for mp in tape.measurements)
 
     def place(self, tape: QuantumScript) -> dict[Any, int]:
         """Return the position of every wire that is simulated."""
         wires: Any = tape.wires.tolist()
         if self.wires is None:
-            if set(wires) == set(range(len(wires))):
-                acted = len(tape.op_wires)  # as in PennyLane, what is only measured comes last
-                if set(wires[:acted]) == set(range(acted)):
-                    wires = sorted(wires)
+            acted = len(tape.op_wires)  # as in PennyLane, what is only measured comes last
+            if all(set(wires[:many]) == set(range(many)) for many in (acted, len(wires))):
+                wires = sorted(wires)
             return {wire: i for i, wire in enumerate(wires)}
         everything = not tape.measurements or any(map(whole, tape.measurements))
         used = list(self.wires) if everything else [w for w in self.wires if w in wires]
@@ -269,37 +241,52 @@ class StatevectorDevice(Device):
             )
         if tape.shots:
             return self._sampled(tape)
-        if "autograd" in libraries:
-            return self._through_autograd(tape, numbers)
-        place = self.place(tape)
-        reading = read(tape, place)
-        numeric = not any(isinstance(number, Tensor) for number in [*numbers, *reading.values])
-        values = self.values(reading)
-        results = self.planned(tape, place, reading)(values, tape.measurements, place)
-        made: Any = [r.detach().cpu().numpy() for r in results] if numeric else results
+
+        def exact(*values: Any) -> Sequence[Any]:
+            bound = tape.bind_new_parameters(list(values), range(len(values)))
+            return self._exact(bound, values)
+
+        autograd = "autograd" in libraries
+        made = differentiable(exact)(*numbers) if autograd else self._exact(tape, numbers)
         return made[0] if len(made) == 1 else tuple(made)
 
-    def _through_autograd(self, tape: QuantumScript, numbers: Sequence[Any]) -> Any:
-        def run(*values: Tensor) -> Sequence[Tensor]:
-            found = self._run(tape.bind_new_parameters(list(values), range(len(values))))
-            return found if isinstance(found, tuple) else (found,)
+    def _exact(self, tape: QuantumScript, numbers: Sequence[Any]) -> Sequence[Any]:
+        """Return results without shots; ``numbers`` are those of the tape."""
+        reading = read(tape, self.place(tape))
+        given = [*numbers, *reading.parameters, *reading.given]
+        numeric = not any(isinstance(number, Tensor) for number in given)
+        return self.planned(reading)(self.values(reading), reading.measurements, numeric)
 
-        made = differentiable(run)(*numbers)
-        return made[0] if len(made) == 1 else tuple(made)
+    def ready(self, tape: QuantumScript) -> QuantumScript:
+        """Return a tape in the form that the device runs.
 
-    def planned(self, tape: QuantumScript, place: dict, reading: Reading) -> Simulation:
-        """Return the plan of a tape."""
-        asked = tuple([signature(mp, place) for mp in tape.measurements])
-        key = reading.key, asked, len(place)
+        Raises:
+            CircuitError: if it becomes several tapes.
+        """
+        tapes, _ = prepare(tape, device=self, config=ExecutionConfig())
+        if len(tapes) != 1:
+            raise CircuitError(
+                "The circuit must stay one circuit when it is prepared for the device."
+            )
+        return tapes[0]
+
+    def read(self, tape: QuantumScript) -> Reading:
+        """Return what a tape asks for, in the form that the device runs, and the numbers on it."""
+        tape = self.ready(tape)
+        return read(tape, self.place(tape))
+
+    def planned(self, reading: Reading) -> Simulation:
+        """Return how a tape is run."""
+        key = reading.key, reading.asked, reading.wires
         plan = self._plans.pop(key, None)
         if plan is None:
-            circuit = structure(reading.key, len(place))
-            if circuit.wires > len(place) and "state" in dict(asked):
+            circuit = structure(reading.key, reading.wires)
+            if circuit.wires > reading.wires and "state" in dict(reading.asked):
                 raise CircuitError(
                     "A dephased circuit has no state vector; measure expectation values or "
                     "probabilities, or use default.mixed."
                 )
-            plan = Simulation(circuit, asked, len(place))
+            plan = Simulation(circuit, reading.asked)
             if len(self._plans) >= PLANS:
                 self._plans.pop(next(iter(self._plans)))
         self._plans[key] = plan  # the last used comes last
@@ -316,7 +303,7 @@ class StatevectorDevice(Device):
                 measured, shots = op.hyperparameters["measurement"], op.hyperparameters["shots"]
                 before = [o for o in tape.operations[:number] if not isinstance(o, qml.Snapshot)]
                 shots = tape.shots if shots == "workflow" else shots
-                found = self._run(ready(QuantumScript(before, [measured], shots=shots), self))
+                found = self._run(self.ready(QuantumScript(before, [measured], shots=shots)))
                 known = found.detach() if isinstance(found, Tensor) else found
                 self._debugger.snapshots[op.tag] = known
 
@@ -324,33 +311,13 @@ class StatevectorDevice(Device):
         """Sample with PennyLane's functions from the exact state."""
         unmeasured = tape.copy(measurements=[])
         place = self.place(tape) or self.place(unmeasured)
-        reading = read(tape, place)
-        plan = self.planned(unmeasured, place, reading).plan
+        reading = read(unmeasured, place)
+        plan = self.planned(reading).plan
         with torch.no_grad():
             state = run(plan, self.values(reading))[-1].to(torch.complex128)
         state = state / torch.linalg.vector_norm(state, dim=-1, keepdim=True)
-        (named,), _ = preprocess.validate_device_wires(tape, wires=Wires(list(place)), name=NAME)
-        results = measure_with_samples(
-            [mp.map_wires(place) for mp in named.measurements],
-            by_wires(state).cpu().numpy(),
-            shots=tape.shots,
-            is_state_batched=reading.batch is not None,
-            rng=self._rng,
-        )
-        if len(tape.measurements) > 1:
-            return results
-        if tape.shots.has_partitioned_shots:
-            return tuple(result[0] for result in results)
-        return results[0]
-
-
-def ready(tape: QuantumScript, device: StatevectorDevice) -> QuantumScript:
-    """Return a tape in the form that the device runs.
-
-    Raises:
-        CircuitError: if it becomes several tapes.
-    """
-    tapes, _ = prepare(tape, device=device, config=ExecutionConfig())
-    if len(tapes) != 1:
-        raise CircuitError("The circuit must stay one circuit when it is prepared for the device.")
-    return tapes[0]
+        labels = qml.wires.Wires(list(place))
+        (named,), _ = preprocess.validate_device_wires(tape, wires=labels, name=NAME)
+        measured = named.copy(measurements=[mp.map_wires(place) for mp in named.measurements])
+        amplitudes, batched = by_wires(state).cpu().numpy(), reading.batch is not None
+        return qml.devices.qubit.measure_final_state(measured, amplitudes, batched, rng=self._rng)

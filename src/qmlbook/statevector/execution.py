@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import pairwise
 from math import prod
@@ -18,14 +19,14 @@ import torch
 from torch import Tensor
 
 from . import torch_path
-from .lowering import Call, Slopes, is_unitary, table
+from .lowering import REGISTER, Call, Slopes, is_unitary, table
 from .machine import kernel
 from .plan import Plan, Values
 
 BLOCK = 256  # circuits that are together in memory, at most
-REGISTER = 32  # bytes
 LINE = 64  # bytes
 FEW = 64  # circuits; asking torch what it wants takes about as long as they take
+Gradients = Sequence[Tensor | None]
 NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -35,12 +36,10 @@ def run(plan: Plan, values: Values) -> tuple[Tensor, ...]:
     Without a batch, both have no axis for it.
     """
     differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in values.tensors)
-    if torch_path.is_needed(values.tensors):
+    run = None if torch_path.is_needed(values.tensors) else _Run(plan, values, differentiated)
+    if run is None or (differentiated and not run.undoes):
         return torch_path.evolve(plan, values)
-    run = _Run(plan, values, differentiated)
-    if not differentiated:
-        return run.results()
-    return _Evolve.apply(run, *values.tensors) if run.undoes else torch_path.evolve(plan, values)
+    return _Evolve.apply(run, *values.tensors) if differentiated else run.results()
 
 
 class _Evolve(torch.autograd.Function):
@@ -64,16 +63,13 @@ class _Evolve(torch.autograd.Function):
         # A derivative of a derivative: by operations that torch differentiates itself.
         # On other names, since one of the tensors may have been computed from another.
         names = [t.view_as(t) for t in tensors]
-        results = torch_path.evolve(ctx.run.plan, ctx.run.values.of(names))
+        results = torch_path.evolve(ctx.run.plan, replace(ctx.run.values, tensors=names))
         pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if g is not None]
-        outputs, seeds = zip(*pairs, strict=True)
+        parts, seeds = zip(*pairs, strict=True)
         inputs = [t for t, want in zip(names, wanted, strict=True) if want]
-        made = iter(
-            torch.autograd.grad(
-                outputs, inputs, seeds, create_graph=True, allow_unused=True, materialize_grads=True
-            )
-        )
-        return None, *[next(made) if want else None for want in wanted]
+        made = torch.autograd.grad(parts, inputs, seeds, create_graph=True, materialize_grads=True)
+        some = iter(made)
+        return None, *[next(some) if want else None for want in wanted]
 
 
 def _is_asked(node: Any) -> bool:
@@ -89,7 +85,7 @@ class _Run:
 
     def __init__(self, plan: Plan, values: Values, differentiated: bool) -> None:
         self.plan, self.values, self.kind = plan, values, NUMPY[values.dtype]
-        self.batch = 1 if values.batch is None else values.batch
+        self.batch = values.batch or 1
         step = 1 if self.batch == 1 else REGISTER // np.dtype(self.kind).itemsize
         self.lowering, self.circuit = plan.lowered(step), plan.lowered(step).circuit
         self.chunks = -(-self.batch // step)
@@ -97,13 +93,15 @@ class _Run:
         self.block = max(1, min(share, BLOCK // step))  # chunks whose states are made together
         self.samples = _samples(self.batch, step)
         tolerance = 1e-12 if self.kind == np.float64 else 1e-5
+        x = values.amplitudes
+        self.amplitudes = np.ones((1, 1)) if x is None else np.atleast_2d(x.numpy(force=True))
         self.given = [matrix.numpy(force=True) for matrix in values.matrices]
         self.undoes = self.lowering.unitary and all(is_unitary(m, tolerance) for m in self.given)
         self.keeps = differentiated or plan.state
 
     def results(self) -> tuple[Tensor, ...]:
         """Run; return rows, and the state if it is asked for."""
-        self.cosine, self.sine = self._angles()
+        self.turns = self._turns()
         call = self._call(back=False)
         out = np.zeros((self.circuit.rows, len(self.samples)), self.kind)
 
@@ -119,39 +117,39 @@ class _Run:
         alone = self.values.batch is None
         return tuple(torch.from_numpy(part[0] if alone else part) for part in made)
 
-    def back(
-        self, gradients: Sequence[Tensor | None], wanted: tuple[bool, ...]
-    ) -> list[Tensor | None]:
+    def back(self, gradients: Gradients, wanted: tuple[bool, ...]) -> list[Tensor | None]:
         """Return the gradients of the tensors that want one."""
-        values, many = self.values, len(self.values.bases)
-        prepared = values.amplitudes is not None and wanted[many]
+        values, many = self.values, self.values.binding.bases
+        prepared = values.prepared and wanted[many]
         stop = 0 if prepared else values.binding.stop(self.lowering, self.index, wanted[:many])
         alone = sum(wanted) == prepared
         call, rows, seeds = self._call(back=True), *self._seeds(gradients)
-        m = np.zeros((2, call.m_re.shape[0] * bool(self.given), len(self.samples)), self.kind)
-        slopes = Slopes(np.zeros_like(self.cosine), m[0], m[1])
+        lanes, entries = len(self.samples), len(call.matrices) * bool(self.given)
+        shapes = (len(self.turns), lanes), (entries, 2, lanes)
+        slopes = Slopes(*(np.zeros(shape, self.kind) for shape in shapes))
 
         def block(first: int, last: int) -> np.ndarray | None:
             states = self.states[first // self.block]
             adjoints = self._zeros(last - first) if seeds is None else seeds[first:last]
-            self._walk("backward", call, first, rows, states, adjoints, *slopes, stop, alone)
+            self._walk("backward", call, first, rows, states, stop, alone, adjoints, *slopes)
             return adjoints if prepared else None
 
         adjoints = self._blocks(block)
-        made: list[Any] = self._for_bases(slopes.angle)
-        if values.amplitudes is not None:
+        made: list[Any] = self._for_bases(slopes.angles)
+        if values.prepared:
             made.append(self._for_amplitudes(adjoints) if prepared else None)
-        made += self._for_matrices(m[0] + 1j * m[1])
+        made += self._for_matrices(slopes.matrices)
         return [
             _like(gradient, tensor) if want else None
             for gradient, tensor, want in zip(made, values.tensors, wanted, strict=True)
         ]
 
     def _walk(self, name: str, call: Call, first: int, rows: np.ndarray, states: np.ndarray,
-              *rest: np.ndarray | int) -> None:  # fmt: skip
+              stop: int = 0, alone: bool = False, *back: np.ndarray) -> None:  # fmt: skip
         """Run a kernel on a block; `kernels` says what it takes."""
-        room = self._zeros(2)
-        told = self.lowering.table + table(*call, first, rows, states, room.reshape(-1), *rest)
+        room = self._zeros(2).reshape(2, -1)
+        given = table(first, stop, alone, *call, rows, states, room, *back)
+        told = self.lowering.table + given
         kernel(name, self.kind, self.circuit.step > 1)(told.buffer_info()[0])
 
     def _blocks(self, work: Callable[[int, int], Any]) -> list[Any]:
@@ -163,35 +161,35 @@ class _Run:
 
     # -- what goes in ---------------------------------------------------------------------------
 
-    def _angles(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return cosines and sines (angles, samples) of half angles."""
+    def _turns(self) -> np.ndarray:
+        """Return cosines and sines of half angles."""
         bases = [base.numpy(force=True).reshape(-1) for base in self.values.bases]
         flat = np.concatenate([*bases, np.zeros(1, self.kind)], dtype=self.kind)
         self.index, groups = self.values.binding.index(self.lowering, self.samples)
-        cosine, sine = np.empty((2, *self.index.shape), self.kind)
+        turns = np.empty((len(self.index), 2, len(self.samples)), self.kind)
         with np.errstate(invalid="ignore"):  # an angle that is no number is no number afterwards
             for which, where, scale, shift in groups:
                 half = flat[where] * scale + shift
-                cosine[which], sine[which] = np.cos(half), np.sin(half)
-        return cosine, sine
+                turns[which, 0], turns[which, 1] = np.cos(half), np.sin(half)
+        return turns
 
     def _call(self, back: bool) -> Call:
         """Return what the kernels take: angles and matrices, or what undoes them."""
-        sine = -self.sine if back else self.sine
+        turns = self.turns * np.array([[1], [-1]], self.kind) if back else self.turns
         if not self.lowering.matrices:
-            return Call(self.cosine, sine, *np.zeros((2, 0, 1), self.kind))
+            return Call(turns, np.zeros((0, 2, 1), self.kind))
         batched = any(matrix.ndim == 3 for matrix in self.given)
         samples = self.samples if batched else self.samples[: self.circuit.step] * 0
-        columns = [np.zeros((0, len(samples)), complex)]
+        columns = []
         for _, op in self.lowering.matrices:
             matrix: Any = op.matrix if op.parameter is None else self.given[op.parameter]
             if back:
                 matrix = matrix.conj().swapaxes(-1, -2)
-            entries = matrix.reshape(-1, matrix.shape[-1] ** 2)
-            columns.append(entries[samples * (len(entries) > 1)].T)
-        table = np.concatenate(columns)
-        m_re, m_im = (np.ascontiguousarray(part, self.kind) for part in (table.real, table.imag))
-        return Call(self.cosine, sine, m_re, m_im)
+            flat = matrix.reshape(-1, matrix.shape[-1] ** 2)
+            columns.append(flat[samples * (len(flat) > 1)].T)
+        entries = np.concatenate(columns)
+        parts = np.stack([entries.real, entries.imag], 1)
+        return Call(turns, np.ascontiguousarray(parts, self.kind))
 
     def _zeros(self, chunks: int) -> np.ndarray:
         """Return states (chunks, 2, size) of zeros.
@@ -207,12 +205,7 @@ class _Run:
 
     def _initial(self, first: int, last: int) -> np.ndarray:
         """Return the states (chunks, 2, size) of a block before the first operation."""
-        amplitudes, step = self.values.amplitudes, self.circuit.step
-        if amplitudes is None:
-            states = self._zeros(last - first)
-            states.reshape(last - first, 2, -1, step)[:, 0, self.lowering.initial] = 1
-            return states
-        given = np.atleast_2d(amplitudes.numpy(force=True))
+        given, step = self.amplitudes, self.circuit.step
         mine = given[first * step : last * step]
         if len(mine) < (last - first) * step:
             mine = given[self.samples[first * step : last * step] * (len(given) > 1)]
@@ -229,7 +222,7 @@ class _Run:
             amplitudes[:, 1, where] = chunked.imag
         return states
 
-    def _seeds(self, gradients: Sequence[Tensor | None]) -> tuple[np.ndarray, np.ndarray | None]:
+    def _seeds(self, gradients: Gradients) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the gradients of the rows and of the final states."""
         rows = np.zeros((self.circuit.rows, len(self.samples)), self.kind)
         if gradients[0] is not None:
@@ -256,15 +249,16 @@ class _Run:
 
     def _for_amplitudes(self, adjoints: Sequence[np.ndarray]) -> np.ndarray:
         gradient = self._part(adjoints, 0)
-        if self.values.amplitudes.is_complex():  # type: ignore[union-attr]  # there are some
+        if self.values.amplitudes.is_complex():
             gradient = gradient + 1j * self._part(adjoints, 1)
         return gradient[:, self.lowering.initial]
 
     def _for_matrices(self, slopes: np.ndarray) -> list[np.ndarray | None]:
         made: list[np.ndarray | None] = [None] * len(self.given)  # of those that nothing feels
-        for entry, op in self.lowering.matrices:
+        for at, op in self.lowering.matrices:
             if op.parameter is not None:
-                made[op.parameter] = slopes[entry : entry + 4 ** len(op.wires), : self.batch].T
+                part = slopes[at : at + 4 ** len(op.wires), :, : self.batch]
+                made[op.parameter] = (part[:, 0] + 1j * part[:, 1]).T
         return made
 
 

@@ -47,15 +47,13 @@ ROTATIONS: dict[type, Parts] = {
     qml.SingleExcitation: (_rotation("XY", scale=-0.5), _rotation("YX", scale=0.5)),
 }
 # Gates that are known by their type alone; each parameter is a number or one number per circuit.
-SIMPLE = frozenset(
-    {
-        *ROTATIONS,
-        *(qml.CRX, qml.CRY, qml.CRZ, qml.CRot, qml.ControlledPhaseShift),
-        *(qml.X, qml.Y, qml.Z, qml.Hadamard, qml.S, qml.T, qml.SX),
-        *(qml.CNOT, qml.CZ, qml.CY, qml.CH, qml.SWAP, qml.ISWAP, qml.SISWAP, qml.ECR),
-        *(qml.Toffoli, qml.CCZ, qml.CSWAP),
-    }
-)
+SIMPLE = {
+    *ROTATIONS,
+    *(qml.CRX, qml.CRY, qml.CRZ, qml.CRot, qml.ControlledPhaseShift),
+    *(qml.X, qml.Y, qml.Z, qml.Hadamard, qml.S, qml.T, qml.SX),
+    *(qml.CNOT, qml.CZ, qml.CY, qml.CH, qml.SWAP, qml.ISWAP, qml.SISWAP, qml.ECR),
+    *(qml.Toffoli, qml.CCZ, qml.CSWAP),
+}
 # The wire's phase turns by pi with some probability: so says a second wire, which is new.
 DEPHASING = (
     Operation("rotation", (1,), word="Y", parameter=0),
@@ -77,19 +75,18 @@ def parts(op: Operator) -> tuple[Parts, Any]:
     if isinstance(op, Controlled):
         inner, given = parts(op.base)
         bits = tuple(int(value) for value in op.control_values)
-        on, others = tuple(range(len(bits))), range(len(bits), len(op.wires))
+        controls, others = tuple(range(len(bits))), range(len(bits), len(op.wires))
         moved = [part.on(others) for part in inner]
-        made = [replace(p, controls=on + p.controls, values=bits + p.values) for p in moved]
+        made = [replace(p, controls=controls + p.controls, values=bits + p.values) for p in moved]
         return tuple(made), given
     if type(op) is qml.GlobalPhase:
         return (_rotation("", scale=2.0),), None
     if type(op) is qml.MultiRZ:
         return (_rotation("Z" * len(op.wires)),), None
     if type(op) is qml.PauliRot:
-        letters = enumerate(op.hyperparameters["pauli_word"])
-        kept = [(wire, letter) for wire, letter in letters if letter != "I"]
-        word = _rotation("".join(letter for _, letter in kept))
-        return (word.on([wire for wire, _ in kept]),), None
+        word = op.hyperparameters["pauli_word"]
+        on = [wire for wire, letter in enumerate(word) if letter != "I"]
+        return (_rotation(word.replace("I", "")).on(on),), None
     rotations = ROTATIONS.get(type(op))
     return _matrix(op) if rotations is None else (rotations, None)
 
@@ -114,10 +111,24 @@ def _matrix(op: Operator) -> tuple[Parts, Any]:
         matrix = qml.math.stack([qml.pow(op.base, z, lazy=True).matrix() for z in exponents])
     else:
         matrix = op.matrix()
-    # A tensor in an attribute of a user's gate may be another the next time.
-    varies = op.num_params or np.ndim(exponents) or isinstance(matrix, torch.Tensor)
-    if not isinstance(matrix, torch.Tensor):
+    tensor = isinstance(matrix, torch.Tensor)
+    if not tensor:
         matrix = np.array(matrix, complex)
-    if varies:
+    # A tensor in an attribute of a user's gate may be another the next time.
+    if tensor or op.num_params or np.ndim(exponents):
         return (Operation("given", wires, parameter=0),), matrix
     return (Operation("matrix", wires, matrix=matrix),), None
+
+
+def dephase(wires: Any) -> None:
+    """Measure wires in the computational basis and forget the outcome, exactly.
+
+    A quantum function: call it inside a QNode on `qmlbook.statevector` or on `default.mixed`. Each
+    wire and call doubles the state that `qmlbook.statevector` carries, so m dephased wires cost 2^m
+    times the time and memory; expectation values and probabilities are exact and differentiable.
+
+    Args:
+        wires: one label or several.
+    """
+    for wire in qml.wires.Wires(wires):
+        qml.PhaseFlip(0.5, wires=wire)

@@ -2,9 +2,9 @@
 
 A chunk of circuits, one in each lane of a register, is a pair of arrays (real, imaginary) of
 ``2^n`` registers; a circuit that is alone, of ``2^n`` numbers. ``like`` says which of them is
-meant: an array, or a number. An operation visits the *places* of `lowering.Circuit`; the partner of
-a place is ``place ^ flip``. Walking back undoes every gate on the state and on its adjoint
-together, and the derivative of a rotation is the imaginary part of their overlap with its
+meant: a register of zeros, or the number 0. An operation visits the *places* of `lowering.Circuit`;
+the partner of a place is ``place ^ flip``. Walking back undoes every gate on the state and on its
+adjoint together, and the derivative of a rotation is the imaginary part of their overlap with its
 generator: nothing has to be remembered.
 
 Compiled when first needed, for each precision, and kept by `machine`, which loads it the next time.
@@ -21,8 +21,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .lanes import load, store, zero
-from .lowering import DENSE, IMAGINARY, OPERATION, REAL, SWAP, Call, Circuit, Slopes
+from .lanes import load, store, zeros
+from .lowering import DENSE, IMAGINARY, OPERATION, REAL, SWAP, TERM, Call, Circuit, Slopes
 
 Array = np.ndarray
 Op = np.record  # one of the type `lowering.OPERATION`
@@ -84,20 +84,19 @@ _imaginaries, _reals, _swaps = _pairs(_imaginary), _pairs(_real), _pairs(_swappe
 
 @_compiled
 def _phases(state: Pair, places: Array, c: Any, s: Any) -> None:
-    re, im = state[0], state[1]
     for i in places:
-        a, b = load(re, i, c), load(im, i, c)
-        store(re, i, c * a + s * b)
-        store(im, i, c * b - s * a)
+        a, b = load(state[0], i, c), load(state[1], i, c)
+        store(state[0], i, c * a + s * b)
+        store(state[1], i, c * b - s * a)
 
 
 @_compiled
-def _two(state: Pair, places: Array, flip: int, call: Call, at: int, like: Any) -> None:
-    n = call.m_re.shape[1]
-    r, s = load(call.m_re, at, like), load(call.m_re, at + n, like)
-    t, u = load(call.m_re, at + 2 * n, like), load(call.m_re, at + 3 * n, like)
-    v, w = load(call.m_im, at, like), load(call.m_im, at + n, like)
-    x, y = load(call.m_im, at + 2 * n, like), load(call.m_im, at + 3 * n, like)
+def _two(state: Pair, places: Array, flip: int, table: Array, at: int, like: Any) -> None:
+    n = table.shape[1]
+    r, v = load(table, at, like), load(table, at + n, like)
+    s, w = load(table, at + 2 * n, like), load(table, at + 3 * n, like)
+    t, x = load(table, at + 4 * n, like), load(table, at + 5 * n, like)
+    u, y = load(table, at + 6 * n, like), load(table, at + 7 * n, like)
     for i in places:
         a, b, p, q = _at(state, i, i ^ flip, like)
         c, d = (r * a - v * b) + (s * p - w * q), (r * b + v * a) + (s * q + w * p)
@@ -108,27 +107,35 @@ def _two(state: Pair, places: Array, flip: int, call: Call, at: int, like: Any) 
 @_compiled
 def _dense(state: Pair, op: Op, circuit: Circuit, call: Call, sample: int, like: Any) -> None:
     re, im, held = state
-    step, size, columns = circuit.step, op.mixed, call.m_re.shape[1]
-    shifts, at = circuit.shifts[op.shifts : op.shifts + size], op.at * columns
+    step, size, columns = circuit.step, op.mixed, call.matrices.shape[1]
+    shifts, at = circuit.shifts[op.shifts : op.shifts + size], 2 * op.at * columns
     if columns > step:
         at += sample
     if size == 2:  # by far the most frequent
-        _two(state, circuit.places[op.start : op.stop], shifts[1], call, at, like)
+        _two(state, circuit.places[op.start : op.stop], shifts[1], call.matrices, at, like)
         return
     for base in circuit.places[op.start : op.stop]:
         for a in range(size):
             store(held, 2 * a * step, load(re, base + shifts[a], like))
             store(held, (2 * a + 1) * step, load(im, base + shifts[a], like))
         for a in range(size):
-            total_re = total_im = zero(like, re)
+            total_re = total_im = like
             for b in range(size):
-                entry = at + (a * size + b) * columns
-                x, y = load(call.m_re, entry, like), load(call.m_im, entry, like)
+                entry = at + 2 * (a * size + b) * columns
+                x, y = load(call.matrices, entry, like), load(call.matrices, entry + columns, like)
                 p, q = load(held, 2 * b * step, like), load(held, (2 * b + 1) * step, like)
                 total_re = total_re + (x * p - y * q)
                 total_im = total_im + (x * q + y * p)
             store(re, base + shifts[a], total_re)
             store(im, base + shifts[a], total_im)
+
+
+@_compiled
+def _turn(op: Op, call: Call, sample: int, like: Any) -> tuple:
+    """Return cosine and sine of half the angle of a rotation."""
+    columns = call.turns.shape[1]
+    at = 2 * op.at * columns + sample
+    return load(call.turns, at, like), load(call.turns, at + columns, like)
 
 
 @_compiled
@@ -139,8 +146,7 @@ def _apply(state: Pair, op: Op, circuit: Circuit, call: Call, sample: int, like:
     elif op.kind == DENSE:
         _dense(state, op, circuit, call, sample, like)
     else:
-        at = op.at * call.cosine.shape[1] + sample
-        c, s = load(call.cosine, at, like), load(call.sine, at, like)
+        c, s = _turn(op, call, sample, like)
         if op.kind == REAL:
             _reals(state, even, op.flip, c, s)
         elif op.kind == IMAGINARY:
@@ -199,20 +205,21 @@ def _phase_slope(state: Pair, adjoint: Pair, places: Array, total: Any) -> Any:
 
 @_compiled
 def _outer(
-    state: Pair, adjoint: Pair, op: Op, circuit: Circuit, slopes: Slopes, sample: int, like: Any
+    state: Pair, adjoint: Pair, op: Op, circuit: Circuit, slopes: Array, sample: int, like: Any
 ) -> None:
     """Add the gradient of a matrix: the adjoint after it times the conjugated state before it."""
-    g_re, g_im, size, width = slopes.m_re, slopes.m_im, op.mixed, slopes.m_re.shape[1]
+    size, columns = op.mixed, slopes.shape[1]
     shifts = circuit.shifts[op.shifts : op.shifts + size]
     for base in circuit.places[op.start : op.stop]:
         for a in range(size):
             i = base + shifts[a]
             e, f = load(adjoint[0], i, like), load(adjoint[1], i, like)
             for b in range(size):
-                at, j = (op.at + a * size + b) * width + sample, base + shifts[b]
+                at, j = 2 * (op.at + a * size + b) * columns + sample, base + shifts[b]
                 p, q = load(state[0], j, like), load(state[1], j, like)
-                store(g_re, at, load(g_re, at, like) + (e * p + f * q))
-                store(g_im, at, load(g_im, at, like) + (f * p - e * q))
+                store(slopes, at, load(slopes, at, like) + (e * p + f * q))
+                at += columns
+                store(slopes, at, load(slopes, at, like) + (f * p - e * q))
 
 
 @_compiled
@@ -224,11 +231,11 @@ def _back(
     if op.kind == SWAP or op.kind == DENSE:
         _apply(state, op, circuit, call, sample, like)
         if op.given:
-            _outer(state, adjoint, op, circuit, slopes, sample, like)
+            _outer(state, adjoint, op, circuit, slopes.matrices, sample, like)
         _apply(adjoint, op, circuit, call, sample, like)
         return
-    at = op.at * call.cosine.shape[1] + sample
-    c, s, t = load(call.cosine, at, like), load(call.sine, at, like), load(slopes.angle, at, like)
+    at = op.at * slopes.angles.shape[1] + sample
+    (c, s), t = _turn(op, call, sample, like), load(slopes.angles, at, like)
     if op.kind == REAL:
         t = _reals_back(state, adjoint, even, op.flip, c, s, t)
     elif op.kind == IMAGINARY:
@@ -238,7 +245,7 @@ def _back(
         t = -_phase_slope(state, adjoint, odd, -_phase_slope(state, adjoint, even, t))
         _apply(state, op, circuit, call, sample, like)
         _apply(adjoint, op, circuit, call, sample, like)
-    store(slopes.angle, at, t)
+    store(slopes.angles, at, t)
 
 
 # -- measurements -------------------------------------------------------------------------------
@@ -269,10 +276,9 @@ def _measure(state: Pair, circuit: Circuit, out: Array, sample: int, like: Any) 
             else:
                 store(values, i, a * p + b * q)
         _hadamard(values, step, like)
-        for t in range(first, last):
-            row, at = circuit.terms[t]
+        for term in circuit.terms[first:last]:
             for lane in range(step):
-                out[row, sample + lane] += circuit.weights[t] * values[at + lane]
+                out[term.row, sample + lane] += term.weight * values[term.at + lane]
     for outcome in circuit.outcomes:
         for number in range(len(outcome)):
             a, b = load(state[0], number * step, like), load(state[1], number * step, like)
@@ -289,10 +295,9 @@ def _seed(
     step, width = circuit.step, rows.shape[1]
     for flip, odd, first, last in circuit.groups:
         values[:] = 0
-        for t in range(first, last):
-            row, at = circuit.terms[t]
+        for term in circuit.terms[first:last]:
             for lane in range(step):
-                values[at + lane] += 2 * circuit.weights[t] * rows[row, sample + lane]
+                values[term.at + lane] += 2 * term.weight * rows[term.row, sample + lane]
         _hadamard(values, step, like)
         for i in range(0, circuit.size, step):
             w, j = load(values, i, like), i ^ flip
@@ -309,11 +314,13 @@ def _seed(
 
 
 # -- blocks of chunks ---------------------------------------------------------------------------
-# A kernel takes the address of a table of int64: numbers, and of every array its address and shape.
-# (`lowering.table` makes it.) This is what stands where in it.
+# A kernel takes the address of a table of int64, which `lowering.table` makes: three for each array
+# (address, rows, columns), or three numbers. `Circuit` comes first; this is what stands where.
 
-CALL, FIRST, ROWS, STATES, ROOM = 20, 32, 33, 36, 40  # `Circuit` comes first
-ADJOINTS, SLOPES, STOP, ALONE, END = 42, 46, 55, 56, 57
+SIZE, STEP, RESULTS = 18, 19, 20
+FIRST, STOP, ALONE = 21, 22, 23
+TURNS, MATRICES, ROWS, STATES, ROOM, ADJOINTS, ANGLE_SLOPES, MATRIX_SLOPES = range(8, 16)
+END = 48
 
 
 @intrinsic
@@ -325,57 +332,41 @@ def _pointer(typing: Any, address: Any) -> Any:
 
 
 @_compiled
-def _line(table: Array, at: int, kind: Any) -> Array:
-    return numba.carray(_pointer(table[at]), table[at + 1], kind)
-
-
-@_compiled
-def _grid(table: Array, at: int, kind: Any) -> Array:
+def _array(table: Array, number: int, kind: Any) -> Array:
+    at = 3 * number
     return numba.carray(_pointer(table[at]), (table[at + 1], table[at + 2]), kind)
 
 
 @_compiled
-def _block(table: Array, at: int, kind: Any) -> Array:
-    shape = table[at + 1], table[at + 2], table[at + 3]
-    return numba.carray(_pointer(table[at]), shape, kind)
-
-
-@_compiled
-def _circuit(table: Array) -> Circuit:
-    return Circuit(
-        table[0], table[1], table[2], _line(table, 3, OPERATION), _line(table, 5, np.int32),
-        _line(table, 7, np.int64), _grid(table, 9, np.int64), _grid(table, 12, np.int64),
-        _line(table, 15, np.float64), _grid(table, 17, np.int64),
-    )  # fmt: skip
-
-
-@_compiled
-def _call(table: Array, kind: Any) -> Call:
-    return Call(
-        _grid(table, CALL, kind), _grid(table, CALL + 3, kind), _grid(table, CALL + 6, kind),
-        _grid(table, CALL + 9, kind),
-    )  # fmt: skip
+def _given(table: Array, kind: Any) -> tuple:
+    """Return what is common to both kernels: circuit, call, rows, states and room."""
+    ops, places = _array(table, 0, OPERATION)[0], _array(table, 1, np.int32)[0]
+    shifts, groups = _array(table, 2, np.int64)[0], _array(table, 3, np.int64)
+    terms, outcomes = _array(table, 4, TERM)[0], _array(table, 5, np.int64)
+    numbers = table[SIZE], table[STEP], table[RESULTS]
+    circuit = Circuit(ops, places, shifts, groups, terms, outcomes, *numbers)
+    call = Call(_array(table, TURNS, kind), _array(table, MATRICES, kind))
+    rows, states = _array(table, ROWS, kind), _array(table, STATES, kind)
+    return circuit, call, rows, states, _array(table, ROOM, kind)
 
 
 @_compiled
 def _forward(table: Array, kind: Any, like: Any) -> None:
     """Run the chunks of a block.
 
-    Its table: `Circuit`, `Call`, number of the first chunk; (rows, samples) zeros, filled with
-    what is measured; (chunks, 2, size) states where they start, and where they end; room of 4 *
-    size to work in.
+    Its table: `Circuit`; number of the first chunk, and two numbers for the way back; `Call`;
+    (rows, samples) zeros, filled with what is measured; (chunks, 2, size) states where they start,
+    and where they end; room of (2, 2 * size) to work in.
 
     Args:
         table: see above.
         kind: precision.
-        like: an array for chunks of many circuits, a number for those of one.
+        like: zero, in chunks of many circuits a register of them.
     """
-    circuit, call = _circuit(table), _call(table, kind)
-    out, states = _grid(table, ROWS, kind), _block(table, STATES, kind)
-    scratch = _line(table, ROOM, kind)[: 2 * circuit.size]
-    for chunk in range(len(states)):
+    circuit, call, out, states, room = _given(table, kind)
+    for chunk in range(len(states) // 2):
         sample = (table[FIRST] + chunk) * circuit.step
-        state = states[chunk, 0], states[chunk, 1], scratch
+        state = states[2 * chunk], states[2 * chunk + 1], room[0]
         for op in circuit.ops:
             _apply(state, op, circuit, call, sample, like)
         _measure(state, circuit, out, sample, like)
@@ -388,20 +379,17 @@ def _backward(table: Array, kind: Any, like: Any) -> None:
     Its table: as for `_forward`, with what undoes the operations (opposite angles and adjoint
     matrices), gradients of what was measured, and states as `_forward` left them; then (chunks, 2,
     size) gradients of the final states, which become those of the first ones; `Slopes`, zeros that
-    are filled; the first operation that has to be undone; whether only gradients of the first
-    states are wanted, which need no state on the way.
+    are filled. The two numbers: the first operation that has to be undone; whether only gradients
+    of the first states are wanted, which need no state on the way.
     """
-    circuit, call = _circuit(table), _call(table, kind)
-    rows, states = _grid(table, ROWS, kind), _block(table, STATES, kind)
-    adjoints, room, size = _block(table, ADJOINTS, kind), _line(table, ROOM, kind), circuit.size
-    slopes = Slopes(
-        _grid(table, SLOPES, kind), _grid(table, SLOPES + 3, kind), _grid(table, SLOPES + 6, kind)
-    )
-    scratch, re, im = room[: 2 * size], room[2 * size : 3 * size], room[3 * size : 4 * size]
-    for chunk in range(len(states)):
+    circuit, call, rows, states, room = _given(table, kind)
+    size, adjoints = circuit.size, _array(table, ADJOINTS, kind)
+    slopes = Slopes(_array(table, ANGLE_SLOPES, kind), _array(table, MATRIX_SLOPES, kind))
+    scratch, re, im = room[0], room[1, :size], room[1, size:]
+    for chunk in range(len(states) // 2):
         for i in range(size):  # numba's `re[:] =` would ask for its memory and exceptions
-            re[i], im[i] = states[chunk, 0, i], states[chunk, 1, i]
-        state, adjoint = (re, im, scratch), (adjoints[chunk, 0], adjoints[chunk, 1], scratch)
+            re[i], im[i] = states[2 * chunk, i], states[2 * chunk + 1, i]
+        state, adjoint = (re, im, scratch), (adjoints[2 * chunk], adjoints[2 * chunk + 1], scratch)
         sample = (table[FIRST] + chunk) * circuit.step
         _seed(state, adjoint, circuit, rows, sample, like)
         for number in range(len(circuit.ops) - 1, table[STOP] - 1, -1):
@@ -424,7 +412,7 @@ def entry(name: str, kind: Any, many: bool, called: bool) -> Any:
 
     def of_many(address: int) -> None:
         table = numba.carray(_pointer(address), END, np.int64)
-        walk(table, kind, _line(table, ROOM, kind))
+        walk(table, kind, zeros(_array(table, ROOM, kind)))
 
     def of_one(address: int) -> None:
         walk(numba.carray(_pointer(address), END, np.int64), kind, kind(0))

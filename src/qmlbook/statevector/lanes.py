@@ -15,7 +15,7 @@ from numba.core import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-BYTES = 32
+from .lowering import REGISTER
 
 
 class Lanes(types.Type):
@@ -28,7 +28,7 @@ class Lanes(types.Type):
 
 def _vector(scalar: types.Float) -> ir.VectorType:
     element = ir.FloatType() if scalar.bitwidth == 32 else ir.DoubleType()
-    return ir.VectorType(element, 8 * BYTES // scalar.bitwidth)
+    return ir.VectorType(element, 8 * REGISTER // scalar.bitwidth)
 
 
 @register_model(Lanes)
@@ -58,24 +58,21 @@ _operation(operator.mul, "fmul", 2, "contract")
 _operation(operator.neg, "fneg", 1)
 
 
-def _pointer(context: Any, builder: Any, sig: Any, args: Any, wide: bool) -> Any:
+def _pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Return where in an array a number or a register is, as the type of the last argument says."""
     data = context.make_array(sig.args[0])(context, builder, args[0]).data
-    pointer = builder.gep(data, [args[1]])
-    if wide:
-        pointer = builder.bitcast(pointer, _vector(sig.args[0].dtype).as_pointer())
-    return pointer
+    pointed = context.get_value_type(sig.args[2]).as_pointer()
+    return builder.bitcast(builder.gep(data, [args[1]]), pointed)
 
 
 @intrinsic
 def load(typing: Any, array: Any, offset: Any, like: Any) -> Any:
-    """Load a number if ``like`` is one, else (it is an array or a register) a register."""
-    loaded = like if isinstance(like, types.Float) else Lanes(array.dtype)
+    """Load what ``like`` is: a number or a register."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, sig, args, isinstance(loaded, Lanes))
-        return builder.load(pointer, align=array.dtype.bitwidth // 8)
+        return builder.load(_pointer(context, builder, sig, args), align=array.dtype.bitwidth // 8)
 
-    return loaded(array, types.intp, like), code
+    return like(array, types.intp, like), code
 
 
 @intrinsic
@@ -83,7 +80,7 @@ def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
     """Store a register or a number."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, sig, args, isinstance(value, Lanes))
+        pointer = _pointer(context, builder, sig, args)
         builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
@@ -91,11 +88,11 @@ def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
 
 
 @intrinsic
-def zero(typing: Any, like: Any, array: Any) -> Any:
-    """Return a register of zeros, or the number zero."""
-    loaded = like if isinstance(like, types.Float) else Lanes(array.dtype)
+def zeros(typing: Any, array: Any) -> Any:
+    """Return a register of zeros, for the numbers of an array."""
+    lanes = Lanes(array.dtype)
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return context.get_constant_null(loaded)
+        return context.get_constant_null(lanes)
 
-    return loaded(like, array), code
+    return lanes(array), code

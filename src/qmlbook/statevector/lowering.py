@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import ctypes
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .structure import Operation, Structure, basis_states, outcomes
+from .structure import Letters, Operation, Structure, basis_states, mask, outcomes, pauli
 
+REGISTER = 32  # bytes
 IMAGINARY, REAL, PHASE, SWAP, DENSE = range(5)  # kinds
 Bits = tuple[int, int]  # values of bits, and which of them count
 # An operation: its kind; start, middle and stop of its places (the sign of the generator changes in
@@ -29,78 +30,72 @@ Bits = tuple[int, int]  # values of bits, and which of them count
 # every call.
 _FIELDS = ("kind", "start", "middle", "stop", "flip", "at", "shifts", "mixed", "given")
 OPERATION = np.dtype([(name, np.int64) for name in _FIELDS])
+# A word of Paulis: row of the result, element of the word of Z, weight.
+TERM = np.dtype([("row", np.int64), ("at", np.int64), ("weight", np.float64)])
 
 
 class Circuit(NamedTuple):
     """A structure for the kernels.
 
     Attributes:
-        size: elements of a state.
-        step: circuits in a chunk: as many as fit into a register, or 1.
-        rows: of results, at least one.
         ops: of the type `OPERATION`.
         places: int32 elements.
         shifts: see above.
         groups: (groups, 4) of words of Paulis: bits to flip, whether their number of Y is odd,
             first and last term.
-        terms: (terms, 2) row of the result, element of the word of Z.
-        weights: of the terms.
+        terms: of the type `TERM`.
         outcomes: (probability measurements, 2^n) row of the result.
+        size: elements of a state.
+        step: circuits in a chunk: as many as fit into a register, or 1.
+        rows: of results, at least one.
     """
 
-    size: int
-    step: int
-    rows: int
     ops: np.ndarray
     places: np.ndarray
     shifts: np.ndarray
     groups: np.ndarray
     terms: np.ndarray
-    weights: np.ndarray
     outcomes: np.ndarray
+    size: int
+    step: int
+    rows: int
 
 
 class Call(NamedTuple):
     """What a call brings; every column belongs to a circuit, of matrices perhaps to all.
 
     Attributes:
-        cosine, sine: (angles, samples) of half angles.
-        m_re, m_im: (entries, samples or circuits of a chunk) of all matrices.
+        turns: (angles, cosine and sine of the half, samples).
+        matrices: (entries, real and imaginary part, samples or circuits of a chunk).
     """
 
-    cosine: np.ndarray
-    sine: np.ndarray
-    m_re: np.ndarray
-    m_im: np.ndarray
+    turns: np.ndarray
+    matrices: np.ndarray
 
 
 class Slopes(NamedTuple):
     """What walking back fills: gradients in angles and in entries of matrices.
 
     Attributes:
-        angle: (angles, samples) twice the gradient.
-        m_re, m_im: (entries, samples).
+        angles: (angles, samples) twice the gradient.
+        matrices: (entries, real and imaginary part, samples).
     """
 
-    angle: np.ndarray
-    m_re: np.ndarray
-    m_im: np.ndarray
+    angles: np.ndarray
+    matrices: np.ndarray
 
 
-class Word(NamedTuple):
-    """A weighted word of Paulis of one result: ``letters`` are (wire, letter) pairs."""
+class Rows(NamedTuple):
+    """What is measured.
 
-    row: int
-    weight: float
-    letters: tuple[tuple[int, str], ...]
+    Attributes:
+        number: of rows.
+        words: row, weight and word of Paulis; those of one row are added.
+        probabilities: first row, and wires.
+    """
 
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Measured rows: words of Paulis, and (first row, wires) of probabilities."""
-
-    count: int
-    words: Sequence[Word]
+    number: int
+    words: Sequence[tuple[int, float, Letters]]
     probabilities: Sequence[tuple[int, tuple[int, ...]]]
 
 
@@ -109,7 +104,6 @@ class Lowering:
 
     Args:
         structure: the circuit.
-        operations: those of its operations that are felt.
         rows: what is measured.
         step: circuits in a chunk.
 
@@ -122,15 +116,11 @@ class Lowering:
         unitary: whether all constant matrices are, so that walking back can undo them.
     """
 
-    def __init__(
-        self, structure: Structure, operations: Sequence[Operation], rows: Rows, step: int
-    ) -> None:
-        n = structure.wires
-        self._step = step
-        self._bit = {wire: step << (n - 1 - wire) for wire in range(n)}
-        self._elements = np.arange(1 << n, dtype=np.int64) * step
-        self._active = self._mask(structure.prepared)
-        self._start = self._mask([wire for wire, bit in enumerate(structure.basis) if bit])
+    def __init__(self, structure: Structure, rows: Rows, step: int) -> None:
+        self._n = structure.wires
+        self._states = np.arange(1 << self._n)
+        self._start = structure.start
+        self._active = mask(structure.prepared, self._n)
         self._ops: list[tuple[int, ...]] = []
         self._places: list[np.ndarray] = [np.zeros(0, np.int64)]
         self._known: dict[tuple, tuple[int, int, int]] = {}
@@ -139,7 +129,7 @@ class Lowering:
         self._entries = self._placed = 0
         self.matrices: list[tuple[int, Operation]] = []
         self.unitary = True
-        for operation in operations:
+        for operation in structure.operations:
             if operation.kind == "rotation":
                 self._rotation(operation)
             elif operation.kind == "given" or not self._monomial(operation):
@@ -147,10 +137,10 @@ class Lowering:
         self.owners = np.array([key[0] for key in self._angles], dtype=np.int64)
         affine = np.array([key[1:] for key in self._angles], dtype=float).reshape(-1, 2)
         self.half, self.shift = affine[:, :1] / 2, affine[:, 1:] / 2
-        initial = (self._start + self._spread(structure.prepared)) // step
+        initial = self._start + basis_states(structure.prepared, self._n)
         inner = bool((np.diff(initial) == 1).all())
         self.initial = slice(initial[0], initial[-1] + 1) if inner else initial
-        self.circuit = self._finished(structure, rows)
+        self.circuit = self._finished(rows, step)
 
     @cached_property
     def table(self) -> array[int]:
@@ -161,31 +151,25 @@ class Lowering:
         """Return all but addresses, which a copy has others of."""
         return {name: value for name, value in vars(self).items() if name != "table"}
 
-    def _finished(self, structure: Structure, rows: Rows) -> Circuit:
-        groups, terms, weights = self._words(rows.words)
-        found = np.zeros((len(rows.probabilities), len(self._elements)), dtype=np.int64)
+    def _finished(self, rows: Rows, step: int) -> Circuit:
+        """Return the arrays; up to here, elements are the basis states that they belong to."""
+        ops = np.array(self._ops, OPERATION)
+        ops["flip"] *= step
+        words: dict[tuple[int, int], list[tuple[int, int, float]]] = defaultdict(list)
+        for row, weight, letters in rows.words:
+            flip, signs, odd, sign = pauli(letters, self._n)
+            words[flip * step, odd].append((row, signs * step, sign * weight))
+        ends = np.cumsum([0, *map(len, words.values())])
+        groups = [(*key, *ends[i : i + 2]) for i, key in enumerate(words)]
+        found = np.zeros((len(rows.probabilities), len(self._states)), dtype=np.int64)
         for outcome, (first, wires) in zip(found, rows.probabilities, strict=True):
-            places = outcomes(wires, structure.wires)
-            outcome[places] = first + np.arange(len(places))[:, None]
-        return Circuit(
-            size=len(self._elements) * self._step,
-            step=self._step,
-            rows=max(1, rows.count),
-            ops=np.array(self._ops, OPERATION),
-            places=np.concatenate(self._places).astype(np.int32),
-            shifts=np.array(self._shifts, dtype=np.int64),
-            groups=np.array(groups, dtype=np.int64).reshape(-1, 4),
-            terms=np.array(terms, dtype=np.int64).reshape(-1, 2),
-            weights=np.array(weights, dtype=float),
-            outcomes=found,
-        )
-
-    def _mask(self, wires: Iterable[int]) -> int:
-        return sum(self._bit[wire] for wire in wires)
-
-    def _spread(self, wires: Sequence[int]) -> np.ndarray:
-        """Return the elements of the basis states of some wires."""
-        return basis_states(wires, len(self._bit)) * self._step
+            states = outcomes(wires, self._n)
+            outcome[states] = first + np.arange(len(states))[:, None]
+        places = (np.concatenate(self._places) * step).astype(np.int32)
+        shifts = np.array(self._shifts, dtype=np.int64) * step
+        terms = np.array([term for members in words.values() for term in members], TERM)
+        arrays = ops, places, shifts, np.array(groups, np.int64).reshape(-1, 4), terms, found
+        return Circuit(*arrays, len(self._states) * step, step, max(1, rows.number))
 
     # -- operations -----------------------------------------------------------------------------
 
@@ -207,9 +191,9 @@ class Lowering:
         on, checked = where
         key = where, low, signs, self._active, kind == REAL
         if key not in self._known:
-            asleep = (self._elements ^ self._start) & ~self._active
-            wanted = (self._elements & checked == on) & (self._elements & low == 0) & (asleep == 0)
-            places = self._elements[wanted]
+            asleep = (self._states ^ self._start) & ~self._active
+            wanted = (self._states & checked == on) & (self._states & low == 0) & (asleep == 0)
+            places = self._states[wanted]
             odd = np.bitwise_count(places & signs) & 1 == 1
             start = self._placed
             parts = [places[~odd]] if kind == REAL else [places[~odd], places[odd]]
@@ -218,30 +202,16 @@ class Lowering:
             self._known[key] = start, start + len(parts[0]), self._placed
         self._ops.append((kind, *self._known[key], flip, at, *(mixes or (0, 0, 0))))
 
-    def _on(self, operation: Operation) -> Bits:
-        pairs = zip(operation.controls, operation.values, strict=True)
-        return self._mask(w for w, value in pairs if value), self._mask(operation.controls)
-
     def _angle(self, owner: int, scale: float, shift: float) -> int:
         return self._angles.setdefault((owner, scale, shift), len(self._angles))
 
     def _rotation(self, operation: Operation) -> None:
-        flip, signs, odd, sign = self._pauli(zip(operation.wires, operation.word, strict=True))
-        constant = operation.parameter is None
+        flip, signs, odd, sign = pauli(operation.letters, self._n)
         owner = -1 if operation.parameter is None else operation.parameter
-        at = self._angle(owner, sign * operation.scale * (not constant), sign * operation.shift)
+        at = self._angle(owner, sign * operation.scale, sign * operation.shift)
         kind = PHASE if not flip else REAL if odd else IMAGINARY
         low = 0 if odd else flip & -flip  # one of two partners
-        self._row(kind, self._on(operation), low, flip, at, signs)
-
-    def _pauli(self, letters: Iterable[tuple[int, str]]) -> tuple[int, int, bool, int]:
-        """Return bits to flip, bits that change the sign, whether Y is odd, and a sign."""
-        flip = signs = count = 0
-        for wire, letter in letters:
-            flip |= self._bit[wire] if letter in "XY" else 0
-            signs |= self._bit[wire] if letter in "YZ" else 0
-            count += letter == "Y"
-        return flip, signs, bool(count % 2), -1 if count % 4 > 1 else 1
+        self._row(kind, operation.condition(self._n), low, flip, at, signs)
 
     def _monomial(self, operation: Operation) -> bool:
         """Add a constant matrix as swaps and phases, if it is made of them."""
@@ -252,9 +222,9 @@ class Lowering:
         swaps = (large.sum(0) == 1).all() and (large.sum(1) == 1).all()
         if not swaps or (source[source] != states).any() or (abs(abs(phases) - 1) > 1e-14).any():
             return False
-        on, checked = self._on(operation)
-        spread = self._spread(operation.wires).tolist()
-        checked |= self._mask(operation.wires)
+        on, checked = operation.condition(self._n)
+        spread = basis_states(operation.wires, self._n).tolist()
+        checked |= mask(operation.wires, self._n)
         for state in np.flatnonzero(source > states).tolist():
             flip = spread[state] ^ spread[source[state]]
             self._row(SWAP, (on | spread[state], checked), 0, flip, 0, 0)
@@ -264,33 +234,20 @@ class Lowering:
         return True
 
     def _dense(self, operation: Operation) -> None:
-        shifts = self._spread(operation.wires).tolist()
-        low, given = self._mask(operation.wires), operation.kind == "given"
+        shifts = basis_states(operation.wires, self._n).tolist()
+        low, given = mask(operation.wires, self._n), operation.kind == "given"
         mixes = len(self._shifts), len(shifts), int(given)
-        self._row(DENSE, self._on(operation), low, 0, self._entries, 0, *mixes)
+        self._row(DENSE, operation.condition(self._n), low, 0, self._entries, 0, *mixes)
         self._shifts += shifts
         self.unitary = self.unitary and (given or is_unitary(operation.matrix))  # type: ignore[arg-type]  # the kind says so
         self.matrices.append((self._entries, operation))
         self._entries += len(shifts) ** 2
 
-    # -- measurements ---------------------------------------------------------------------------
-
-    def _words(self, words: Sequence[Word]) -> tuple[list, list, list]:
-        """Return groups, terms and weights."""
-        grouped: dict[tuple[int, bool], list[tuple[int, int, float]]] = {}
-        for word in words:
-            flip, signs, odd, sign = self._pauli(word.letters)
-            grouped.setdefault((flip, odd), []).append((word.row, signs, sign * word.weight))
-        groups: list[tuple[int, int, int, int]] = []
-        terms: list[tuple[int, int, float]] = []
-        for (flip, odd), members in grouped.items():
-            groups.append((flip, int(odd), len(terms), len(terms) + len(members)))
-            terms += members
-        return groups, [term[:2] for term in terms], [term[2] for term in terms]
-
 
 def table(*parts: int | np.ndarray) -> array[int]:
     """Return what tells a kernel where its arrays are: numbers, and of arrays address and shape.
+
+    To a kernel every array is one of rows: those of the last axis.
 
     Args:
         *parts: numbers and arrays, which have to stay alive while a kernel reads the table.
@@ -304,9 +261,8 @@ def table(*parts: int | np.ndarray) -> array[int]:
             if not part.flags.c_contiguous:
                 raise ValueError("A kernel reads arrays only whose elements follow one another.")
             # several times faster than what numpy offers
-            first: Any = part
-            made.append(part.size and ctypes.addressof(ctypes.c_char.from_buffer(first)))
-            made += part.shape
+            address = part.size and ctypes.addressof(ctypes.c_char.from_buffer(part))  # type: ignore[arg-type]  # arrays are buffers
+            made += address, part.size // (part.shape[-1] or 1), part.shape[-1]
         else:
             made.append(part)
     return array("q", made)

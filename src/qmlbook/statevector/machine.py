@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -41,8 +41,7 @@ def kernel(name: str, kind: Any, many: bool) -> Kernel:
     key = name, kind, many
     if key not in _known:
         with _making:
-            if key not in _known:
-                _known[key] = _kernel(*key)
+            _known[key] = _known.get(key) or _kernel(*key)
     return _known[key]
 
 
@@ -76,13 +75,11 @@ def _machine() -> tuple[str, str, str, str]:
 # -- files --------------------------------------------------------------------------------------
 
 
-def _folders() -> Iterator[Path]:
-    """Yield folders for machine code, the best first."""
+def _folders() -> list[Path]:
+    """Return folders for machine code, the best first."""
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
-        yield Path(chosen)
-        return
-    yield Path(__file__).with_name("__pycache__")
-    yield paths.cache_dir() / "__pycache__"
+        return [Path(chosen)]
+    return [Path(__file__).with_name("__pycache__"), paths.cache_dir() / "__pycache__"]
 
 
 def _source(name: str) -> str:
@@ -90,9 +87,7 @@ def _source(name: str) -> str:
 
 
 def _digest(*parts: str | bytes) -> bytes:
-    return hashlib.sha256(
-        b"\0".join(part if isinstance(part, bytes) else part.encode() for part in parts)
-    ).digest()
+    return hashlib.sha256(repr(parts).encode()).digest()
 
 
 def _read(file: Path, stamp: bytes) -> bytes | None:
@@ -127,8 +122,7 @@ def _code(assembly: str, name: str) -> bytes | None:
     import llvmlite.binding as llvm
 
     module = llvm.parse_assembly(assembly)
-    if any(function.name == "NRT_MemInfo_call_dtor" for function in module.functions):
-        module.link_in(llvm.parse_assembly(_NO_OWNER))
+    module.link_in(llvm.parse_assembly(_NO_OWNER))
     for function in module.functions:
         if function.is_declaration and not function.name.startswith("llvm."):
             return None

@@ -19,7 +19,10 @@ from torch import Tensor
 from .errors import CircuitError
 from .lowering import SWAP, Lowering, Rows
 from .reading import Reading
-from .structure import Operation, Structure
+from .structure import Structure
+
+Tensors = Sequence[Tensor]
+SINGLE = {"float16", "bfloat16", "float32", "complex32", "complex64"}  # computed in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,27 +30,32 @@ class Plan:
     """A structure with what is measured.
 
     Attributes:
-        structure: the circuit.
-        operations: those of its operations that are felt.
+        structure: the circuit, without operations that nothing feels.
         rows: what the kernels measure.
         state: whether the final state is returned, too.
     """
 
     structure: Structure
-    operations: Sequence[Operation]
     rows: Rows
     state: bool
     _lowered: dict[int, Lowering] = field(default_factory=dict, init=False)
 
+    @cached_property
+    def whole(self) -> Plan:
+        """Return the same, where nothing but the final state is wanted."""
+        return replace(self, rows=Rows(0, [], []), state=True)
+
     def lowered(self, step: int) -> Lowering:
         """Return the arrays for the kernels, for chunks of ``step`` circuits."""
         if step not in self._lowered:
-            self._lowered[step] = Lowering(self.structure, self.operations, self.rows, step)
+            self._lowered[step] = Lowering(self.structure, self.rows, step)
         return self._lowered[step]
 
 
 class Binding:
     """Where a call finds the parameters among the elements of all bases.
+
+    Constants are made of one more parameter, the last one: the zero after all bases.
 
     Args:
         elements: of each parameter (1,) or (B,).
@@ -55,8 +63,9 @@ class Binding:
     """
 
     def __init__(self, elements: Sequence[np.ndarray], sizes: Sequence[int]) -> None:
-        self.elements = [e[:1] if (e == e[0]).all() else e for e in elements]
-        self.edges = np.cumsum([0, *sizes]).tolist()
+        self.bases, self.edges = len(sizes), np.cumsum([0, *sizes]).tolist()
+        several = [*elements, np.array(self.edges[-1:])]
+        self.elements = [e[:1] if (e == e[0]).all() else e for e in several]
         # Plans come and go; what was found for one goes with it.
         self._known: WeakKeyDictionary[Lowering, dict[tuple, Any]] = WeakKeyDictionary()
 
@@ -64,22 +73,21 @@ class Binding:
         """Return of what the angles (angles, samples) are made, and how in two groups.
 
         Those that the batch shares are made once. A group is (angles, elements of all bases, and
-        `Lowering.half` and ``shift`` of these). Constants are made of the zero after all bases.
+        `Lowering.half` and ``shift`` of these).
         """
         known = self._known.setdefault(lowering, {})
         key = "index", len(samples), int(samples[-1])
         if key not in known:
-            rows = [*self.elements, np.array(self.edges[-1:])]
             index = np.zeros((len(lowering.owners), len(samples)), np.int64)
             for made, owner in zip(index, lowering.owners, strict=True):
-                made[:] = rows[owner][samples * (len(rows[owner]) > 1)]
+                found = self.elements[owner]
+                made[:] = found[samples * (len(found) > 1)]
             shared = (index == index[:, :1]).all(1)
             groups = []
             for chosen, where in ((shared, index[:, :1]), (~shared, index)):
-                which = slice(None) if chosen.all() else np.flatnonzero(chosen)
                 if chosen.any():
-                    half, shift = lowering.half[which], lowering.shift[which]
-                    groups.append((which, where[which], half, shift))
+                    at = slice(None) if chosen.all() else np.flatnonzero(chosen)
+                    groups.append((at, where[at], lowering.half[at], lowering.shift[at]))
             known[key] = index, groups  # all at once, since other threads look, too
         return known[key]
 
@@ -102,40 +110,59 @@ class Values:
 
     Attributes:
         binding: where the parameters are among the bases.
-        bases: real tensors.
-        amplitudes: (2^k,) or (B, 2^k), or ``None``.
-        matrices: (d, d) or (B, d, d).
+        tensors: bases, which are real; amplitudes (2^k,) or (B, 2^k); matrices (d, d) or (B, d, d).
+        prepared: whether there are amplitudes.
         batch: circuits, ``None`` for one without a batch axis.
         dtype: float32 or float64.
         features: amplitudes after these are always zero, and none that anybody differentiates.
     """
 
     binding: Binding
-    bases: Sequence[Tensor]
-    amplitudes: Tensor | None
-    matrices: Sequence[Tensor]
+    tensors: Tensors
+    prepared: bool
     batch: int | None
     dtype: torch.dtype
     features: int | None = None
 
-    @cached_property
-    def tensors(self) -> list[Tensor]:
-        """Return all tensors: bases, amplitudes, matrices."""
-        amplitudes = [] if self.amplitudes is None else [self.amplitudes]
-        return [*self.bases, *amplitudes, *self.matrices]
+    @property
+    def bases(self) -> Tensors:
+        """Return the tensors that hold the parameters."""
+        return self.tensors[: self.binding.bases]
+
+    @property
+    def amplitudes(self) -> Any:
+        """Return those of a prepared state, ``None`` without one."""
+        return self.tensors[self.binding.bases] if self.prepared else None
+
+    @property
+    def matrices(self) -> Tensors:
+        """Return the given matrices."""
+        return self.tensors[self.binding.bases + self.prepared :]
 
     @property
     def only_amplitudes_vary(self) -> bool:
         """Return whether nothing but a prepared state may differ in the batch."""
         shared = all(len(found) == 1 for found in self.binding.elements)
-        return self.amplitudes is not None and shared and all(m.ndim == 2 for m in self.matrices)
+        return self.prepared and shared and all(m.ndim == 2 for m in self.matrices)
 
-    def of(self, tensors: Sequence[Tensor]) -> Values:
-        """Return the same with other tensors."""
-        some = iter(tensors)
-        bases = [next(some) for _ in self.bases]
-        amplitudes = None if self.amplitudes is None else next(some)
-        return replace(self, bases=bases, amplitudes=amplitudes, matrices=list(some))
+
+def bound(binding: Binding, numbers: Tensors, device: torch.device, *fixed: Any) -> Values:
+    """Return the numbers of a call on one device, all but the bases in its precision.
+
+    Args:
+        binding, numbers, *fixed: as of `Values`.
+        device: where to compute.
+
+    Raises:
+        CircuitError: if a vector of amplitudes is NaN, infinite or all zero.
+    """
+    tensors, many = [number.to(device) for number in numbers], binding.bases
+    values = Values(binding, tensors, *fixed)
+    if values.prepared:
+        tensors[many] = _checked(tensors[many], values.dtype)
+    for at in range(many + values.prepared, len(tensors)):
+        tensors[at] = tensors[at].to(values.dtype.to_complex())
+    return values
 
 
 # -- from a tape ----------------------------------------------------------------------------------
@@ -143,14 +170,10 @@ class Values:
 
 def precision(numbers: Sequence[Any]) -> torch.dtype:
     """Return the real precision that torch promotes numbers to; numbers of Python are weak."""
-    kinds = {n.dtype for n in numbers if isinstance(n, Tensor)}
-    kinds |= {
-        torch.from_numpy(np.empty(0, n.dtype)).dtype
-        for n in numbers
-        if isinstance(n, np.ndarray) and n.ndim and n.dtype.kind in "fc"
-    }
-    kinds = {k.to_real() for k in kinds if k.is_complex or k.is_floating_point}
-    return torch.float32 if kinds and torch.float64 not in kinds else torch.float64
+    arrays = [n for n in numbers if isinstance(n, Tensor) or (isinstance(n, np.ndarray) and n.ndim)]
+    names = {str(kind).removeprefix("torch.") for kind in {n.dtype for n in arrays}}
+    floating = {name for name in names if name.startswith(("float", "bfloat", "complex"))}
+    return torch.float32 if floating and floating <= SINGLE else torch.float64
 
 
 def common_device(numbers: Sequence[Any]) -> torch.device:
@@ -167,19 +190,17 @@ def values(reading: Reading, dtype: torch.dtype | None, device: torch.device | N
         dtype: float32 or float64, ``None`` follows the numbers.
         device: where to compute, ``None`` follows the numbers.
     """
-    numbers = reading.values
+    numbers = [*reading.parameters, *reading.given]
     dtype = dtype or precision(numbers)
     device = device or common_device(numbers)
     batched = tuple([np.ndim(value) > 0 for value in reading.parameters])
     pairs = list(zip(reading.parameters, batched, strict=True))
     groups = [p for p, many in pairs if not many], [p for p, many in pairs if many]
     bases = [_stacked(group, dtype, device) for group in groups if group]
-    matrices = [torch.as_tensor(m).to(device, dtype.to_complex()) for m in reading.matrices]
-    amplitudes = reading.amplitudes
-    if amplitudes is not None:
-        amplitudes = checked(torch.as_tensor(amplitudes).to(device), dtype)
     binding = _binding(batched, reading.batch or 1)
-    return Values(binding, bases, amplitudes, matrices, reading.batch, dtype)
+    prepared = reading.amplitudes is not None
+    tensors = [*bases, *map(torch.as_tensor, reading.given)]
+    return bound(binding, tensors, device, prepared, reading.batch, dtype)
 
 
 @lru_cache(maxsize=64)
@@ -199,7 +220,7 @@ def _stacked(numbers: Sequence[Any], dtype: torch.dtype, device: torch.device) -
     return torch.stack([torch.as_tensor(n, dtype=dtype, device=device) for n in numbers])
 
 
-def checked(rows: Tensor, dtype: torch.dtype) -> Tensor:
+def _checked(rows: Tensor, dtype: torch.dtype) -> Tensor:
     """Return amplitudes (2^k,) or (B, 2^k) in a precision; real ones stay real.
 
     Raises:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pennylane as qml
 import torch
 from torch import Tensor
 
-from .execution import REGISTER, run
-from .lowering import Rows
+from .errors import NAME, CircuitError
+from .execution import run
+from .lowering import REGISTER
 from .plan import Plan, Values
 from .structure import outcomes
 from .torch_path import States
@@ -67,50 +69,85 @@ def _products(matrices: Tensor, x: Tensor) -> Tensor:
     return (x @ wide).view(len(x), *matrices.shape[:2])
 
 
-class Forms:
-    """The measurements of an amplitude-encoded circuit as quadratic forms.
+def observable_matrix(
+    qnode: qml.QNode, *args: Any, features: int | None = None, **kwargs: Any
+) -> Tensor:
+    """Return A with <O_q> = x^T A_q x for all measurements of an amplitude-encoded circuit.
 
     Args:
-        plan: the circuit.
+        qnode: on device `qmlbook.statevector`; starts with `qml.AmplitudeEmbedding` or
+            `qml.StatePrep`, uses its data nowhere else, and measures expectation values of Pauli
+            words, their sums, or probabilities.
+        *args: arguments of the QNode; the encoded data does not matter: a single vector will do.
+        features: length of x where the encoding pads it; the amplitudes' length by default.
+        **kwargs: keyword arguments of the QNode.
+
+    Returns:
+        (rows, features, features) real symmetric, differentiable in the circuit's weights. One
+        row per expectation value, 2^k for the probabilities of k wires, in the order measured.
+
+    Raises:
+        CircuitError: if the circuit has another form.
+
+    Example:
+        >>> A = observable_matrix(circuit, x, weights)  # doctest: +SKIP
+        >>> quadratic_form(A, x / x.norm(dim=-1, keepdim=True))  # doctest: +SKIP
     """
+    device = qnode.device
+    if device.name != NAME:
+        raise CircuitError(f"qnode runs on {device.name}; observable_matrix needs {NAME}.")
+    found = device.read(qnode.construct(args, kwargs))
+    values = device.values(found)
+    if not values.only_amplitudes_vary:
+        raise CircuitError(
+            "A quadratic form needs amplitude encoding first and no other data in the circuit."
+        )
+    plan = device.planned(found).plan
+    if not possible(plan):
+        raise CircuitError(
+            "A quadratic form needs expectation values of Pauli words, their sums, or "
+            "probabilities; execute the QNode for other measurements."
+        )
+    return matrices(plan, values, features or found.amplitudes.shape[-1])
 
-    def __init__(self, plan: Plan) -> None:
-        self.rows = plan.rows
-        self.possible = bool(plan.structure.prepared) and plan.rows.count > 0 and not plan.state
-        self.plan = replace(plan, rows=Rows(0, [], []), state=True)
 
-    def pay(self, values: Values) -> bool:
-        """Return whether forms are cheaper than states for a batch of real vectors."""
-        x: Tensor = values.amplitudes  # type: ignore[assignment]  # if only they vary, there are some
-        if not self.possible or not values.only_amplitudes_vary or x.ndim < 2 or x.is_complex():
-            return False
-        lanes = REGISTER // x.element_size()
-        ops = self.plan.lowered(lanes).circuit.ops
-        once = VISIT * float((ops["stop"] - ops["start"]).sum())
-        batch, size = len(x), values.features or x.shape[-1]
-        form = self.rows.count * size**2 / PRODUCT * (8 / lanes)
-        forms = once * size / lanes + form * 2 ** (self.plan.structure.wires + 1) + form * batch
-        return batch >= size and forms < once * batch / lanes
+def possible(plan: Plan) -> bool:
+    """Return whether the measurements of a circuit are quadratic forms of what it prepares."""
+    return bool(plan.structure.prepared) and plan.rows.number > 0 and not plan.state
 
-    def matrices(self, values: Values, features: int | None = None) -> Tensor:
-        """Return (rows, D, D) from what becomes of the first D basis states."""
-        size = 2 ** len(self.plan.structure.prepared)
-        device = next((t.device for t in values.tensors), torch.device("cpu"))
-        first = torch.eye(features or size, size, dtype=values.dtype, device=device)
-        call = replace(values, amplitudes=first, batch=len(first))
-        columns = run(self.plan, call)[-1]
-        states = States(self.plan.structure.wires, values.dtype.to_complex(), device)
-        nothing, zero = torch.zeros_like(columns), columns.real.new_zeros(len(first), len(first))
-        turned = [nothing] * self.rows.count
-        for word in self.rows.words:
-            applied = word.weight * states.pauli(columns, word.letters)
-            turned[word.row] = turned[word.row] + applied
-        made = [_overlaps(columns, other) if other is not nothing else zero for other in turned]
-        for first_row, wires in self.rows.probabilities:
-            for row, place in enumerate(outcomes(wires, states.n), first_row):
-                picked = columns.index_select(1, states.tensor(place))
-                made[row] = _overlaps(picked, picked)
-        return torch.stack(made)
+
+def pay(plan: Plan, values: Values) -> bool:
+    """Return whether forms are cheaper than states for a batch of real vectors."""
+    x = values.amplitudes
+    if not possible(plan) or not values.only_amplitudes_vary or x.ndim < 2 or x.is_complex():
+        return False
+    lanes = REGISTER // x.element_size()
+    ops = plan.whole.lowered(lanes).circuit.ops
+    once = VISIT * float((ops["stop"] - ops["start"]).sum())
+    batch, size = len(x), values.features or x.shape[-1]
+    form = plan.rows.number * size**2 / PRODUCT * (8 / lanes)
+    forms = once * size / lanes + form * 2 ** (plan.structure.wires + 1) + form * batch
+    return batch >= size and forms < once * batch / lanes
+
+
+def matrices(plan: Plan, values: Values, features: int | None = None) -> Tensor:
+    """Return (rows, D, D) from what becomes of the first D basis states."""
+    size = 2 ** len(plan.structure.prepared)
+    states = States(plan, values)
+    first = torch.eye(features or size, size, dtype=values.dtype, device=states.device)
+    tensors = [*values.bases, first, *values.matrices]
+    columns = run(plan.whole, replace(values, tensors=tensors, batch=len(first)))[-1]
+    turned: dict[int, Any] = {}
+    for row, weight, letters in plan.rows.words:
+        turned[row] = turned.get(row, 0) + weight * states.pauli(columns, letters)
+    made = [columns.real.new_zeros(len(first), len(first))] * plan.rows.number
+    for row, other in turned.items():
+        made[row] = _overlaps(columns, other)
+    for first_row, wires in plan.rows.probabilities:
+        for row, place in enumerate(outcomes(wires, states.n), first_row):
+            picked = columns.index_select(1, states.tensor(place))
+            made[row] = _overlaps(picked, picked)
+    return torch.stack(made)
 
 
 def _overlaps(one: Tensor, other: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Read a tape once: its structure, which is the key of a plan, and the values on it."""
+"""Read a tape once: its structure and measurements, the key of a plan, and the values on it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import numpy as np
 import pennylane as qml
 import torch
 from pennylane.devices.default_qubit import stopping_condition
+from pennylane.measurements import ExpectationMP, MeasurementProcess, ProbabilityMP, StateMP
 from pennylane.operation import Operator, StatePrepBase
 from pennylane.tape import QuantumScript
 
 from .errors import CircuitError
 from .gates import DEPHASING, SIMPLE, parts, simple
-from .structure import Operation, Structure
+from .structure import Letters, Operation, Structure
 
 SKIPPED = (qml.Identity, qml.Snapshot)  # a barrier is gone before
+_LETTERS = {qml.X: "X", qml.Y: "Y", qml.Z: "Z"}
 
 
 class Reading(NamedTuple):
@@ -25,6 +27,9 @@ class Reading(NamedTuple):
 
     Attributes:
         key: structure, hashable.
+        asked: what `signature` says of every measurement.
+        measurements: those that PennyLane makes are of positions in place of labels.
+        wires: how many have labels.
         parameters: angles, each a number or one number per circuit.
         matrices: given matrices, (d, d) or (B, d, d).
         amplitudes: of a prepared state, (2^k,) or (B, 2^k), or ``None``.
@@ -32,16 +37,18 @@ class Reading(NamedTuple):
     """
 
     key: tuple
+    asked: tuple[tuple[str, Any], ...]
+    measurements: list[MeasurementProcess]
+    wires: int
     parameters: list[Any]
     matrices: list[Any]
     amplitudes: Any
     batch: int | None
 
     @property
-    def values(self) -> list[Any]:
-        """Return all numbers."""
-        first = [] if self.amplitudes is None else [self.amplitudes]
-        return [*self.parameters, *self.matrices, *first]
+    def given(self) -> list[Any]:
+        """Return amplitudes, if there are any, and matrices."""
+        return [*([] if self.amplitudes is None else [self.amplitudes]), *self.matrices]
 
 
 def supports(op: Operator, first: bool = False) -> bool:
@@ -92,24 +99,58 @@ def read(tape: QuantumScript, place: dict) -> Reading:
             else:  # operations are equal whatever their matrix
                 content = kind[0].matrix.tobytes()
         key.append((kind, wires, content))
+    asked = tuple([signature(mp, place) for mp in tape.measurements])
+    pairs = zip(asked, tape.measurements, strict=True)
+    measured = [mp.map_wires(place) if how == "PennyLane" else mp for (how, _), mp in pairs]
     batch = _batch(parameters, matrices, amplitudes)
-    return Reading(tuple(key), parameters, matrices, amplitudes, batch)
+    numbers = parameters, matrices, amplitudes, batch
+    return Reading(tuple(key), asked, measured, len(place), *numbers)
+
+
+def _words(obs: Any, place: dict) -> tuple[tuple[Letters, float], ...] | None:
+    """Return (letters, weight) of a sum of words of Paulis with constant, real weights."""
+    if type(obs) in _LETTERS:  # by far the most frequent
+        return ((((place[obs.wires[0]], _LETTERS[type(obs)]),), 1.0),)
+    if obs is None or obs.pauli_rep is None:
+        return None
+    found = []
+    for word, weight in obs.pauli_rep.items():
+        trained = isinstance(weight, torch.Tensor) and weight.requires_grad
+        if trained or qml.math.ndim(weight) or complex(weight).imag:
+            return None
+        letters = tuple(sorted((place[wire], letter) for wire, letter in word.items()))
+        found.append((letters, complex(weight).real))
+    return tuple(found)
+
+
+def whole(mp: MeasurementProcess) -> bool:
+    """Return whether a measurement without wires means all wires."""
+    return not len(mp.wires) and mp.obs is None and mp.eigvals() is None
+
+
+def signature(mp: MeasurementProcess, place: dict) -> tuple[str, Any]:
+    """Return how a measurement is read, and which words or wires; hashable."""
+    words = _words(mp.obs, place) if type(mp) is ExpectationMP else None
+    if words is not None:
+        return "words", words
+    wires = tuple(place[w] for w in mp.wires)
+    if type(mp) is ProbabilityMP and mp.obs is None and mp.eigvals() is None:
+        return "probabilities", wires or tuple(range(len(place)))
+    return "state" if type(mp) is StateMP else "PennyLane", wires
 
 
 def _batch(parameters: Sequence[Any], matrices: Sequence[Any], amplitudes: Any) -> int | None:
     """Return how many circuits there are."""
-    sizes = {len(m) for m in matrices if m.ndim == 3}
-    if amplitudes is not None and amplitudes.ndim == 2:
-        sizes.add(len(amplitudes))
-    for value in parameters:
-        dimensions = np.ndim(value)
-        if dimensions > 1:
+    many = [value for value in parameters if np.ndim(value)]
+    for value in many:
+        if value.ndim > 1:
             raise CircuitError(
                 f"A parameter has the shape {tuple(value.shape)}; a gate takes one number, or one "
                 "number per circuit of a batch."
             )
-        if dimensions:
-            sizes.add(len(value))
+    many += [matrix for matrix in matrices if matrix.ndim == 3]
+    many += [amplitudes] if amplitudes is not None and amplitudes.ndim == 2 else []
+    sizes = set(map(len, many))
     if len(sizes) > 1:
         raise CircuitError(
             f"The batch sizes {', '.join(map(str, sorted(sizes)))} in one circuit differ; every "

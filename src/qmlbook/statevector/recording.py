@@ -7,9 +7,10 @@ A `Recorder` sees every torch function that is called. Values that leave torch (
 
 from __future__ import annotations
 
-import inspect
+import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ import torch
 from pennylane.ops.qubit.state_preparation import TOLERANCE
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 # What these say follows from shapes and dtypes, which belong to the structure.
 _FACTS = {
@@ -38,7 +39,7 @@ class Unrecordable(Exception):
 
 
 class _Name(NamedTuple):
-    """A tensor of a recording, by its number."""
+    """A tensor of a recording, by its number, which is its identity."""
 
     number: int
 
@@ -49,7 +50,8 @@ class _Step(NamedTuple):
     arguments: list[Any]
     spec: Any
     results: list[int | None]  # numbers of the tensors that come out; empty for a look
-    same: Callable[[Any], bool]  # whether a look is as it was
+    seen: Callable[[Any], Any]  # what matters of a look
+    look: Any  # how that was
 
     def names(self) -> list[int]:
         """Return the numbers of the tensors that go in."""
@@ -62,6 +64,9 @@ class _Step(NamedTuple):
         return self.function(*args, **kwargs)
 
 
+_GIVEN = _Step("", copy, [], None, [], copy, None)  # what no step made
+
+
 class Recorder(TorchFunctionMode):
     """Records the torch functions that run inside it.
 
@@ -71,37 +76,31 @@ class Recorder(TorchFunctionMode):
 
     def __init__(self, leaves: Sequence[Tensor]) -> None:
         super().__init__()
-        self.tensors: list[Tensor] = []  # also keeps them alive: numbers are found by identity
-        self._numbers: dict[int, int] = {}
+        self.tensors: dict[int, Tensor] = {}  # alive, their identity is nobody else's
+        self.captured: list[int] = []
+        self._constants: set[int] = set()
         self._maker: dict[int, _Step] = {}
         self._steps: list[_Step] = []
         self._graded = torch.is_grad_enabled()
-        self._constants: set[int] = set()
-        self.captured: list[int] = []
-        for leaf in leaves:
-            self._noted(leaf)
+        self._leaves = [self._noted(leaf) for leaf in leaves]
 
     def _noted(self, tensor: Tensor) -> int:
-        number = self._numbers.setdefault(id(tensor), len(self.tensors))
-        if number == len(self.tensors):
-            self.tensors.append(tensor)
-        return number
+        self.tensors[id(tensor)] = tensor
+        return id(tensor)
 
     def number(self, tensor: Tensor) -> int:
         """Return the number of a tensor; one from elsewhere is taken again as it is."""
-        if id(tensor) not in self._numbers:
+        if id(tensor) not in self.tensors:
             if tensor.grad_fn is not None:
                 raise Unrecordable("a tensor comes from a function that torch does not show")
             self.captured.append(self._noted(tensor))
-        return self._numbers[id(tensor)]
+        return id(tensor)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a function and remember it."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        attribute = name == "__get__"
-        if attribute:
-            name = getattr(func.__self__, "__name__", "")
+        attribute = getattr(func, "__name__", "") == "__get__"
+        name = getattr(func.__self__ if attribute else func, "__name__", "")
         if name in _FACTS:
             return func(*args, **kwargs)
         if name in _CONSTANTS and not (args and isinstance(args[0], Tensor)):
@@ -116,92 +115,80 @@ class Recorder(TorchFunctionMode):
         arguments, spec = tree_flatten((args, kwargs))
         arguments = [_Name(self.number(a)) if isinstance(a, Tensor) else a for a in arguments]
         returned = func(*args, **kwargs)
-        outputs, _ = tree_flatten(returned)
-        results: list[int | None] = []
-        known = len(self.tensors)
-        if any(isinstance(output, Tensor) for output in outputs):
-            results = [self._noted(o) if isinstance(o, Tensor) else None for o in outputs]
-        elif attribute or not arguments:
+        outputs = tree_leaves(returned)
+        tensors = [output for output in outputs if isinstance(output, Tensor)]
+        if not tensors and (attribute or not arguments):
             return returned
-        look = returned.copy() if isinstance(returned, np.ndarray) else returned
-        same = partial(_same, look)
-        if isinstance(look, np.ndarray) and _asks_for_length():
-            same = partial(_same_lengths, _are_one(look))
-        step = _Step(name, func, arguments, spec, results, same)
-        self._steps.append(step)
-        self._maker.update((n, step) for n in results if n is not None and n >= known)
+        new = [id(tensor) for tensor in tensors if id(tensor) not in self.tensors]
+        results = [self._noted(o) if isinstance(o, Tensor) else None for o in outputs if tensors]
+        seen = _are_one if isinstance(returned, np.ndarray) and _asks_for_length() else copy
+        look = None if results else seen(returned)
+        self._steps.append(_Step(name, func, arguments, spec, results, seen, look))
+        self._maker.update(dict.fromkeys(new, self._steps[-1]))
         return returned
 
     def origin(self, number: int) -> tuple[int, np.ndarray]:
         """Return the tensor whose elements a tensor shows unchanged, and which of them."""
-        tensor, step = self.tensors[number], self._maker.get(number)
-        names = [] if step is None else step.names()
+        tensor, step = self.tensors[number], self._maker.get(number, _GIVEN)
         # A view of one tensor; an index that is a tensor may be another the next time.
         view = tensor._base is not None and tensor._base.dtype == tensor.dtype
-        if step is None or not view or len(names) != 1:
+        if not view or len(step.names()) != 1:
             return number, np.arange(tensor.numel()).reshape(tuple(tensor.shape))
-        base, index = self.origin(names[0])
-        outputs, _ = tree_flatten(step.run({names[0]: torch.from_numpy(index.copy())}))
+        (name,) = step.names()
+        base, index = self.origin(name)
+        outputs = tree_leaves(step.run({name: torch.from_numpy(index.copy())}))
         return base, outputs[step.results.index(number)].numpy()
 
     def features(self, number: int) -> int:
         """Return after how many entries of a tensor's last axis there are only zeros, always."""
-        size, step = self.tensors[number].shape[-1], self._maker.get(number)
-        names = [] if step is None else step.names()
-        if step is not None and step.name in _SCALES and step.arguments[0] == (names[0],):
+        size, step = self.tensors[number].shape[-1], self._maker.get(number, _GIVEN)
+        names = step.names()
+        if step.name in _SCALES and step.arguments[0] == (names[0],):
             return self.features(names[0])
-        if step is None or step.name not in _JOINS or names[-1] not in self._constants:
+        if step.name not in _JOINS or names[-1] not in self._constants:
             return size
         last = self.tensors[names[-1]]
         along = size == sum(self.tensors[n].shape[-1] for n in names)
         return size - last.shape[-1] if along and not last.any() else size
 
-    def replay(self, wanted: Sequence[int]) -> Replay:
-        """Return what makes some tensors again."""
+    def replay(self, wanted: Sequence[int]) -> Callable[[Sequence[Tensor]], list[Tensor] | None]:
+        """Return what makes some tensors again, of other leaves.
+
+        It returns ``None`` if something looks different.
+        """
         needed, kept = set(wanted), []
         for step in reversed(self._steps):
             if not step.results or needed.intersection(step.results):
                 kept.append(step)
                 needed.update(step.names())
         captured = {n: self.tensors[n] for n in self.captured if n in needed}
-        return Replay(kept[::-1], captured, list(wanted))
+        kinds = [(t, t.dtype, t.shape) for t in captured.values()]
+        others = self._leaves  # what was recorded besides goes with the recorder
 
-
-class Replay(NamedTuple):
-    """A recording without what is not needed."""
-
-    steps: list[_Step]
-    captured: dict[int, Tensor]
-    wanted: list[int]
-
-    def __call__(self, leaves: Sequence[Tensor]) -> list[Tensor] | None:
-        """Return the wanted tensors for other leaves; ``None`` if something looks different."""
-        known: dict[Any, Tensor] = {**dict(enumerate(leaves)), **self.captured}
-        for step in self.steps:
-            returned = step.run(known)
-            if step.results:
-                outputs, _ = tree_flatten(returned)
-                known.update(zip(step.results, outputs, strict=True))
-            elif not step.same(returned):
+        def again(leaves: Sequence[Tensor]) -> list[Tensor] | None:
+            if any(t.dtype != kind or t.shape != shape for t, kind, shape in kinds):
                 return None
-        return [known[number] for number in self.wanted]
+            known: dict[Any, Tensor] = dict(zip(others, leaves, strict=True)) | captured
+            for step in reversed(kept):
+                returned = step.run(known)
+                if step.results:
+                    known.update(zip(step.results, tree_leaves(returned), strict=True))
+                elif not _same(step.look, step.seen(returned)):
+                    return None
+            return [known[number] for number in wanted]
+
+        return again
 
 
 def _are_one(lengths: np.ndarray) -> bool:
+    """Return all that matters of lengths of amplitudes."""
     return np.allclose(lengths, 1.0, atol=TOLERANCE)
-
-
-def _same_lengths(one: bool, lengths: np.ndarray) -> bool:
-    """Return whether lengths of amplitudes look the same: all that matters is if they are 1."""
-    return _are_one(lengths) == one
 
 
 def _asks_for_length() -> bool:
     """Return whether it is PennyLane's preparation of a state that looks."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code is not qml.StatePrep._preprocess.__code__:
-        frame = frame.f_back
-    return frame is not None
+    asking = qml.StatePrep._preprocess.__code__
+    return any(frame.f_code is asking for frame, _ in traceback.walk_stack(None))
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -225,57 +212,51 @@ class Watch:
     """
 
     def __init__(self, function: Any) -> None:
-        self._seen: list[tuple[Callable[[], Any], Any, Any]] = []
-        self._known: set[int] = set()
-        self._function(function)
+        # Values are kept alive, so that their identity is nobody else's.
+        found = _variables(function, set())
+        self._seen = [(get, _snapshot(value), value) for get, value in found]
 
     def unchanged(self) -> bool:
         """Return whether every variable has the value that it had."""
         try:
             return all(_snapshot(get()) == before for get, before, _ in self._seen)
-        except (KeyError, ValueError, AttributeError):  # one of them is gone
+        except (KeyError, ValueError):  # one of them is gone
             return False
 
-    def _function(self, function: Any) -> None:
-        while isinstance(function, partial):
-            function = function.func
-        if not isinstance(function, (types.FunctionType, types.MethodType)):
-            function = getattr(function, "__call__", None)  # noqa: B004  # the bound method
-        code = getattr(function, "__code__", None)
-        if code is None or id(code) in self._known:
-            return
-        self._known.add(id(code))
-        owner = getattr(function, "__self__", None)
-        variables = [partial(getattr, cell, "cell_contents") for cell in function.__closure__ or ()]
-        for name in code.co_names:
-            if name in getattr(owner, "__dict__", {}):
-                variables.append(partial(getattr, owner, name))
-            if name in function.__globals__:
-                variables.append(partial(function.__globals__.__getitem__, name))
-        for get in variables:
-            self._variable(get)
 
-    def _variable(self, get: Callable[[], Any]) -> None:
+def _variables(function: Any, known: set[int]) -> Iterator[tuple[Callable[[], Any], Any]]:
+    """Yield how variables of a function are read, and their values; ``known`` are seen before."""
+    while isinstance(function, partial):
+        function = function.func
+    if not isinstance(function, (types.FunctionType, types.MethodType)):
+        function = getattr(function, "__call__", None)  # noqa: B004  # the bound method
+    code = getattr(function, "__code__", None)
+    if code is None or id(code) in known:
+        return
+    known.add(id(code))
+    readers = [partial(getattr, cell, "cell_contents") for cell in function.__closure__ or ()]
+    attributes = getattr(getattr(function, "__self__", None), "__dict__", {})
+    for scope in (attributes, function.__globals__):
+        readers += [partial(scope.__getitem__, name) for name in code.co_names if name in scope]
+    for read in readers:
         try:
-            value = get()
+            value = read()
         except ValueError:  # a cell that is still empty
-            return
+            continue
         module = getattr(value, "__module__", None) or ""
         if isinstance(value, (types.ModuleType, type)) or module.startswith(_LIBRARIES):
-            return
+            continue
         if isinstance(value, (types.FunctionType, types.MethodType, partial)):
-            self._function(value)
-        self._seen.append((get, _snapshot(value), value))  # alive, its identity is nobody else's
+            yield from _variables(value, known)
+        yield read, value
 
 
 def _snapshot(value: Any) -> Any:
     """Return what is compared: numbers and small containers by value, all else by identity."""
     if isinstance(value, np.ndarray) and value.size <= _SMALL and value.dtype != object:
         return value.shape, value.dtype, value.tobytes()
-    if type(value) in (list, tuple) and len(value) <= _SMALL:
-        return type(value), *map(_snapshot, value)
-    if type(value) is dict and len(value) <= _SMALL:
-        return tuple((key, _snapshot(part)) for key, part in value.items())
+    if type(value) in (list, tuple, dict) and len(value) <= _SMALL:
+        return type(value), *map(_snapshot, value.items() if type(value) is dict else value)
     if type(value) in (int, float, bool, str, complex):
         return type(value), value
     return id(value)

@@ -12,11 +12,13 @@ have their default left out; complex matrices are lists of rows of pairs (real, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+
+Letters = tuple[tuple[int, str], ...]  # wires and X, Y or Z
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,19 @@ class Operation:
 
     def on(self, wires: Sequence[int], parameter: int = 0) -> Operation:
         """Return it where position k is that of ``wires[k]``, and parameters count from one."""
-        return replace(
-            self,
-            wires=tuple(wires[w] for w in self.wires),
-            controls=tuple(wires[w] for w in self.controls),
-            parameter=None if self.parameter is None else self.parameter + parameter,
-        )
+        moved, controls = ([wires[w] for w in part] for part in (self.wires, self.controls))
+        number = None if self.parameter is None else self.parameter + parameter
+        return replace(self, wires=tuple(moved), controls=tuple(controls), parameter=number)
 
     @property
-    def touched(self) -> tuple[int, ...]:
-        """Return all wires of the operation."""
-        return self.controls + self.wires
+    def letters(self) -> Letters:
+        """Return (wire, letter) of the word of a rotation."""
+        return tuple(zip(self.wires, self.word, strict=True))
+
+    def condition(self, n: int) -> tuple[int, int]:
+        """Return the bits that the controls have, in a circuit of n wires, and which count."""
+        pairs = zip(self.controls, self.values, strict=True)
+        return mask((wire for wire, value in pairs if value), n), mask(self.controls, n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +83,20 @@ class Structure:
     basis: tuple[int, ...] = ()
     parameters: int = 0
 
-    def felt_by(self, measured: set[int]) -> list[Operation]:
-        """Return the operations that measurements of some wires can feel."""
+    @property
+    def start(self) -> int:
+        """Return the basis state of the wires that are not prepared; 0 where they are."""
+        return mask((wire for wire, bit in enumerate(self.basis) if bit), self.wires)
+
+    def felt_by(self, measured: set[int]) -> Structure:
+        """Return what measurements of some wires can feel of it."""
         seen, kept = set(measured), []
         for operation in reversed(self.operations):
-            if not operation.touched or seen.intersection(operation.touched):
-                seen.update(operation.touched)
+            touched = operation.controls + operation.wires
+            if not touched or seen.intersection(touched):
+                seen.update(touched)
                 kept.append(operation)
-        return kept[::-1]
+        return replace(self, operations=kept[::-1])
 
     def to_json(self) -> str:
         """Return the circuit as JSON."""
@@ -107,24 +117,41 @@ def _plain(content: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return fields without defaults of operations; a matrix as pairs of numbers."""
     entry = {k: v for k, v in content if not np.array_equal(v, _DEFAULTS.get(k, MISSING))}
     if "matrix" in entry:
-        matrix = entry["matrix"]
-        entry["matrix"] = np.stack([matrix.real, matrix.imag], -1).tolist()
+        entry["matrix"] = entry["matrix"][..., None].view(float).tolist()
     return entry
 
 
 def _typed(entry: dict[str, Any]) -> dict[str, Any]:
     made = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
     if "matrix" in made:
-        pairs = np.array(entry["matrix"], dtype=float)
-        made["matrix"] = pairs.view(complex)[..., 0]  # zeros keep their sign
+        # A view, so that zeros keep their sign.
+        made["matrix"] = np.array(entry["matrix"], dtype=float).view(complex)[..., 0]
     return made
+
+
+def mask(wires: Iterable[int], n: int) -> int:
+    """Return the bits of some wires among those of n."""
+    return sum(1 << (n - 1 - wire) for wire in wires)
+
+
+def pauli(letters: Letters, n: int) -> tuple[int, int, int, int]:
+    """Return what a word of Paulis does to the basis states of n wires.
+
+    Returns:
+        Bits to flip; bits of which an odd number changes the sign; 1 for an odd number of Y, which
+        turns the phase by -i; a sign.
+    """
+    flip = mask((wire for wire, letter in letters if letter in "XY"), n)
+    signs = mask((wire for wire, letter in letters if letter in "YZ"), n)
+    count = (flip & signs).bit_count()
+    return flip, signs, count % 2, -1 if count % 4 > 1 else 1
 
 
 def basis_states(wires: Sequence[int], n: int) -> np.ndarray:
     """Return the numbers, among those of n wires, of the basis states of some; all others are 0."""
     states = np.zeros(1, dtype=np.int64)
     for wire in wires:
-        states = (states[:, None] + np.array([0, 1 << (n - 1 - wire)])).ravel()
+        states = (states[:, None] + np.array([0, mask([wire], n)])).ravel()
     return states
 
 

@@ -25,9 +25,9 @@ from pennylane.tape import QuantumScript
 from ...base.errors import UsageError, require_choice
 from ...base.files import fill
 from ...evidence.stats import LEVEL
-from ...statevector.device import StatevectorDevice, ready
+from ...statevector.device import StatevectorDevice
 from ...statevector.gates import simple
-from ...statevector.reading import Reading, read, structure
+from ...statevector.reading import Reading, structure
 from ...statevector.structure import Structure
 
 LIVE = Path(__file__).parent / "live"  # HTML and JavaScript of figures that react
@@ -240,10 +240,8 @@ def circuit(qnode: qml.QNode, *arguments: Any, **options: Any) -> dict[str, Any]
 def of_tape(tape: QuantumScript) -> tuple[Structure, Reading]:
     """Return the structure of a tape and its numbers, as the device runs it."""
     device = StatevectorDevice(None)
-    prepared = ready(tape, device)
-    place = device.place(prepared)
-    reading = read(prepared, place)
-    return structure(reading.key, len(place)), reading
+    reading = device.read(tape)
+    return structure(reading.key, reading.wires), reading
 
 
 def numbers(reading: Reading, sample: int = 0) -> dict[str, Any]:
