@@ -176,6 +176,15 @@ def test_requests_that_make_no_sense(options, message):
         audit([PAPER], runner=again(), **options)
 
 
+@pytest.mark.parametrize("minutes", ["nan", "inf", "-1", "0"])
+def test_a_budget_of_the_command_that_is_no_time_is_one_sentence(monkeypatch, capsys, minutes):
+    monkeypatch.setattr(sys, "argv", ["qmlbook", "audit", "--budget", minutes])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = f"Error: --budget is {minutes} and must be minutes, a number above 0.\n"
+    assert (stop.value.code, *capsys.readouterr()) == (2, "", said)
+
+
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path):
     """Return the command with a few records of its own: exit status and standard output."""

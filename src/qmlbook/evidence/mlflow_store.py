@@ -42,8 +42,8 @@ def write(papers: Sequence[str] | None, folder: Path, *, store: Store | None = N
         The folder.
 
     Raises:
-        UsageError: a paper is not known.
-        QmlbookError: the folder exists or cannot be written, MLflow is missing, or a file of
+        UsageError: a paper is not known, or the folder exists.
+        QmlbookError: the folder cannot be written, MLflow is missing, or a file of
             records is not what was stored.
     """
     records = export.for_new_folder(papers, folder, store=store or Store())
