@@ -27,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+# All that these do is done at their end.
+KEEP_NOTHING = ("audit", "course", "new", "records", "report", "vectors", "verify")
 data_app = typer.Typer(help="The image sets: where they are, fetch them, verify them.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 
@@ -480,13 +482,21 @@ def new(
     new_paper.require_free(name)
     paper = new_paper.Paper(
         name,
-        title=typer.prompt("Title of the paper") if title is None else title,
-        authors=typer.prompt("Authors, joined by 'and'") if authors is None else authors,
-        where=typer.prompt("Where it appeared") if where is None else where,
-        year=typer.prompt("Year", type=int) if year is None else year,
+        title=_ask("--title", "Title of the paper") if title is None else title,
+        authors=_ask("--authors", "Authors, joined by 'and'") if authors is None else authors,
+        where=_ask("--where", "Where it appeared") if where is None else where,
+        year=_ask("--year", "Year", type=int) if year is None else year,
     )
     made = new_paper.make(paper)
     print(f"{len(made)} files are new or changed; begin with {rooms.claims_file(name)}")
+
+
+def _ask(option: str, question: str, **how: Any) -> Any:
+    """Return what the reader answers."""
+    try:
+        return typer.prompt(question, **how)
+    except typer.Abort:  # the end of a file where answers should be
+        raise errors.UsageError(f"{option} is missing, and nobody answers here.") from None
 
 
 @app.command()
@@ -681,7 +691,8 @@ def main() -> None:
         # takes longer to load than all the rest.
         as_typed: Any = SimpleNamespace(coerce=lambda value, param, ctx: value)
         core.build_runtime_param = lambda descriptor: as_typed
-    sys.exit(exit_status(lambda: app(_join_pairs(words)), "qmlbook", *words))
+    keeps = not words or words[0] not in KEEP_NOTHING
+    sys.exit(exit_status(lambda: app(_join_pairs(words)), "qmlbook", *words, keeps=keeps))
 
 
 if __name__ == "__main__":

@@ -69,8 +69,9 @@ def write(papers: Sequence[str] | None, folder: Path, *, store: Store | None = N
     digests[CROISSANT] = files.sha256(contents[CROISSANT])
     sizes[CROISSANT] = len(contents[CROISSANT])
     contents[METADATA] = _json(_crate(records, citation, digests, sizes))
-    for name, content in contents.items():
-        files.write(folder / name, content)
+    with files.new_folder(folder):
+        for name, content in contents.items():
+            files.write(folder / name, content)
     return folder
 
 

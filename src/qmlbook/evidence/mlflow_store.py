@@ -56,7 +56,10 @@ def write(papers: Sequence[str] | None, folder: Path, *, store: Store | None = N
                 place = (folder.resolve() / "artifacts" / name).as_uri()
                 experiments[name] = client.create_experiment(name, artifact_location=place)
             _log(client, experiments[name], record)
-        with closing(sqlite3.connect(database)) as made:
+        with (
+            closing(sqlite3.connect(database)) as made,
+            files.new_folder(folder),
+        ):
             files.write(folder / DATABASE, made.serialize())
     return folder
 
