@@ -197,7 +197,8 @@ def call(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", ["qmlbook", "audit", "--k", "100", *words])
         with pytest.raises(SystemExit) as stop:
             cli.main()
-        return stop.value.code or 0, capsys.readouterr().out
+        run.told, run.noted = capsys.readouterr()
+        return stop.value.code or 0, run.told
 
     run.file = store.root / PAPER / "gradients.jsonl"
     return run
@@ -215,6 +216,14 @@ def test_an_altered_record_is_found(call):
         f"    gradients/{record['variant']} ({record['profile']}), seed {record['seed']}: slope is "
         in out
     )
+
+
+def test_records_that_are_set_aside_are_told_beside_what_agrees(call):
+    with call.file.open("a", encoding="utf-8") as file:
+        file.write("{\n")
+    status, _ = call("--paper", PAPER)
+    assert status == 0
+    assert f"{PAPER}/gradients.jsonl: a line is set aside (it is no JSON" in call.noted
 
 
 def test_an_audit_is_kept_and_shown_in_words(call):

@@ -327,6 +327,7 @@ def verify(
         made = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
         print(made, flush=True)
         results.append(made)
+    _tell_problems(stored)
     raise typer.Exit(not all(result.good for result in results))
 
 
@@ -375,6 +376,7 @@ def audit(
         files.write(status.audit_file(), made.to_json().encode())
     told = (f"{'  ' * depth}{sentence}\n" for depth, sentence in outline(made))
     print(made.to_json() if format == "json" else "".join(told), end="")
+    _tell_problems(rooms.validate(paper))
     raise typer.Exit(not made.good)
 
 
@@ -496,7 +498,7 @@ def _ask(option: str, question: str, **how: Any) -> Any:
     try:
         return typer.prompt(question, **how)
     except typer.Abort:  # the end of a file where answers should be
-        raise errors.UsageError(f"{option} is missing, and nobody answers here.") from None
+        raise errors.QmlbookError(f"{option} is missing, and nobody answers here.") from None
 
 
 @app.command()
@@ -561,8 +563,15 @@ def records(
         return
     chosen = export.records(papers, store=store)
     _put(export.parquet(chosen) if format == "parquet" else export.render(chosen, format), file)
-    for name in rooms.validate(papers):
-        for problem in store.problems(name):
+    _tell_problems(rooms.validate(papers))
+
+
+def _tell_problems(papers: list[str]) -> None:
+    """Say which records of papers are not what was stored."""
+    from .evidence.store import Store
+
+    for name in papers:
+        for problem in Store().problems(name):
             print(problem, file=sys.stderr)
 
 
