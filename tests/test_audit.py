@@ -176,6 +176,15 @@ def test_requests_that_make_no_sense(options, message):
         audit([PAPER], runner=again(), **options)
 
 
+@pytest.mark.parametrize("minutes", ["nan", "inf", "-1", "0"])
+def test_a_budget_of_the_command_that_is_no_time_is_one_sentence(monkeypatch, capsys, minutes):
+    monkeypatch.setattr(sys, "argv", ["qmlbook", "audit", "--budget", minutes])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = f"Error: --budget is {minutes} and must be minutes, a number above 0.\n"
+    assert (stop.value.code, *capsys.readouterr()) == (2, "", said)
+
+
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path):
     """Return the command with a few records of its own: exit status and standard output."""
@@ -188,7 +197,8 @@ def call(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", ["qmlbook", "audit", "--k", "100", *words])
         with pytest.raises(SystemExit) as stop:
             cli.main()
-        return stop.value.code or 0, capsys.readouterr().out
+        run.told, run.noted = capsys.readouterr()
+        return stop.value.code or 0, run.told
 
     run.file = store.root / PAPER / "gradients.jsonl"
     return run
@@ -206,6 +216,14 @@ def test_an_altered_record_is_found(call):
         f"    gradients/{record['variant']} ({record['profile']}), seed {record['seed']}: slope is "
         in out
     )
+
+
+def test_records_that_are_set_aside_are_told_beside_what_agrees(call):
+    with call.file.open("a", encoding="utf-8") as file:
+        file.write("{\n")
+    status, _ = call("--paper", PAPER)
+    assert status == 0
+    assert f"{PAPER}/gradients.jsonl: a line is set aside (it is no JSON" in call.noted
 
 
 def test_an_audit_is_kept_and_shown_in_words(call):

@@ -256,6 +256,15 @@ def test_settings_and_pages_with_other_bytes_are_one_sentence(project, name, sli
     ("name", "text", "said"),
     [
         ("_toc.yml", "format: jb-book\nroot: [", "_toc.yml, line 2: this cannot be read as YAML"),
+        (
+            "_toc.yml",
+            "root: a\nroot: b",
+            "_toc.yml, line 2: this cannot be read as YAML (key 'root'",
+        ),
+        ("_toc.yml", "root: 2020-99-99", "cannot be read as YAML (month must be in 1..12)"),
+        ("_toc.yml", f"root: {'9' * 5_000}", "_toc.yml: this cannot be read as YAML (Exceeds"),
+        ("_toc.yml", "[" * 3_000, "_toc.yml, line 1: this cannot be read as YAML ("),
+        ("_config.yml", "title: a\ntitle: b", "_config.yml, line 2: this cannot be read as YAML"),
         ("_toc.yml", "root: 3\n", "_toc.yml: root must name a document, not 3."),
         ("_toc.yml", "root: book/intro\nchapters:\n- file: [a]", "file must name a document"),
         ("_config.yml", "title: [", "_config.yml, line 1: this cannot be read as YAML"),
@@ -270,6 +279,22 @@ def test_settings_that_cannot_be_understood_are_one_sentence(project, name, text
         project.build()
     assert said in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "more: &a [*a]\n",
+        "b0: &b0 [x]\n"
+        + "".join(f"b{i}: &b{i} [{', '.join([f'*b{i - 1}'] * 9)}]\n" for i in range(1, 13)),
+    ],
+    ids=["itself", "many times over"],
+)
+def test_contents_that_hold_a_part_many_times_over_are_read_once(project, more):
+    before = chapters.documents(project.root)
+    file = project.root / "_toc.yml"
+    file.write_text(f"{file.read_text('utf-8')}{more}", encoding="utf-8")
+    assert chapters.documents(project.root) == before
 
 
 def test_a_byte_order_mark_and_other_ends_of_lines_change_nothing(project):

@@ -173,6 +173,8 @@ REFUSED = [
     (VALUE, {"seeds": {"from": -1, "to": 5}}, "seeds.from is -1 and must be a whole number, 0 or"),
     (VALUE, {"seeds": {"from": 9, "to": 5}}, "seeds.to is 5 and must be a whole number, 9 or more"),
     (VALUE, {"seeds": {"from": 9, "to": "x"}}, "seeds.to is 'x' and must be a whole number, 9"),
+    (VALUE, {"seeds": 10_001}, "seeds is 10001 and must be 10,000 seeds at most"),
+    (VALUE, {"seeds": {"from": 0, "to": 10**9}}, "must be 10,000 seeds at most"),
     (VALUE, {"seeds": "3-9"}, "seeds is '3-9' and must be a whole number, 1 or more"),
     (VALUE, {"seeds": ...}, "seeds is 1 and must be 3 or more"),
     (VALUE, {"metric": ...}, "needs a metric and variants"),

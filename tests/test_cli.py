@@ -342,6 +342,60 @@ def test_a_course_goes_to_a_folder(monkeypatch, capsys, name):
     assert error == f"Error: --to {name!r} is no folder; give the name of one.\n"
 
 
+FOLDERS = {
+    "--to": [("course",), ("referee", "--example"), ("records", "--format", "ro-crate"),
+             ("records", "--format", "mlflow")],
+    "--copy": [("chapters", "intro")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [(words, option) for option in FOLDERS for words in FOLDERS[option]],
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else given,
+)
+def test_what_can_be_no_folder_is_refused_before_any_work(
+    monkeypatch, capsys, tmp_path, words, option
+):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+    Path("link").symlink_to("file")
+    os.mkfifo("pipe")
+    for name in ("file", "link", "pipe", "file/new"):
+        status, out, error = call(monkeypatch, capsys, *words, option, name)
+        why = "cannot be a folder, because file is none" if "/" in name else "is no folder"
+        assert (status, out) == (2, "")
+        assert error.startswith(f"Error: {option} {name!r} {why}"), error
+    assert Path("file").read_text("utf-8") == "mine"
+    assert sorted(os.listdir()) == ["file", "link", "pipe"]
+
+
+def test_records_that_are_a_folder_take_the_name_of_a_folder(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = ("records", "contextuality", "--format", "ro-crate", "--to")
+    assert call(monkeypatch, capsys, *words, "new/") == (0, "The crate is in new\n", "")
+    status, out, error = call(monkeypatch, capsys, *words, "new")
+    assert (status, out, error) == (2, "", "Error: --to 'new' exists; name a new folder.\n")
+
+
+@pytest.mark.parametrize("words", [("report",), ("records",), ("pdf",), ("records", "ro-crate")])
+def test_a_name_that_is_too_long_is_one_sentence_with_the_option(
+    monkeypatch, capsys, tmp_path, words
+):
+    from qmlbook.book import pdf
+
+    monkeypatch.setattr(pdf, "pdf", lambda *_, **__: pytest.fail("a book was built for it"))
+    monkeypatch.chdir(tmp_path)
+    command, *format = words
+    chosen = ["contextuality"] if command != "pdf" else []
+    chosen += ["--format", *format] if format else []
+    name = f"{'a' * 300}/b"
+    status, out, error = call(monkeypatch, capsys, command, *chosen, "--to", name)
+    what = "folder" if format else "file"
+    assert (status, out) == (1, "")
+    assert error == f"Error: --to {name}: the {what} cannot be written (File name too long).\n"
+
+
 def test_a_report_that_cannot_be_written_is_one_sentence(monkeypatch, capsys, tmp_path):
     (tmp_path / "file").write_text("in the way")
     to = tmp_path / "file" / "report.txt"

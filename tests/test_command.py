@@ -196,6 +196,17 @@ def test_a_third_signal_leaves_at_once(slow):
     assert (slow.returncode, out, error) == (130, "", "")
 
 
+def test_a_command_that_keeps_nothing_does_not_say_that_it_does():
+    body = "import signal; print('on', flush=True); signal.raise_signal(signal.SIGTERM)"
+    for word, keeps in (("audit", False), ("verify", False), ("records", False), ("sweep", True)):
+        code = f"import sys; from qmlbook import cli\ndef body(_): {body}\ncli.app = body\n"
+        code += f"sys.argv = ['qmlbook', {word!r}]; cli.main()"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        said = "What is finished is kept; the same command goes on."
+        said = said if keeps else "Nothing is kept of it; the same command starts anew."
+        assert (done.returncode, done.stderr) == (143, f"Interrupted: qmlbook {word}. {said}\n")
+
+
 def test_signals_that_the_shell_switched_off_stay_off():
     body = "import signal; signal.raise_signal(signal.SIGHUP); print('still here')"
     off = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "

@@ -120,6 +120,22 @@ def test_parquet_holds_the_numbers_of_the_csv():
     assert (empty.num_rows, empty.schema) == (0, table.schema)
 
 
+@pytest.mark.parametrize("problem", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_crate_that_is_not_finished_leaves_nothing(tmp_path, monkeypatch, problem):
+    write, written = files.write, []
+
+    def fails(path, content, **how):
+        if len(written) == 2:
+            raise problem
+        written.append(write(path, content, **how))
+
+    monkeypatch.setattr(files, "write", fails)
+    with pytest.raises(type(problem)):
+        crate.write(["contextuality"], tmp_path / "new")
+    assert len(written) == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_crate_is_one_sentence(tmp_path, monkeypatch, capsys):
     (tmp_path / "there").mkdir()
     with pytest.raises(QmlbookError, match=r"there'.* exists; name a new folder"):

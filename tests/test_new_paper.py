@@ -1,5 +1,6 @@
 """`qmlbook new`: a paper of the reader's own is made whole, or nothing is."""
 
+import io
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qmlbook import papers
+from qmlbook import cli, papers
 from qmlbook.base import files
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.book import chapters, new_paper
@@ -142,6 +143,20 @@ def test_what_no_option_says_is_asked_for_after_the_name_was_looked_at(copy, mad
     done = call(copy, THIRD, "--year", "2020", said="A title\nA. B.\nHere\n")
     assert done.returncode == 0, done.stderr
     assert load(THIRD, copy / HERE.replace(NEW, THIRD)).title == "A title"
+
+
+def test_a_question_that_nobody_answers_names_its_option(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(new_paper, "require_free", lambda _: None)
+    for number, option in enumerate(ASKED):
+        known = OPTIONS[: 2 * number]
+        monkeypatch.setattr(sys, "argv", ["qmlbook", "new", NEW, *known])
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        error = capsys.readouterr().err
+        assert (stop.value.code, error.splitlines()[-1]) == (
+            1, f"Error: --{option} is missing, and nobody answers here."
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,10 @@ def test_seeds_in_words(text, seeds):
     assert seeds_text(seeds) == text
 
 
-@pytest.mark.parametrize("text", ["", "0", "-3", "3-", "5-4", "1-2-3", "x", "1.5", "٣", "9" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-3", "3-", "5-4", "1-2-3", "x", "1.5", "٣", "9" * 5000, "10001", "0-999999999"],
+)
 def test_other_words_are_no_seeds(text):
     with pytest.raises(UsageError, match="must be N, 1 or more, or A-B, both included") as caught:
         seeds_of(text)

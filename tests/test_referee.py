@@ -11,7 +11,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from test_cli import call
 
-from qmlbook.base import paths
+from qmlbook.base import files, paths
 from qmlbook.base.errors import QmlbookError, UsageError
 from qmlbook.evidence import stats
 from qmlbook.referee import circuits, decide, judge, plan, players, rates, report, runs, trained
@@ -630,6 +630,28 @@ def test_a_budget_that_is_too_small_is_one_sentence(tmp_path):
         judge.referee(small(name="poor", weights=(1, 2)), tmp_path, seeds=5)
 
 
+@pytest.mark.parametrize("seeds", [-1, 0, 29, 10_001, 10**30])
+def test_seeds_that_no_rule_is_for_are_refused_before_anything_runs(tmp_path, seeds):
+    told = []
+    with pytest.raises(UsageError, match=f"seeds is {seeds} and must be 30 or more .*10,000"):
+        judge.referee(small(name="tiny"), tmp_path / "new", seeds=seeds, echo=told.append)
+    assert not told
+    assert not (tmp_path / "new").exists()
+
+
+def test_other_seeds_than_those_of_a_sealed_plan_are_refused(judged):
+    _, folder = judged
+    with pytest.raises(UsageError, match=r"seeds is 31, and the plan in .* was sealed with 30"):
+        judge.referee(small(name="tiny", claim="A & B <i>"), folder, seeds=31)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", "[" * 100_000])
+def test_a_sealed_file_that_is_no_plan_is_one_sentence(tmp_path, content):
+    files.write(tmp_path / plan.FILE, content.encode(), checksum=True)
+    with pytest.raises(QmlbookError, match="is no plan of this version: judge the case anew"):
+        plan.unsealed(tmp_path, "0")
+
+
 def test_a_sanity_check_that_learns_gates_the_case(judged):
     made, folder = judged
     records = {
@@ -702,6 +724,8 @@ case = Case(circuit, (2,), (x, (x[:, 0] > 1.5).astype(int)), "filed", train=20, 
         (("case.py", "--budget", "0m"), 2, "budget is '0m'"),
         (("case.py", "--seeds", "3"), 2, "seeds is 3"),
         (("case.py", "--to", ""), 2, "is no folder"),
+        (("case.py", "--to", "case.py"), 2, "--to 'case.py' is no folder"),
+        (("case.py", "--to", "case.py/x"), 2, "because case.py is none"),
     ],
 )
 def test_bad_usage_of_the_command_is_one_sentence(

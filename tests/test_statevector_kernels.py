@@ -124,6 +124,23 @@ def test_four_python_threads_at_once_agree_with_one(way, number):
                 assert all(map(same, found, alone))
 
 
+def test_four_python_threads_may_record_a_circuit_at_once():
+    function, barrier = compile_qnode(node(ring)), threading.Barrier(4)
+
+    def work(_):
+        barrier.wait(60)
+        return [results(function, batch) for batch in range(1, 31)]
+
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            first, *others = pool.map(work, range(4))
+    finally:
+        sys.setswitchinterval(often)
+    assert all(map(same, other, first) for other in others)
+
+
 class Looking:
     """Angles of two parameters; whoever takes them is interrupted by another who wants them."""
 

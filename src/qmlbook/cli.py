@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+# All that these do is done at their end.
+KEEP_NOTHING = ("audit", "course", "new", "records", "report", "vectors", "verify")
 data_app = typer.Typer(help="The image sets: where they are, fetch them, verify them.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 
@@ -37,27 +41,38 @@ def _chapter_names() -> list[str]:
 
 def _file(name: str) -> Path:
     """Return the path of a file to write; ``-`` is standard output."""
-    if not name or name.endswith(("/", os.sep)) or Path(name).is_dir():
+    if not name or name.endswith(("/", os.sep)) or os.path.isdir(name):
         what = "is a folder" if name else "is no name"
         raise errors.UsageError(f"--to {errors.shown(name)} {what}; give the name of a file.")
     return Path(name)
 
 
-def _no_format(name: str) -> Path:
-    """Return the path to write in the format that ``--format`` names."""
+def _no_format(name: str) -> str:
+    """Return the name of what to write in the format that ``--format`` names."""
     if name in errors.FORMATS:  # what follows it was meant as the file
         raise errors.UsageError(
             f"--to {errors.shown(name)} is the name of a format; say --format {name} --to PATH, "
             f"or --to ./{name} for a file of that name."
         )
-    return _file(name)
+    return name
+
+
+def _file_of_format(name: str) -> Path:
+    """Return the path of a file to write in the format that ``--format`` names."""
+    return _file(_no_format(name))
 
 
 def _folder(name: str, option: str = "--to") -> Path:
-    """Return the path of a folder to write."""
-    if name in ("", "-"):
+    """Return the path of a folder to write, which may be there already."""
+    places = (Path(name), *Path(name).parents)
+    there = next(filter(os.path.lexists, places), Path())
+    if name in ("", "-") or (there == places[0] and not there.is_dir()):
         raise errors.UsageError(
             f"{option} {errors.shown(name)} is no folder; give the name of one."
+        )
+    if not there.is_dir():
+        raise errors.UsageError(
+            f"{option} {errors.shown(name)} cannot be a folder, because {there} is none."
         )
     return Path(name)
 
@@ -76,7 +91,7 @@ To = Annotated[
 ]
 Exported = Annotated[
     Path | None,
-    Option(metavar="FILE", parser=_no_format, help="Write to a file; - is standard output."),
+    Option(metavar="FILE", parser=_file_of_format, help="Write to a file; - is standard output."),
 ]
 Jobs = Annotated[int, Option(min=1, help="Chapters executed at a time.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be run, and how long it takes.")]
@@ -139,7 +154,8 @@ def chapters(
     from .book.parameters import render
 
     if copy is not None:
-        print(f"The notebooks are in {library.copy(names, _folder(copy, '--copy'))}")
+        with _written("--copy", copy, "folder"):
+            print(f"The notebooks are in {library.copy(names, _folder(copy, '--copy'))}")
         return
     if parameters:
         print(render(library.parameters(names), format))
@@ -211,6 +227,9 @@ def pdf(to: To = None, jobs: Jobs = 2, repository: Repository = None) -> None:
     from .book import pdf as printing
 
     if to is None or not _is_stdout(to):
+        if to is not None and not os.path.exists(to):
+            with _written("--to", to, "file"):  # said before a book is built for it
+                files.require_writable(to.parent)
         print(f"The PDF is at {printing.pdf(to, jobs=jobs, repository=repository)}")
         return
     echo = partial(print, file=sys.stderr, flush=True)
@@ -308,6 +327,7 @@ def verify(
         made = again(paper, sample=sample, profile=profile, cheapest=cheapest, runner=runner)
         print(made, flush=True)
         results.append(made)
+    _tell_problems(stored)
     raise typer.Exit(not all(result.good for result in results))
 
 
@@ -341,6 +361,8 @@ def audit(
     from .evidence.report import outline
     from .evidence.sweep import in_turn
 
+    if budget is not None and not 0 < budget < float("inf"):
+        raise errors.UsageError(f"--budget is {budget:g} and must be minutes, a number above 0.")
     made = library.audit(
         paper or (),
         k=k,
@@ -354,6 +376,7 @@ def audit(
         files.write(status.audit_file(), made.to_json().encode())
     told = (f"{'  ' * depth}{sentence}\n" for depth, sentence in outline(made))
     print(made.to_json() if format == "json" else "".join(told), end="")
+    _tell_problems(rooms.validate(paper))
     raise typer.Exit(not made.good)
 
 
@@ -461,13 +484,21 @@ def new(
     new_paper.require_free(name)
     paper = new_paper.Paper(
         name,
-        title=typer.prompt("Title of the paper") if title is None else title,
-        authors=typer.prompt("Authors, joined by 'and'") if authors is None else authors,
-        where=typer.prompt("Where it appeared") if where is None else where,
-        year=typer.prompt("Year", type=int) if year is None else year,
+        title=_ask("--title", "Title of the paper") if title is None else title,
+        authors=_ask("--authors", "Authors, joined by 'and'") if authors is None else authors,
+        where=_ask("--where", "Where it appeared") if where is None else where,
+        year=_ask("--year", "Year", type=int) if year is None else year,
     )
     made = new_paper.make(paper)
     print(f"{len(made)} files are new or changed; begin with {rooms.claims_file(name)}")
+
+
+def _ask(option: str, question: str, **how: Any) -> Any:
+    """Return what the reader answers."""
+    try:
+        return typer.prompt(question, **how)
+    except typer.Abort:  # the end of a file where answers should be
+        raise errors.QmlbookError(f"{option} is missing, and nobody answers here.") from None
 
 
 @app.command()
@@ -503,28 +534,44 @@ def records(
     predictions: Annotated[
         bool, Option("--predictions", help="What runs that keep it said of every test image.")
     ] = False,
-    to: Exported = None,
+    to: Annotated[
+        str | None,
+        Option(
+            metavar="FILE",
+            parser=_no_format,
+            help="Write to a file, or a new folder; - is standard output.",
+        ),
+    ] = None,
 ) -> None:
     """Export the stored runs behind the verdicts."""
     from .evidence import export
     from .evidence.store import Store
 
     store = Store()
-    if predictions:
-        _put(export.predictions(papers, format, store=store), to)
-        return
-    if format in ("ro-crate", "mlflow"):
+    if format in ("ro-crate", "mlflow") and not predictions:
         from .evidence import crate, mlflow_store
 
-        if to is None or _is_stdout(to):
+        if to is None or _is_stdout(Path(to)):
             raise errors.UsageError(f"--format {format} writes a folder; name it with --to.")
         what, into = {"ro-crate": ("crate", crate), "mlflow": ("store", mlflow_store)}[format]
-        print(f"The {what} is in {into.write(papers, to, store=store)}")
+        with _written("--to", to, "folder"):
+            print(f"The {what} is in {into.write(papers, _folder(to), store=store)}")
+        return
+    file = None if to is None else _file(to)
+    if predictions:
+        _put(export.predictions(papers, format, store=store), file)
         return
     chosen = export.records(papers, store=store)
-    _put(export.parquet(chosen) if format == "parquet" else export.render(chosen, format), to)
-    for name in rooms.validate(papers):
-        for problem in store.problems(name):
+    _put(export.parquet(chosen) if format == "parquet" else export.render(chosen, format), file)
+    _tell_problems(rooms.validate(papers))
+
+
+def _tell_problems(papers: list[str]) -> None:
+    """Say which records of papers are not what was stored."""
+    from .evidence.store import Store
+
+    for name in papers:
+        for problem in Store().problems(name):
             print(problem, file=sys.stderr)
 
 
@@ -538,11 +585,18 @@ def _put(content: str | bytes, to: Path | None) -> None:
         else:
             print(content, end="")
         return
-    try:
+    with _written("--to", to, "file"):
         files.write(to, content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def _written(option: str, name: Path | str, what: str) -> Iterator[None]:
+    """Say which option names a file or a folder that cannot be written."""
+    try:
+        yield
     except errors.WriteError as error:
         raise errors.QmlbookError(
-            f"--to {to}: the file cannot be written ({error.strerror})."
+            f"{option} {name}: the {what} cannot be written ({error.strerror})."
         ) from error
 
 
@@ -646,7 +700,8 @@ def main() -> None:
         # takes longer to load than all the rest.
         as_typed: Any = SimpleNamespace(coerce=lambda value, param, ctx: value)
         core.build_runtime_param = lambda descriptor: as_typed
-    sys.exit(exit_status(lambda: app(_join_pairs(words)), "qmlbook", *words))
+    keeps = not words or words[0] not in KEEP_NOTHING
+    sys.exit(exit_status(lambda: app(_join_pairs(words)), "qmlbook", *words, keeps=keeps))
 
 
 if __name__ == "__main__":

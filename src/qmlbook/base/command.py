@@ -28,16 +28,19 @@ NO_MEMORY = re.compile(
     "MemoryError|failed to map segment|[Cc]an(not|'t) allocate memory|can't start new thread"
     "|Resource temporarily unavailable"
 )
+_GOES_ON = "What is finished is kept; the same command goes on."
+_ANEW = "Nothing is kept of it; the same command starts anew."
 _AGAIN = "Still stopping; a third time leaves at once."
 
 
-def exit_status(command: Callable[[], object], name: str, *words: str) -> int:
+def exit_status(command: Callable[[], object], name: str, *words: str, keeps: bool = True) -> int:
     """Run a command; say what goes wrong, or what was interrupted; return the exit status.
 
     Args:
         command: does the work; what it raises becomes one sentence on standard error.
         name: how the command is called, for instance ``qmlbook``.
         *words: its arguments.
+        keeps: whether it keeps what it has finished when it is interrupted.
 
     Returns:
         0 if all went well, 1 for a failure, 2 for a request that is wrong, 128 and the number of
@@ -46,7 +49,7 @@ def exit_status(command: Callable[[], object], name: str, *words: str) -> int:
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="readable")
-    with _interruptible(f"{name} {shlex.join(words)}".rstrip()) as signals:
+    with _interruptible(f"{name} {shlex.join(words)}".rstrip(), keeps) as signals:
         status, sentence = _outcome(command)
         if sentence and not signals:
             print(sentence, file=sys.stderr)
@@ -81,11 +84,11 @@ def _outcome(command: Callable[[], object]) -> tuple[int, str]:
 
 
 @contextmanager
-def _interruptible(words: str) -> Iterator[list[int]]:
+def _interruptible(words: str, keeps: bool) -> Iterator[list[int]]:
     """Let the first signal end the block in order; yield the list of those that came."""
     signals: list[int] = []
     what = textwrap.shorten(words, 100, placeholder=" ...")
-    said = f"Interrupted: {what}. What is finished is kept; the same command goes on."
+    said = f"Interrupted: {what}. {_GOES_ON if keeps else _ANEW}"
 
     def interrupt(number: int, _: FrameType | None) -> None:
         signals.append(number)

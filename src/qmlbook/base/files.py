@@ -179,6 +179,22 @@ def all_or_none(*changed: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for the block, and take it away where the block fails.
+
+    Raises:
+        WriteError: if it cannot be made, or is there.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _replace(contents: Mapping[Path, bytes]) -> None:
     """Give files of one folder their contents; the later ones describe the first.
 

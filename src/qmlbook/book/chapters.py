@@ -59,17 +59,11 @@ def from_yaml(text: str, name: str, first_line: int = 1) -> Any:
         first_line: where in the file it begins, for the error.
 
     Raises:
-        QmlbookError: if it is not YAML.
+        QmlbookError: if it is not YAML, or gives a key twice.
     """
-    import yaml
+    from ..base import strict_yaml  # YAML takes long to load
 
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + first_line}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise QmlbookError(f"{name}{where}: this cannot be read as YAML ({reason}).") from None
+    return strict_yaml.load_of(name, text, first_line)
 
 
 def read(source: Path) -> NotebookNode:
@@ -117,7 +111,13 @@ def documents(root: Path) -> list[str]:
         QmlbookError: if ``_toc.yml`` cannot be read or names a document by anything but text.
     """
 
+    seen = set()
+
     def walk(node: Any) -> Iterator[str]:
+        if id(node) in seen:  # by an alias, which may even lead to what it is a part of
+            return
+        if isinstance(node, dict | list):
+            seen.add(id(node))
         if isinstance(node, dict):
             for key in ("root", "file"):
                 if not isinstance(name := node.get(key, ""), str):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from .. import papers
+from ..base import strict_yaml
 from ..evidence import stats
 from ..evidence.cells import Cell
 from ..evidence.claims import Claim, load_claims
@@ -188,7 +188,7 @@ class Question:
 
 def questions() -> list[Question]:
     """Return the questions of a referee, in their order."""
-    entries = yaml.safe_load(QUESTIONS.read_text("utf-8"))
+    entries = strict_yaml.load_of(QUESTIONS.name, QUESTIONS.read_bytes())
     return [Question(**entry | {"rows": tuple(entry["rows"])}) for entry in entries]
 
 

@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
+from ..base import strict_yaml
 from ..base.errors import require_choice
 from ..base.files import fill
 from ..base.rng import stream
@@ -87,7 +87,8 @@ def check_yourself(chapter: str) -> Questions:
         UsageError: the chapter has none.
     """
     require_choice("chapter", chapter, known())
-    content = yaml.safe_load((FOLDER / f"{chapter}.yml").read_text("utf-8"))
+    file = FOLDER / f"{chapter}.yml"
+    content = strict_yaml.load_of(file.name, file.read_bytes())
     asked = TypeAdapter(tuple[Question, ...]).validate_python(content)
     return Questions(tuple(_shuffled(question) for question in asked))
 

@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import PlainValidator, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from .. import papers
-from ..base import files
+from ..base import files, strict_yaml
 from ..base.errors import QmlbookError, counted, shown
 from .cells import Cell, is_plain
 from .stats import MIN_PAIRS, MIN_RUNS, NOT_APPLICABLE, RUNS_PER_BEST
@@ -37,8 +36,8 @@ REQUIRED = ("id", "statement", "kind", "source", "evidence")
 HEADER = ("paper", "title", "citation", "claims")
 MIN_SEEDS = {"value": MIN_RUNS, "order": MIN_PAIRS, "property": 1}
 LEAD_PER_MARGIN = 3  # a published lead is at least so many margins of its controls
+MOST_SEEDS = 10_000  # of a variant; lists of many more runs fill a machine's memory
 LARGEST = 1e100  # its square is a number, too
-MAX_DEPTH, MAX_FIELDS = 20, 200  # of a file: no person writes more
 
 
 def _must(value: Any, allowed: str, part: str = "") -> PydanticCustomError:
@@ -143,11 +142,15 @@ def _seeds(value: Any) -> range:
     if isinstance(value, range):
         return value
     if not isinstance(value, Mapping):
-        return range(_whole(value))
-    if set(value) != {"from", "to"}:
+        seeds = range(_whole(value))
+    elif set(value) != {"from", "to"}:
         raise _must(value, "a whole number, 1 or more, or {from, to}")
-    first = _whole(value["from"], 0, ".from")
-    return range(first, _whole(value["to"], first, ".to") + 1)
+    else:
+        first = _whole(value["from"], 0, ".from")
+        seeds = range(first, _whole(value["to"], first, ".to") + 1)
+    if len(seeds) > MOST_SEEDS:
+        raise _must(value, f"{MOST_SEEDS:,} seeds at most")
+    return seeds
 
 
 _PARTS: dict[str, Callable[..., float]] = {
@@ -310,50 +313,16 @@ def load_claims(paper: str, path: Path | None = None) -> list[Claim]:
     return list(load(paper, path).claims)
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C or Python
-    """YAML in which nothing wins silently: a key that is given twice is an error."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(content)
-        self.known: set[yaml.MappingNode] = set()
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Refuse repeated keys before ``<<`` brings those that may be written again."""
-        keys: set[str] = set()
-        for key, _ in () if node in self.known else node.value:
-            if isinstance(key, yaml.ScalarNode):  # any other is refused by YAML itself
-                if key.value in keys:
-                    raise _unreadable(f"key {shown(key.value)} is given twice", key)
-                keys.add(key.value)
-        self.known.add(node)
-        super().flatten_mapping(node)
-        if len(node.value) > MAX_FIELDS:
-            raise _unreadable(f"more than {MAX_FIELDS} fields in one mapping", node)
-
-
-def _unreadable(problem: str, where: Any) -> yaml.MarkedYAMLError:
-    """Return YAML's own error, at a node or an event."""
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
-
-
 def _read(path: Path, where: str) -> Any:
     """Return the content of a file of claims; whatever is wrong with it is one sentence."""
     with files.reading(f"{where}: the file"):
         content = path.read_bytes()
-    depth = 0
     try:
-        for event in yaml.parse(content, Loader=_Loader):  # deep nesting would overflow a stack
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise _unreadable(f"more than {MAX_DEPTH} brackets or levels are open", event)
-        return yaml.load(content, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of 5,000 digits
-        mark = getattr(error, "problem_mark", None)
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        line = f"line {mark.line + 1}: " if mark else ""
+        return strict_yaml.load(content)
+    except strict_yaml.NotYaml as error:
+        line = "" if error.line is None else f"line {error.line + 1}: "
         raise QmlbookError(
-            f"{where}: the file cannot be read as YAML ({line}{reason[:200]})."
+            f"{where}: the file cannot be read as YAML ({line}{error.reason})."
         ) from None
 
 

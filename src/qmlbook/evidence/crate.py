@@ -14,10 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .. import papers as rooms
-from ..base import files, paths
+from ..base import files, paths, strict_yaml
 from ..base.errors import counted
 from ..data.sets import SETS, ImageSet
 from . import export
@@ -57,22 +55,23 @@ def write(papers: Sequence[str] | None, folder: Path, *, store: Store | None = N
         The folder.
 
     Raises:
-        UsageError: a paper is not known.
-        QmlbookError: the folder exists or cannot be written, pyarrow is missing, or a file of
+        UsageError: a paper is not known, or the folder exists.
+        QmlbookError: the folder cannot be written, pyarrow is missing, or a file of
             records is not what was stored.
     """
     names, store = rooms.validate(list(papers or [])), store or Store()
     records = export.for_new_folder(names, folder, store=store)
     contents = _contents(names, records, store)
-    citation = yaml.safe_load(contents["CITATION.cff"])
+    citation = strict_yaml.load_of("CITATION.cff", contents["CITATION.cff"])
     digests = {name: files.sha256(content) for name, content in contents.items()}
     sizes = {name: len(content) for name, content in contents.items()}
     contents[CROISSANT] = _json(_croissant(records, citation, digests, sizes))
     digests[CROISSANT] = files.sha256(contents[CROISSANT])
     sizes[CROISSANT] = len(contents[CROISSANT])
     contents[METADATA] = _json(_crate(records, citation, digests, sizes))
-    for name, content in contents.items():
-        files.write(folder / name, content)
+    with files.new_folder(folder):
+        for name, content in contents.items():
+            files.write(folder / name, content)
     return folder
 
 

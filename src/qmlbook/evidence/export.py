@@ -7,6 +7,7 @@ and `dictionary` reads it there.
 
 import inspect
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .. import papers as rooms
-from ..base.errors import QmlbookError, require_choice, shown
+from ..base.errors import QmlbookError, UsageError, require_choice, shown
 from .claims import Claim
 from .predictions import COLUMNS, parquet_of, require_parquet
 from .report import OURS, csv_text, markdown_table
@@ -55,12 +56,12 @@ def for_new_folder(papers: Sequence[str] | None, folder: Path, *, store: Store) 
         store: where records are.
 
     Raises:
-        UsageError: a paper is not known.
-        QmlbookError: the folder exists, a file of records is not what was stored, or there is none.
+        UsageError: a paper is not known, or the folder exists.
+        QmlbookError: a file of records is not what was stored, or there is none.
     """
     names = rooms.validate(list(papers or []))
-    if folder.exists():
-        raise QmlbookError(f"--to {shown(str(folder))} exists; name a new folder.")
+    if os.path.exists(folder):  # of a name that is too long, too
+        raise UsageError(f"--to {shown(str(folder))} exists; name a new folder.")
     if problems := [problem for name in names for problem in store.problems(name)]:
         raise QmlbookError(f"Nothing is made of records that are not as stored: {problems[0]}")
     if not (found := records(names, store=store)):
@@ -141,7 +142,7 @@ def predictions(
         UsageError: a paper or the format is not known.
         QmlbookError: a file is not one of ours, or pyarrow is missing.
     """
-    require_choice("format", format, TEXTS)
+    require_choice("format of predictions", format, TEXTS)
     store = store or Store()
     runs = [
         ({"paper": name, **dict(zip(COLUMNS, key, strict=False))}, kept.labels, kept.scores)

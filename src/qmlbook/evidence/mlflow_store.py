@@ -42,8 +42,8 @@ def write(papers: Sequence[str] | None, folder: Path, *, store: Store | None = N
         The folder.
 
     Raises:
-        UsageError: a paper is not known.
-        QmlbookError: the folder exists or cannot be written, MLflow is missing, or a file of
+        UsageError: a paper is not known, or the folder exists.
+        QmlbookError: the folder cannot be written, MLflow is missing, or a file of
             records is not what was stored.
     """
     records = export.for_new_folder(papers, folder, store=store or Store())
@@ -56,7 +56,10 @@ def write(papers: Sequence[str] | None, folder: Path, *, store: Store | None = N
                 place = (folder.resolve() / "artifacts" / name).as_uri()
                 experiments[name] = client.create_experiment(name, artifact_location=place)
             _log(client, experiments[name], record)
-        with closing(sqlite3.connect(database)) as made:
+        with (
+            closing(sqlite3.connect(database)) as made,
+            files.new_folder(folder),
+        ):
             files.write(folder / DATABASE, made.serialize())
     return folder
 

@@ -18,7 +18,7 @@ from .. import papers
 from ..base import files, paths
 from ..base.errors import QmlbookError, UsageError, shown
 from .cells import Cell
-from .claims import load_claims
+from .claims import MOST_SEEDS, load_claims
 from .store import config_key
 
 
@@ -74,9 +74,12 @@ def seeds_of(text: str) -> range:
     if given := re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})", text, re.ASCII):
         first, last = given.groups()
         seeds = range(int(last)) if first is None else range(int(first), int(last) + 1)
-        if seeds:
+        if 0 < len(seeds) <= MOST_SEEDS:
             return seeds
-    raise UsageError(f"seeds is {shown(text)} and must be N, 1 or more, or A-B, both included.")
+    raise UsageError(
+        f"seeds is {shown(text)} and must be N, 1 or more, or A-B, both included, and "
+        f"{MOST_SEEDS:,} seeds at most."
+    )
 
 
 def seeds_text(seeds: range) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base.errors import counted
+from ..base.errors import UsageError, counted
 from ..evidence import stats
 from ..evidence.store import Record, Store
 from ..evidence.sweep import Runner, in_turn
@@ -17,7 +17,7 @@ from ..evidence.verdicts import CANNOT
 from . import runs
 from .case import Case, load_case, require_fit
 from .decide import Decision, above_chance, decide, interval
-from .plan import Bench, Plan, make_plan, scores, seal, unsealed
+from .plan import Bench, Plan, make_plan, require_seeds, scores, seal, unsealed
 from .players import RIVAL, SANITY, SUBJECT, players
 from .report import Report, Row, write
 
@@ -47,6 +47,8 @@ def referee(
         UsageError: the case cannot be judged as it is; one sentence says why.
         QmlbookError: it was changed after its plan was sealed, or a run failed.
     """
+    if seeds is not None:
+        require_seeds(seeds)
     file = given if isinstance(given, Path) else None
     case = load_case(file) if file else given
     assert isinstance(case, Case)
@@ -63,6 +65,11 @@ def referee(
         echo(f"Sealed {digits[:12]}: {many}, about {plan.core_minutes:.1f} core-minutes.")
     else:
         plan, digits = sealed
+        if seeds not in (None, plan.seeds):
+            raise UsageError(
+                f"seeds is {seeds}, and the plan in {folder} was sealed with {plan.seeds}: leave "
+                "it out, or judge the case in another folder (--to)."
+            )
         echo(f"The plan was sealed before, {digits[:12]}; what is missing is run.")
     chosen = [(name, entry["value"]) for name, entry in plan.players.items()]
     found = bench.records("runs", chosen, plan.seeds)

@@ -13,6 +13,7 @@ import numpy as np
 from ..base import files
 from ..base.errors import QmlbookError, UsageError, counted
 from ..base.rng import stream
+from ..evidence.claims import MOST_SEEDS
 from ..evidence.store import Record, Store, code_version, config_key, versions
 from ..evidence.sweep import Job, Runner, make
 from . import circuits, runs
@@ -120,6 +121,19 @@ def scores(records: Sequence[Record]) -> Floats:
     return np.array([record.metrics["score"] for record in records], dtype=float)
 
 
+def require_seeds(seeds: int) -> None:
+    """Refuse a number of seeds with which the rule does not hold, or that no machine runs.
+
+    Raises:
+        UsageError: says how many are allowed.
+    """
+    if not LEAST <= seeds <= MOST_SEEDS:
+        raise UsageError(
+            f"seeds is {seeds} and must be {LEAST} or more for the rule to hold, "
+            f"{MOST_SEEDS:,} at most."
+        )
+
+
 def make_plan(bench: Bench, seeds: int | None = None) -> Plan:
     """Tune all with the same effort, look at the spread in a pilot, and fix the rest.
 
@@ -128,11 +142,9 @@ def make_plan(bench: Bench, seeds: int | None = None) -> Plan:
         seeds: to run instead of those that the pilot asks for.
 
     Raises:
-        UsageError: if the budget, or ``seeds``, is too small for a decision.
+        UsageError: if the budget is too small for a decision.
     """
     case = bench.case
-    if seeds is not None and seeds < LEAST:
-        raise UsageError(f"seeds is {seeds} and must be {LEAST} or more for the rule to hold.")
     tuned = _tuned(bench)
     told = {
         name: {"role": who.role, "about": who.about, **tuned[who.like or name]}
@@ -215,8 +227,13 @@ def unsealed(folder: Path, digest: str) -> tuple[Plan, str] | None:
             f"{file} was changed after it was sealed: a changed plan is a new case, in a folder of "
             "its own (--to)."
         )
-    entries = json.loads(content)
-    plan = Plan(**{field.name: entries[field.name] for field in fields(Plan)})
+    try:
+        entries = json.loads(content)
+        plan = Plan(**{field.name: entries[field.name] for field in fields(Plan)})
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise QmlbookError(
+            f"{file} is no plan of this version: judge the case anew, in another folder (--to)."
+        ) from None
     if plan.digest != digest:
         raise QmlbookError(
             f"the case {plan.case!r} was changed after its plan in {file} was sealed: a changed "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from typing import Any, cast
@@ -81,7 +82,7 @@ class Compiled:
         """Return what the QNode returns."""
         arguments = _Arguments(args, kwargs)
         if arguments.foreign or torch_path.is_needed(()):
-            return self.qnode(*args, **kwargs)
+            return self._plainly(*args, **kwargs)
         if not self._watch.unchanged():
             self.__setstate__(self.__getstate__())
         records = self._records.setdefault(arguments.key, [])
@@ -90,7 +91,7 @@ class Compiled:
         for record in records:
             if record and (results := record(arguments.numbers)) is not None:
                 return results
-        results = self.qnode(*args, **kwargs)
+        results = self._plainly(*args, **kwargs)
         if len(records) < BRANCHES and None not in records:
             record, results = _recorded(self.qnode, arguments, results)
             records.append(record)
@@ -102,6 +103,10 @@ class Compiled:
                 stacklevel=2,
             )
         return results
+
+    def _plainly(self, *args: Any, **kwargs: Any) -> Any:
+        # A QNode remembers what its function last returned, so that threads cannot share one.
+        return copy.copy(self.qnode)(*args, **kwargs)
 
 
 class _Arguments:

@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
+from ...base import files
 from ...base.errors import Profile
 
 if TYPE_CHECKING:
@@ -172,8 +173,14 @@ def read_numbers(paper: str, file: str) -> dict[str, Any]:
     """Return what a YAML file in a room says, nothing where there is none.
 
     For instance ``published.yml``, numbers read off the paper's figures.
+
+    Raises:
+        QmlbookError: if it cannot be read.
     """
     path = Path(__file__).parents[1] / paper / file
-    import yaml  # only where a paper's numbers are read: the command starts without it
+    from ...base import strict_yaml  # only where numbers are read: the command starts without YAML
 
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
+    if not path.exists():
+        return {}
+    with files.reading(path):
+        return strict_yaml.load_of(f"{paper}/{file}", path.read_bytes()) or {}
