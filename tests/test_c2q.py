@@ -312,6 +312,7 @@ def test_local_gates_keep_the_gates_on_one_wire(head):
     assert circuits.count_params(ansatz, pooling) == counts[0]
 
 
+@pytest.mark.nightly
 def test_fewer_parameters_of_local_gates_are_effective():
     ranks = [checks.effective_parameters(10, "general", gates=g) for g in circuits.GATE_SETS]
     counts = [circuits.count_params(10, "general", g) + n for g, n in

@@ -395,6 +395,7 @@ def test_another_name_is_one_sentence_and_nothing_is_written(monkeypatch, capsys
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.nightly
 def test_a_course_is_written_whole_and_again_without_loss(monkeypatch, capsys, tmp_path):
     folder = tmp_path / "deep" / "course"
     assert call(monkeypatch, capsys, "circuits", "--to", folder)[0] == 0
@@ -578,7 +579,7 @@ def right_grades(chapter):
     return {"diligent": (checked, total, total > checked), "empty": (0, total, False)}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_nbgrader_gives_full_marks_none_and_asks_a_person_for_the_rest(nbgrader_course, tiny):
     found = grades(nbgrader_course, tiny, "diligent", "empty")
     assert found == {"diligent": (1, 3, True), "empty": (0, 3, False)}
@@ -621,8 +622,8 @@ FITS = """() => {
 }"""
 
 
-# One without training, one with many figures, both with a live one; the others at night.
-DECKS = ("circuits", "qdeq")
+# One without training and with a live figure; the others at night.
+DECKS = ("circuits",)
 
 
 @pytest.mark.slow

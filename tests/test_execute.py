@@ -164,7 +164,7 @@ def test_a_chapter_that_raises_fails_and_takes_its_old_output_with_it(project):
     assert not project.check("bad", update=True)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_other_way_to_go_wrong_fails_too(project):
     start = ("parameters", PARAMETERS)
     warn = "import warnings\n\nwarnings.warn('beware')"

@@ -165,10 +165,8 @@ def copy(built, tmp_path):
     return Path(shutil.copytree(built, tmp_path / "copy"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind", ["permissions", pytest.param("mount", marks=[needs_mount, pytest.mark.nightly])]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["permissions", pytest.param("mount", marks=needs_mount)])
 def test_a_read_only_checkout(copy, kind):
     (copy / "book" / "intro.md").write_text("# Another first page\n", "utf-8")
     before = tree(copy)
@@ -360,7 +358,7 @@ def leave(process, status):
         assert re.fullmatch(once + again, error)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_command_that_is_terminated_takes_its_kernels_along(tmp_path):
     Project(tmp_path).chapters(tiny=hanging(tmp_path))
     process = start(tmp_path, "chapters")

@@ -84,6 +84,7 @@ def made(copy):
     return before, everything(copy)
 
 
+@pytest.mark.nightly
 def test_a_paper_that_does_not_run_leaves_no_trace(copy):
     before = everything(copy)
     done = call(copy, OTHER, *OPTIONS, outcome="does not run")

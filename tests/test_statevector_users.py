@@ -120,6 +120,7 @@ def test_compiled_takes_numbers_of_numpy_and_python_without_a_record_each():
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.nightly
 def test_compiled_circuits_stay_small():
     def function(x, scale):
         for wire in range(4):

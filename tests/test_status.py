@@ -115,7 +115,7 @@ def test_what_a_chapter_says_it_takes_is_of_the_order_of_what_it_took(name):
         assert cost.cpu_seconds < 60
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_each_chapter_is_measured_by_itself(project):
     large = "block = bytearray(400_000_000)\nprint(sum(k * k for k in range(30_000_000)) % 7)"
     project.chapters(
