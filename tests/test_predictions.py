@@ -140,3 +140,14 @@ def test_nothing_is_computed_where_predictions_could_not_be_kept(store, monkeypa
         sweep("fake", seeds=range(1, 4), store=store)
     assert store.records("fake") == []
     assert sweep("fake", seeds=2, store=store).ran == 4  # which keep none
+
+
+def test_a_library_without_memory_is_not_called_missing(store, monkeypatch, tmp_path):
+    (tmp_path / "pyarrow.py").write_text(
+        "raise ImportError('libarrow.so: failed to map segment from shared object')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError, match="failed to map segment"):
+        sweep("fake", seeds=range(1, 4), store=store)

@@ -17,7 +17,7 @@ def require(*packages: str) -> None:
     try:
         for package in packages:
             importlib.import_module(package)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise QmlbookError(
             f"Package {error.name} is missing for this backend: pip install 'qmlbook[hardware]'."
         ) from None

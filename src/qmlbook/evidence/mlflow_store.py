@@ -71,7 +71,7 @@ def _client(database: Path) -> MlflowClient:
     try:
         from mlflow.tracking import MlflowClient
         from sqlalchemy import Engine, event
-    except ImportError:
+    except ModuleNotFoundError:
         raise QmlbookError(
             "MLflow is missing: install the extra mlflow, into an environment without the extra "
             "book, which needs later versions of what both use."

@@ -149,7 +149,7 @@ def require_parquet() -> ModuleType:
     """
     try:
         import pyarrow.parquet
-    except ImportError:
+    except ModuleNotFoundError:
         raise QmlbookError(
             "Package pyarrow is missing for predictions: pip install 'qmlbook[book]'."
         ) from None
