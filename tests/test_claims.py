@@ -289,7 +289,9 @@ MERGES = "a0: &m0 {k: 1}\n" + "".join(
     f"a{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}]}}\n" for i in range(1, 12)
 )
 # PyYAML 6.0.4 has a limit of its own, and takes what is merged many times once.
-DEEP = "more than 20 brackets or levels are open|exceeded maximum nesting depth"
+LIMITED = tuple(map(int, yaml.__version__.split(".")[:3])) >= (6, 0, 4)
+DEEP = "exceeded maximum nesting" if LIMITED else "more than 20 brackets or levels are open"
+MERGED = "field 'a0' is not known" if LIMITED else "more than 200 fields in one mapping"
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ DEEP = "more than 20 brackets or levels are open|exceeded maximum nesting depth"
         (f"{HEAD}title: {'[' * 3_000}{']' * 3_000}\nclaims: []", DEEP),
         (f"{HEAD}claims: []\n{BOMB}title: *a11\n", "field 'a' is not known"),
         (f"{HEAD}claims: []\ntitle:\n{BOMB.replace('a: &', '- &').replace(': &', ' &')}", "YAML"),
-        (f"{MERGES}{HEAD}title: T\nclaims: []\n", "more than 200 fields|field 'a0' is not known"),
+        (f"{MERGES}{HEAD}title: T\nclaims: []\n", MERGED),
         (f"{HEAD}title: {'9' * 5_000}\nclaims: []\n", "cannot be read as YAML"),
         (f"{HEAD}title: 0x{'f' * 5_000}\nclaims: []\n", "title is a value of type int"),
         (

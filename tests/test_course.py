@@ -656,7 +656,10 @@ def test_slides_fit_the_screen_and_need_no_network(browser, tmp_path, name):
     tab.close()
     assert number >= len(re.findall("^##? ", prose, re.MULTILINE)) + plots
     assert pictures == plots
-    assert formulas or prose.count("$") <= 2  # slides have no solutions, where one may be
+    if name not in ("lessons", "flaws"):  # one is short; neither has a formula on a slide
+        assert number > 20
+        assert pictures >= 4
+        assert formulas > 2
     assert too_much == {}
     assert complaints == []
     assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
