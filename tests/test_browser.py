@@ -21,8 +21,11 @@ PAGES = [f"{document}.html" for document in DOCUMENTS]
 PAGES += [FOUND, "genindex.html", "py-modindex.html"]
 WIDTHS = {"desktop": 1280, "phone": 390}
 # The width at which a page is looked at every time: what has figures on a phone, what is looked up
-# on a desk, the first page on both. The other width is a part of the long tail.
+# on a desk, the first page on both. The other width is a part of the long tail, and so are the pages
+# of the reference, which one template makes, but for one of them.
 OFTEN = {page: {"desktop"} for page in PAGES}
+OFTEN |= {page: set() for page in PAGES if page.startswith("book/api_")}
+OFTEN["book/api_evidence.html"] = {"desktop"}
 OFTEN |= {f"book/{name}.html": {"phone"} for name in contents.sources(ROOT)}
 OFTEN[PAGES[0]] = set(WIDTHS)
 

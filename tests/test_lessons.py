@@ -14,7 +14,11 @@ from qmlbook.evidence.report import tally
 from qmlbook.evidence.verdicts import verdicts
 
 ROOT = Path(__file__).resolve().parents[1]
-JUDGED = {(verdict.paper, verdict.claim): verdict for verdict in verdicts(OURS)}
+
+
+@pytest.fixture(scope="module")
+def judged():
+    return {(verdict.paper, verdict.claim): verdict for verdict in verdicts(OURS)}
 
 
 @pytest.mark.parametrize("paper", OURS)
@@ -41,11 +45,11 @@ def test_every_control_of_a_counted_claim_has_a_kind():
             assert set(claims[claim].controls) <= set(kinds), claim
 
 
-def test_a_lead_in_spreads_is_the_lead_of_the_verdict():
+def test_a_lead_in_spreads_is_the_lead_of_the_verdict(judged):
     found = {effect.name: effect for paper in OURS for effect in lessons.effects(paper)}
     assert {"c2q K2", "qssl C6", "qdeq Q1", "klssl K5"} <= set(found)
     for name, effect in found.items():
-        verdict = JUDGED[tuple(name.split())]
+        verdict = judged[tuple(name.split())]
         assert effect.ours.mean * effect.spread == pytest.approx(verdict.ours["mean"])
         assert effect.ours.n == verdict.ours["n"]
         if effect.published is not None:
@@ -69,25 +73,25 @@ def test_survivors_reproduce_and_nothing_explains_them():
         assert verdict.provenance == "published"
 
 
-def test_a_referee_s_questions_are_true_today():
+def test_a_referee_s_questions_are_true_today(judged):
     asked = lessons.questions()
     assert 10 <= len(asked) <= 14
     assert {row.split()[0] for one in asked for row in one.rows} == set(OURS)
     for one in asked:
         assert one.ask.endswith("?")
         assert not re.search(r"\d", one.told), "numbers stand in the rows"
-        first, (outcome, control) = JUDGED[tuple(one.rows[0].split())], one.when
+        first, (outcome, control) = judged[tuple(one.rows[0].split())], one.when
         assert first.outcome == outcome, one.rows
         assert control in first.controls, one.rows
-        assert all(tuple(row.split()) in JUDGED for row in one.rows)
+        assert all(tuple(row.split()) in judged for row in one.rows)
 
 
-def test_the_list_links_every_row_and_gives_a_command():
+def test_the_list_links_every_row_and_gives_a_command(judged):
     text, asked = lessons.checklist(), lessons.questions()
     for one in asked:
         for paper, claim in map(str.split, one.rows):
             assert f'<a href="verdicts.html#{paper}-{claim}">{paper} {claim}</a>: ' in text
-        assert f"<code>{JUDGED[tuple(one.rows[0].split())].command}</code>" in text
+        assert f"<code>{judged[tuple(one.rows[0].split())].command}</code>" in text
     assert text.count("<li>") == lessons.sheet().count("☐") == len(asked)
 
 
