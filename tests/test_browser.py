@@ -21,8 +21,8 @@ PAGES = [f"{document}.html" for document in DOCUMENTS]
 PAGES += [FOUND, "genindex.html", "py-modindex.html"]
 WIDTHS = {"desktop": 1280, "phone": 390}
 # The width at which a page is looked at every time: what has figures on a phone, what is looked up
-# on a desk, the first page on both. The other width is a part of the long tail, and so are the pages
-# of the reference, which one template makes, but for one of them.
+# on a desk, the first page on both. The other width is a part of the long tail, and so are all
+# pages of the reference but one, since one template makes them.
 OFTEN = {page: {"desktop"} for page in PAGES}
 OFTEN |= {page: set() for page in PAGES if page.startswith("book/api_")}
 OFTEN["book/api_evidence.html"] = {"desktop"}
