@@ -394,7 +394,7 @@ def test_shots_are_within_five_sigma_and_spread_as_they_should(backend):
         ("default.qubit", 50),
         ("lightning.qubit", 50),
         ("aer", 50),
-        ("aer-noise", 50),
+        pytest.param("aer-noise", 50, marks=pytest.mark.nightly),
         pytest.param("ibm", 50, marks=pytest.mark.nightly),
     ],
 )
@@ -410,7 +410,9 @@ def test_a_seed_repeats_the_calls_and_every_call_is_new(backend, shots):
 
 
 @pytest.mark.parametrize("turn", [qml.RX, qml.RZ])
-@pytest.mark.parametrize("backend", ["aer", "aer-noise", "ibm"])
+@pytest.mark.parametrize(
+    "backend", ["aer", "aer-noise", pytest.param("ibm", marks=pytest.mark.nightly)]
+)
 def test_equal_entries_of_a_batch_are_sampled_independently(backend, turn):
     """RZ has no effect here and is compiled away; the batch must stay a batch."""
 
@@ -463,7 +465,7 @@ def test_noise_shrinks_values_and_mitigation_undoes_the_readout_part():
     assert np.corrcoef(noisy, exact)[0, 1] > 0.97
 
 
-@pytest.mark.parametrize("backend", ["aer-noise", "ibm"])
+@pytest.mark.parametrize("backend", ["aer-noise", pytest.param("ibm", marks=pytest.mark.nightly)])
 def test_pure_readout_noise_is_removed_and_has_the_devices_size(backend):
     """Without gates on a wire only readout errors are left: all zeros must come back as +1."""
     circuit = node(lambda: [qml.expval(qml.Z(w)) for w in range(3)])
@@ -486,7 +488,7 @@ def test_mitigation_inverts_unequal_readout_errors_exactly():
     np.testing.assert_allclose(found, true, atol=1e-12)
 
 
-@pytest.mark.parametrize("compact", [True, False])
+@pytest.mark.parametrize("compact", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_the_compiled_circuit_is_the_circuit_and_its_noise_the_devices(compact):
     """Bound by hand and run through Qiskit alone: ideal gives the exact values, noise ours."""
     from qiskit_aer import AerSimulator

@@ -21,12 +21,14 @@ PAGES = [f"{document}.html" for document in DOCUMENTS]
 PAGES += [FOUND, "genindex.html", "py-modindex.html"]
 WIDTHS = {"desktop": 1280, "phone": 390}
 # The width at which a page is looked at every time: what has figures on a phone, what is looked up
-# on a desk, the first page on both. The other width is a part of the long tail, and so are all
-# pages of the reference but one, since one template makes them.
+# on a desk, the first page on both. The other width is a part of the long tail, and so is a page of
+# tables or one that a template makes, where another of its kind is looked at every time.
 OFTEN = {page: {"desktop"} for page in PAGES}
 OFTEN |= {page: set() for page in PAGES if page.startswith("book/api_")}
 OFTEN["book/api_evidence.html"] = {"desktop"}
 OFTEN |= {f"book/{name}.html": {"phone"} for name in contents.sources(ROOT)}
+LIKE_VERDICTS = ("available", "checklists", "data", "editions", "seeds", "sheet", "shootout")
+OFTEN |= {f"book/{name}.html": set() for name in LIKE_VERDICTS}
 OFTEN[PAGES[0]] = set(WIDTHS)
 
 # A switch of the theme fades in, and what is half faded has no contrast.

@@ -151,7 +151,15 @@ def test_seeds_have_source_networks_of_their_own_unless_one_is_named():
 # --- quantum heads ---
 
 
-@pytest.mark.parametrize("head", list(QUANTUM_HEADS.values()))
+@pytest.mark.parametrize(
+    "head",
+    [  # one of each pooling every time
+        pytest.param(
+            head, marks=[pytest.mark.nightly] * (name not in ("3-zx", "7-general", "11-trivial"))
+        )
+        for name, head in QUANTUM_HEADS.items()
+    ],
+)
 def test_a_head_is_a_quadratic_form(head):
     assert checks.is_quadratic_form(*head, seed=1, images=5)
 

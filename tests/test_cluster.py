@@ -146,7 +146,7 @@ papers.experiments = lambda _: {"grid": papers.Experiment(
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_that_kills_its_workers_is_recorded_as_failed(tmp_path, port, monkeypatch):
     (tmp_path / "deadly.py").write_text(DEADLY)
     for name in ("names", "experiments"):  # restored at the end
@@ -165,7 +165,7 @@ def test_a_run_that_kills_its_workers_is_recorded_as_failed(tmp_path, port, monk
     assert {r.status for r in store.records("fake") if r.seed != 1} == {"ok"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_encrypted_cluster_takes_only_those_with_a_certificate(tmp_path, port):
     from distributed import Security
 

@@ -475,6 +475,7 @@ def test_a_fixed_table_is_never_impossible_on_whole_blocks_of_three():
 # --- training ---
 
 
+@pytest.mark.nightly
 def test_the_k_hrnn_learns():
     found = runs.run(experiments.EXPERIMENTS["hrnn"].variants["quick"]["n3k2"], 3)
     assert found["kl"] < 1e-3
@@ -486,7 +487,13 @@ def test_the_k_hrnn_learns():
     assert len(found["curve"]) == training.POINTS + 1
 
 
-@pytest.mark.parametrize("model", ["gru", "lstm", "transformer", "binary"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gru",
+        *(pytest.param(m, marks=pytest.mark.nightly) for m in ("lstm", "transformer", "binary")),
+    ],
+)
 def test_classical_models_learn_something(model):
     config = replace(TINY, model=model, width=16, steps=60, batch_size=64, test=300)
     config = replace(config, learning_rate=0.01)
@@ -634,7 +641,7 @@ def test_the_published_figure_agrees_with_the_claims():
 
 # --- properties ---
 
-LONG = ("sharing-n4", "lie-dimension", "bound-k2")  # seconds
+LONG = ("sharing-n4", "lie-dimension", "bound-k2", "cell", "exact-memory")  # seconds
 
 
 def decided(name):

@@ -274,7 +274,7 @@ def test_states_reachable_with_all_tokens():
     assert [sharing.game(n).reachable() for n in (1, 2, 3, 4)] == [1, 16, 184, 3584]
 
 
-@pytest.mark.parametrize(("n", "largest"), [(2, 4), (3, 2)])
+@pytest.mark.parametrize(("n", "largest"), [(2, 4), pytest.param(3, 2, marks=pytest.mark.nightly)])
 def test_the_game_is_the_greatest_fixed_point(n, largest):
     play = sharing.Game(n)
     moves = play.moves(range(play.reachable()))

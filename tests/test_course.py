@@ -317,7 +317,7 @@ def loaded(page):
     return found
 
 
-@pytest.mark.parametrize("name", ["circuits", "qdeq"])
+@pytest.mark.parametrize("name", ["circuits", pytest.param("qdeq", marks=pytest.mark.nightly)])
 def test_slides_load_only_what_lies_beside_them(book, name):
     found = loaded(slides.html(course.read(name, ROOT, book)))
     beside = {f"reveal/{file}" for file in slides.files()} | {"mathjax/tex-svg-full.js"}
@@ -622,14 +622,8 @@ FITS = """() => {
 }"""
 
 
-# One without training and with a live figure; the others at night.
-DECKS = ("circuits",)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.nightly] * (n not in DECKS)) for n in NAMES]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("as_reader")
 def test_slides_fit_the_screen_and_need_no_network(browser, tmp_path, name):
     chapter = nbformat.read(execute.executed([name], ROOT)[name], as_version=4)

@@ -158,6 +158,7 @@ def test_what_is_no_crate_is_one_sentence(tmp_path, monkeypatch, capsys):
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.nightly
 def test_bytes_go_to_a_file_or_a_pipe_and_not_to_a_screen(tmp_path):
     command = [sys.executable, "-m", "qmlbook.cli", "records", "qdeq", "--format", "parquet"]
     piped = subprocess.run(command, capture_output=True)

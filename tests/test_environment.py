@@ -204,6 +204,7 @@ def pip(folder, *words):
     return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
+@pytest.mark.nightly
 def test_pip_takes_a_package_whose_hash_is_right_and_refuses_one_that_was_tampered_with(
     tmp_path, wheel
 ):

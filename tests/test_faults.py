@@ -239,7 +239,7 @@ def test_a_write_that_does_not_fit_leaves_the_old_file(tmp_path, kind):
         assert len(files.load_tensors(path)["x"]) == 10_000
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("line", "size"), [("build", 20_000), ("chapters --force", 500)])
 def test_files_that_do_not_fit(copy, line, size):
     (copy / "book" / "intro.md").write_text("# Another first page\n", "utf-8")
@@ -268,13 +268,10 @@ exec "$@"
 
 
 @needs_mount
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("more", "said"),
-    [
-        pytest.param(5_000_000, 1, id="staging"),
-        pytest.param(0, 2, id="rendering", marks=pytest.mark.nightly),
-    ],
+    [pytest.param(5_000_000, 1, id="staging"), pytest.param(0, 2, id="rendering")],
 )
 def test_a_full_disk_leaves_the_last_good_book_and_the_next_build_succeeds(copy, more, said):
     (copy / "book" / "_static" / "more.bin").write_bytes(b"x" * more)
@@ -308,7 +305,7 @@ def hanging(root, tags=""):
     return chapter("Tiny", ("parameters", PARAMETERS), cell, "print('after')")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_kernel_of_a_chapter_that_hangs_is_gone_afterwards(tmp_path):
     project = Project(tmp_path)
     project.chapters(tiny=hanging(tmp_path))
@@ -370,7 +367,9 @@ def test_a_command_that_is_terminated_takes_its_kernels_along(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)]
+)
 def test_an_interruption_says_what_was_interrupted_and_a_second_one_ends_it_at_once(
     tmp_path, number
 ):
@@ -668,7 +667,7 @@ def can_be_alone():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(not can_be_alone(), reason="this system lets no one leave the network")
 def test_a_book_is_built_without_a_network(project):
     env = {**os.environ, "QMLBOOK_ROOT": str(project.root)}

@@ -75,7 +75,7 @@ def test_the_gallery_is_a_list_with_a_picture_in_words_for_each_paper(shown):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.nightly)])
 def test_chips_leave_out_what_is_not_so(shown, browser, width):
     page = browser.new_page(viewport={"width": width, "height": 800})
     css = (ROOT / "book" / "_static" / "book.css").read_text("utf-8")

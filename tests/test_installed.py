@@ -144,7 +144,7 @@ def test_a_wheel_that_was_built_holds_what_these_tests_say_it_holds(installed, t
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.nightly] * (n not in QUICK)) for n in NAMES]
 )

@@ -829,6 +829,7 @@ def test_an_ideal_backend_gives_the_exact_answers(encoded):
     assert found.table().sum() == found.table().trace() == 10
 
 
+@pytest.mark.nightly
 def test_noise_shrinks_outputs_and_mitigation_gives_some_back(encoded):
     exact = circuit()(encoded.angles.double()).detach()
     mitigated, noisy = hardware.mitigated_and_raw(encoded, shots=2000)
@@ -990,7 +991,7 @@ hardware.run(found, "ibm", hardware=True, device="ibm_somewhere")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_no_token_enters_an_executed_notebook(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("QISKIT_IBM_TOKEN", TOKEN)

@@ -535,6 +535,7 @@ def test_the_rule_errs_as_seldom_on_cases_that_are_trained():
         assert rate.share >= 0.8 if "twice" in kind else rate.share <= 0.05, (kind, rate)
 
 
+@pytest.mark.nightly
 def test_more_seeds_of_a_case_are_made_block_by_block(judged, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "referee" / "tiny"
     folder.mkdir(parents=True)

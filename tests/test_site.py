@@ -144,7 +144,7 @@ def test_a_twin_runs_where_the_library_is_installed(project):
     assert product == ["product 6.0 in profile quick\n"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_pages_name_the_address_that_is_given(project, monkeypatch):
     monkeypatch.setenv("QMLBOOK_URL", "https://book.example/rerun/")
     page = project.build().parent / "book" / "tiny.html"

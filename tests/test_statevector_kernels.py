@@ -189,6 +189,7 @@ FORKED = """if True:
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked here")
 def test_a_forked_child_computes_the_same_and_exits():
     assert said(FORKED) == ["0", "0"]
@@ -220,6 +221,7 @@ IMPORTED = """if True:
 """
 
 
+@pytest.mark.nightly
 def test_a_process_that_finds_machine_code_does_without_numba():
     said(IMPORTED)
     assert said(IMPORTED) == ["False"]

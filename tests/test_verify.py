@@ -15,7 +15,7 @@ from qmlbook.papers.klssl import training
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "paper",
-    [pytest.param(n, marks=[pytest.mark.nightly] * (n == "c2q")) for n in OURS],
+    [pytest.param(n, marks=[pytest.mark.nightly] * (n in ("c2q", "qssl"))) for n in OURS],
 )
 def test_stored_runs_are_made_again(paper):
     """The cheapest quick runs of the book's own records, from as many experiments as possible."""
