@@ -25,7 +25,7 @@ WIDTHS = {"desktop": 1280, "phone": 390}
 # tables or one that a template makes, where another of its kind is looked at every time.
 OFTEN = {page: {"desktop"} for page in PAGES}
 OFTEN |= {page: set() for page in PAGES if page.startswith("book/api_")}
-OFTEN["book/api_evidence.html"] = {"desktop"}
+OFTEN |= {"book/api_evidence.html": {"desktop"}, "genindex.html": set(), "py-modindex.html": set()}
 OFTEN |= {f"book/{name}.html": {"phone"} for name in contents.sources(ROOT)}
 LIKE_VERDICTS = ("available", "checklists", "data", "editions", "seeds", "sheet", "shootout")
 OFTEN |= {f"book/{name}.html": set() for name in LIKE_VERDICTS}

@@ -128,7 +128,7 @@ def test_run_stores_an_executed_notebook_without_traces(project):
     assert not list(project.executed("tiny").parent.glob(".*"))  # nothing half-written
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_profiles_and_parameters(project):
     quick = project.run() and project.executed("tiny").read_text("utf-8")
     assert project.run(profile="full")["tiny"].status == "executed"

@@ -883,7 +883,7 @@ def test_one_variable_names_the_threads_of_a_kernel(monkeypatch, project, tmp_pa
     assert [env[name] for name in threads.VARIABLES] == wanted
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_threads_and_instructions_take_effect_in_the_kernels_of_a_check(project, monkeypatch):
     said = project.root / "said"
     look = f"""import pathlib, torch

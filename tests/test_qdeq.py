@@ -235,7 +235,9 @@ def whole_jacobian(layer, z, u):
     return torch.autograd.functional.jacobian(lambda x: layer(x, u).sum(0), z).movedim(1, 0)
 
 
-@pytest.mark.parametrize(("n", "encoder"), CASES[:3])
+@pytest.mark.parametrize(
+    ("n", "encoder"), [CASES[0], pytest.param(*CASES[1], marks=pytest.mark.nightly), CASES[2]]
+)
 def test_the_penalty_is_that_of_the_dense_jacobian(n, encoder):
     config = replace(TINY, classes=tuple(range(n)), encoder=encoder)
     model, u = model_of(config), data(10, n, batch=3)

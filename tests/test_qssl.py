@@ -415,6 +415,7 @@ def test_certain_outcomes_are_certain():
     assert found.tolist() == [[1, 1], [-1, 1], [-1, -1]]
 
 
+@pytest.mark.nightly
 def test_sampled_gradients_are_right_on_average():
     settings = {"width": 3, "layers": 1, "seed": 2}
     x = angles(2, 3)
@@ -848,7 +849,9 @@ def test_noise_shrinks_outputs_and_mitigation_gives_some_back(encoded):
     assert rows.tolist() == encoded.labels.bincount(minlength=5).tolist()
 
 
-@pytest.mark.parametrize(("connected", "closed"), [("any", True), ("line", False)])
+@pytest.mark.parametrize(
+    ("connected", "closed"), [("any", True), pytest.param("line", False, marks=pytest.mark.nightly)]
+)
 def test_few_cnots_prepare_nearly_the_same_states(encoded, connected, closed):
     params = encoded.network["params"].double()
     few = encoded.angles[:6].double()

@@ -43,7 +43,7 @@ def test_an_address_that_is_none_is_refused_before_anything_runs(project, monkey
     assert not project.said
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_pages_show_the_very_run_that_was_stored(project):
     index = project.build()
     assert index == project.root / "_build" / "html" / "index.html"

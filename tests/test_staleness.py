@@ -139,7 +139,7 @@ def test_a_folder_of_the_reader_s_counts_where_images_are_shown(executed, monkey
     assert executed.run()["one"].status == "executed"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_that_saw_nothing_of_the_reader_s_serves_where_that_is_hidden(executed):
     statuses = [result.status for result in executed.run(embedded=True).values()]
     assert statuses == ["up to date"] * 2

@@ -603,6 +603,7 @@ def test_a_trainable_coefficient_of_an_observable(way):
         torch.testing.assert_close(for_x, (-c * torch.sin(x) - 2 * torch.cos(x)).detach())
 
 
+@pytest.mark.nightly
 @WAYS
 def test_torch_compiles_around_a_circuit(way):
     inner = way(node(ring))

@@ -32,6 +32,7 @@ def test_a_notebook_has_one_thread_in_whatever_order_it_imports(imports):
     assert said(KERNEL + imports + NOW) == ["1", "1", "1"]
 
 
+@pytest.mark.nightly
 def test_a_number_that_the_reader_names_stays():
     assert said(KERNEL + FIRST + NOW, OMP_NUM_THREADS="2")[0::2] == ["2", "2"]
     assert said(KERNEL + LATER + NOW, OMP_NUM_THREADS="2")[0::2] == ["2", "2"]
