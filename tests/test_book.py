@@ -161,3 +161,11 @@ def test_the_search_index_knows_every_page(html):
     index = (html / "searchindex.js").read_text("utf-8")
     for document in DOCUMENTS:
         assert f'"{document}"' in index
+
+
+def test_a_link_to_a_figure_has_words_of_its_own():
+    """Without any, its whole caption would stand in the sentence."""
+    bare = [
+        page.name for page in (ROOT / "book").glob("*.md") if "[](fig-" in page.read_text("utf-8")
+    ]
+    assert not bare
