@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +15,7 @@ from typer import Argument, Option, core
 
 from . import __version__
 from . import papers as rooms
-from .base import errors, files
+from .base import errors, files, output
 from .base.command import exit_status
 
 # Help as plain text: what colours and frames it takes longer to load than all the rest.
@@ -39,44 +37,6 @@ def _chapter_names() -> list[str]:
     return names()
 
 
-def _file(name: str) -> Path:
-    """Return the path of a file to write; ``-`` is standard output."""
-    if not name or name.endswith(("/", os.sep)) or os.path.isdir(name):
-        what = "is a folder" if name else "is no name"
-        raise errors.UsageError(f"--to {errors.shown(name)} {what}; give the name of a file.")
-    return Path(name)
-
-
-def _no_format(name: str) -> str:
-    """Return the name of what to write in the format that ``--format`` names."""
-    if name in errors.FORMATS:  # what follows it was meant as the file
-        raise errors.UsageError(
-            f"--to {errors.shown(name)} is the name of a format; say --format {name} --to PATH, "
-            f"or --to ./{name} for a file of that name."
-        )
-    return name
-
-
-def _file_of_format(name: str) -> Path:
-    """Return the path of a file to write in the format that ``--format`` names."""
-    return _file(_no_format(name))
-
-
-def _folder(name: str, option: str = "--to") -> Path:
-    """Return the path of a folder to write, which may be there already."""
-    places = (Path(name), *Path(name).parents)
-    there = next(filter(os.path.lexists, places), Path())
-    if name in ("", "-") or (there == places[0] and not there.is_dir()):
-        raise errors.UsageError(
-            f"{option} {errors.shown(name)} is no folder; give the name of one."
-        )
-    if not there.is_dir():
-        raise errors.UsageError(
-            f"{option} {errors.shown(name)} cannot be a folder, because {there} is none."
-        )
-    return Path(name)
-
-
 Chapters = Annotated[
     list[str] | None,
     Argument(help="Chapters; all when none is named.", autocompletion=_chapter_names),
@@ -87,11 +47,14 @@ Papers = Annotated[
 Paper = Annotated[str, Argument(help="The paper.", autocompletion=rooms.names)]
 Sets = Annotated[list[str] | None, Argument(help="Image sets; all when none is named.")]
 To = Annotated[
-    Path | None, Option(metavar="FILE", parser=_file, help="Write to a file; - is standard output.")
+    Path | None,
+    Option(metavar="FILE", parser=output.file, help="Write to a file; - is standard output."),
 ]
 Exported = Annotated[
     Path | None,
-    Option(metavar="FILE", parser=_file_of_format, help="Write to a file; - is standard output."),
+    Option(
+        metavar="FILE", parser=output.file_of_format, help="Write to a file; - is standard output."
+    ),
 ]
 Jobs = Annotated[int, Option(min=1, help="Chapters executed at a time.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be run, and how long it takes.")]
@@ -154,8 +117,8 @@ def chapters(
     from .book.parameters import render
 
     if copy is not None:
-        with _written("--copy", copy, "folder"):
-            print(f"The notebooks are in {library.copy(names, _folder(copy, '--copy'))}")
+        with output.written("--copy", copy, "folder"):
+            print(f"The notebooks are in {library.copy(names, output.folder(copy, '--copy'))}")
         return
     if parameters:
         print(render(library.parameters(names), format))
@@ -226,9 +189,9 @@ def pdf(to: To = None, jobs: Jobs = 2, repository: Repository = None) -> None:
     """
     from .book import pdf as printing
 
-    if to is None or not _is_stdout(to):
+    if to is None or not output.is_stdout(to):
         if to is not None and not os.path.exists(to):
-            with _written("--to", to, "file"):  # said before a book is built for it
+            with output.written("--to", to, "file"):  # said before a book is built for it
                 files.require_writable(to.parent)
         print(f"The PDF is at {printing.pdf(to, jobs=jobs, repository=repository)}")
         return
@@ -242,7 +205,7 @@ def pdf(to: To = None, jobs: Jobs = 2, repository: Repository = None) -> None:
 @app.command()
 def course(
     names: Chapters = None,
-    to: Annotated[Path, Option(metavar="FOLDER", parser=_folder, help="Where to.")] = Path(
+    to: Annotated[Path, Option(metavar="FOLDER", parser=output.folder, help="Where to.")] = Path(
         "course"
     ),
     force: Annotated[bool, Option("--force", help="Replace files of an earlier course.")] = False,
@@ -414,7 +377,7 @@ def referee(
     ] = None,
     to: Annotated[
         Path | None,
-        Option(metavar="FOLDER", parser=_folder, help="Where to; referee/NAME if not told."),
+        Option(metavar="FOLDER", parser=output.folder, help="Where to; referee/NAME if not told."),
     ] = None,
     workers: Annotated[int, Option(min=1, help="Processes that make the runs.")] = 1,
     scheduler: Scheduler = None,
@@ -515,7 +478,7 @@ def report(
     from .evidence.verdicts import notes, verdicts
 
     watched = format == "table" and to is None and sys.stdout.isatty()
-    _put(library.render(verdicts(papers, claims=claims), format, color=watched), to)
+    output.put(library.render(verdicts(papers, claims=claims), format, color=watched), to)
     for note in notes(papers):
         print(note, file=sys.stderr)
 
@@ -538,7 +501,7 @@ def records(
         str | None,
         Option(
             metavar="FILE",
-            parser=_no_format,
+            parser=output.no_format,
             help="Write to a file, or a new folder; - is standard output.",
         ),
     ] = None,
@@ -551,18 +514,20 @@ def records(
     if format in ("ro-crate", "mlflow") and not predictions:
         from .evidence import crate, mlflow_store
 
-        if to is None or _is_stdout(Path(to)):
+        if to is None or output.is_stdout(Path(to)):
             raise errors.UsageError(f"--format {format} writes a folder; name it with --to.")
         what, into = {"ro-crate": ("crate", crate), "mlflow": ("store", mlflow_store)}[format]
-        with _written("--to", to, "folder"):
-            print(f"The {what} is in {into.write(papers, _folder(to), store=store)}")
+        with output.written("--to", to, "folder"):
+            print(f"The {what} is in {into.write(papers, output.folder(to), store=store)}")
         return
-    file = None if to is None else _file(to)
+    file = None if to is None else output.file(to)
     if predictions:
-        _put(export.predictions(papers, format, store=store), file)
+        output.put(export.predictions(papers, format, store=store), file)
         return
     chosen = export.records(papers, store=store)
-    _put(export.parquet(chosen) if format == "parquet" else export.render(chosen, format), file)
+    output.put(
+        export.parquet(chosen) if format == "parquet" else export.render(chosen, format), file
+    )
     _tell_problems(rooms.validate(papers))
 
 
@@ -573,40 +538,6 @@ def _tell_problems(papers: list[str]) -> None:
     for name in papers:
         for problem in Store().problems(name):
             print(problem, file=sys.stderr)
-
-
-def _put(content: str | bytes, to: Path | None) -> None:
-    """Write what was asked for to a file, or show it."""
-    if to is None or _is_stdout(to):
-        if isinstance(content, bytes):
-            if sys.stdout.isatty():
-                raise errors.UsageError("This format is no text; name a file with --to.")
-            sys.stdout.buffer.write(content)
-        else:
-            print(content, end="")
-        return
-    with _written("--to", to, "file"):
-        files.write(to, content.encode() if isinstance(content, str) else content)
-
-
-@contextmanager
-def _written(option: str, name: Path | str, what: str) -> Iterator[None]:
-    """Say which option names a file or a folder that cannot be written."""
-    try:
-        yield
-    except errors.WriteError as error:
-        raise errors.QmlbookError(
-            f"{option} {name}: the {what} cannot be written ({error.strerror})."
-        ) from error
-
-
-def _is_stdout(file: Path) -> bool:
-    """Tell whether a file is where standard output goes, by whatever name."""
-    try:
-        same = os.path.samestat(file.stat(), os.fstat(sys.stdout.fileno()))
-    except OSError:  # no such file, or no output to compare with
-        same = False
-    return same or str(file) == "-"
 
 
 @app.command()
