@@ -305,10 +305,10 @@ MERGED = "field 'a0' is not known" if LIMITED else "more than 200 fields in one 
         (f"{HEAD}claims: []\ntitle:\n{BOMB.replace('a: &', '- &').replace(': &', ' &')}", "YAML"),
         (f"{MERGES}{HEAD}title: T\nclaims: []\n", MERGED),
         (f"{HEAD}title: {'9' * 5_000}\nclaims: []\n", "cannot be read as YAML"),
-        (f"{HEAD}title: 0x{'f' * 5_000}\nclaims: []\n", "title is a value of type int"),
+        (f"{HEAD}title: {'9' * 4_000}\nclaims: []\n", "title is 9+[.]{3}9+ and must be"),
         (
-            f"{HEAD}title: [0x{'f' * 5_000}]\nclaims: []\n",
-            "title is a value of type list",
+            f"{HEAD}title: [{'9' * 4_000}]\nclaims: []\n",
+            "title is \\[9+[.]{3}",
         ),
         (f"{HEAD}title: T\nclaims:\n  - {{id: {'i' * 5_000}}}\n", "field 'statement' is missing"),
         (f"{HEAD}title: T\nclaims: []\n{'k' * 900}: 1\n", r"902 characters\) is not known"),
@@ -320,6 +320,28 @@ def test_a_file_made_to_break_readers_is_one_short_sentence(tmp_path, content, m
         load("fake", tmp_path / "claims.yml")
     assert len(str(caught.value)) < 400
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [("seeds", "010"), ("seeds", "1_0"), ("seeds", "0x10"), ("margin", "1:30"), ("margin", "010")],
+)
+def test_a_number_that_yaml_reads_otherwise_than_people_is_refused(tmp_path, field, given):
+    text = papers.claims_file("qdeq").read_text("utf-8")
+    head, found, rest = text.partition("  - id: R15\n")
+    changed, count = re.subn(rf"(?m)^    {field}: .*$", f"    {field}: {given}", rest, count=1)
+    assert (found, count) != ("", 0)
+    (tmp_path / "claims.yml").write_text(head + found + changed, encoding="utf-8")
+    with pytest.raises(QmlbookError, match=f"claim R15: {field} is '{given}' and must be a "):
+        load("qdeq", tmp_path / "claims.yml")
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b"\xc3", b"\x07"])
+def test_a_byte_that_is_no_letter_is_found_by_its_line(tmp_path, byte):
+    (tmp_path / "claims.yml").write_bytes(f"{HEAD}claims: []\ntitle: caf".encode() + byte + b"\n")
+    with pytest.raises(QmlbookError, match=r"cannot be read as YAML \(line 4: \w+") as caught:
+        load("fake", tmp_path / "claims.yml")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_value_that_holds_itself_many_times_over_is_shown_in_short(tmp_path):

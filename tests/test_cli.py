@@ -321,6 +321,13 @@ def test_what_is_no_file_is_refused_in_one_sentence(monkeypatch, capsys, command
     assert error == f"Error: --to {name!r} {why}; give the name of a file.\n"
 
 
+@pytest.mark.parametrize("words", [("report", "qdeq", "--claims"), ("vectors",)])
+def test_an_empty_name_of_a_file_to_read_is_refused(monkeypatch, capsys, words):
+    status, out, error = call(monkeypatch, capsys, *words, "")
+    assert (status, out) == (2, "")
+    assert error == "Error: '' is no name; give the name of a file.\n"
+
+
 def test_a_format_where_a_file_belongs_names_the_right_command(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     for words in (["records", "qdeq", "--to", "mlflow", "store"], ["report", "--to", "json"]):
@@ -440,6 +447,21 @@ def test_a_pdf_goes_to_standard_output_and_progress_elsewhere(monkeypatch, capsy
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert (stop.value.code, *capsysbinary.readouterr()) == (0, b"%PDF \xff", b"printing\n")
+
+
+@pytest.mark.parametrize(
+    "words", [("report", "qssl"), ("sweep", "qssl", "--dry-run")], ids=" ".join
+)
+def test_a_file_in_the_place_of_the_stored_runs_is_refused(monkeypatch, capsys, tmp_path, words):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "results").write_text("")
+    monkeypatch.setenv("QMLBOOK_ROOT", str(tmp_path))
+    status, out, error = call(monkeypatch, capsys, *words)
+    assert (status, out) == (2, "")
+    assert (
+        error
+        == f"Error: {tmp_path / 'data' / 'results'} is no folder; it would hold the stored runs.\n"
+    )
 
 
 @pytest.mark.parametrize(

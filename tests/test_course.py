@@ -1,15 +1,20 @@
 """A course from the book: no solution leaks, nbgrader grades it, slides need no network."""
 
+import ast
+import builtins
 import json
 import os
 import re
 import subprocess
+import symtable
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
@@ -61,6 +66,8 @@ mystnb:
   image: {alt: A dot.}
   figure: {caption: "The dot of {doc}`klssl`.", name: fig-one}
 ---
+from qmlbook.book.questions import expected
+
 known = 1
 ```
 
@@ -90,7 +97,8 @@ more = known + 1  # the secret sum
 ```{code-cell} ipython3
 :tags: [self-check]
 
-assert more == 2, "more must be one more than known"
+with expected("more must be one more than known"):
+    assert more == 2, "more must be two"
 ```
 
 ```{solution-end}
@@ -287,8 +295,13 @@ def test_notebooks_name_nothing_that_no_cell_defines(book, tmp_path):
     ("old", "new", "said"),
     [
         ("assert more == 2", "assert known == 1", "would pass for an empty answer"),
-        (', "more must be one more than known"', "", "needs a message .* expected of more"),
-        ("more must be one more than known", "wrong", "needs a message .* expected of more"),
+        ('"more must be two"', '""', "must say what was expected of more"),
+        ("more must be two", "anymore", "must say what was expected of more"),
+        ('"more must be two"', "more", "must say what was expected of more"),
+        ("more must be one more than", "it must be two for", "must say what was expected of more"),
+        ('"more must be one more than known"', 'f"{more} is wrong"', "inside `with expected"),
+        ("with expected", "more + 1\nwith expected", "inside `with expected"),
+        ('with expected("more must be one more than known")', "if True", "inside `with expected"),
         (
             "assert more == 2",
             "assert [more for more in range(3)]",
@@ -300,6 +313,50 @@ def test_notebooks_name_nothing_that_no_cell_defines(book, tmp_path):
 def test_a_check_that_proves_nothing_is_refused(book, old, new, said):
     with pytest.raises(QmlbookError, match=said):
         assignments.instructor(chapter_of(book, BODY.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (', "more must be two"', ""),
+        ('"more must be two"', 'f"{more} is not two"'),
+        ("with expected", "import math\nwith expected"),
+    ],
+)
+def test_a_check_that_says_what_was_expected_is_taken(book, old, new):
+    changed = BODY.replace(old, new)
+    assert changed != BODY
+    assignments.instructor(chapter_of(book, changed))
+
+
+def imported(chapter, read):
+    """Return what the code of a chapter imports of these names, and run nothing else of it."""
+    rest = [item for item in chapter.items if not isinstance(item, myst.Exercise)]
+    cells = rest + [cell for exercise in chapter.exercises for cell in exercise.solution]
+    names = {}
+    for line in ast.parse("\n".join(c.source for c in cells if c.cell_type == "code")).body:
+        if isinstance(line, ast.Import | ast.ImportFrom):
+            line.names = [each for each in line.names if (each.asname or each.name) in read]
+            exec(ast.unparse(line) if line.names else "", names)
+    return names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_of_another_type_or_shape_is_told_what_was_expected(book, name):
+    """The chapter is not run: what else a check reads of it is replaced by mocks."""
+    chapter = course.read(name, ROOT, book)
+    for exercise in chapter.exercises:
+        answered = assignments._bound(assignments._answer(exercise))
+        for check in assignments.checks(exercise):
+            read = assignments._read(symtable.symtable(check.source, name, "exec"))
+            names = {each: MagicMock() for each in read - set(dir(builtins))}
+            names |= imported(chapter, read)
+            for asked in (read & answered) - assignments._bound([check]):
+                for wrong in (None, "text", [], (), {}, lambda *_: None, 0, np.zeros(3)):
+                    with pytest.raises(AssertionError) as told, np.errstate(all="ignore"):
+                        exec(check.source, {**names, asked: wrong})
+                    said = set(re.findall(r"\w+", str(told.value)))
+                    assert said & read & answered, (exercise.label, asked, wrong, told.value)
 
 
 # --- slides -------------------------------------------------------------------------------------

@@ -47,6 +47,11 @@ def test_places_and_addresses_become_words_once_and_for_all(tmp_path, monkeypatc
         )
         assert f"{here}shop" not in cleaned
         assert f"x{place}/1" in cleaned
+        for colour in ("", "0", "32", "1;32", "38;5;241"):
+            coloured = f"\x1b[{colour}m%s/x.py\x1b[39m"
+            assert notebooks.replace(coloured % place, words) == coloured % here
+        escaped = repr(f"a\n{place}/x\t{place}")
+        assert notebooks.replace(escaped, words) == escaped.replace(place, here)
         assert notebooks.replace(cleaned, words) == cleaned
     for innocent in ("a0x12 0xff 0x12345678", f".{temporary}/x", "https://example.org/root"):
         assert notebooks.replace(innocent, words) == innocent

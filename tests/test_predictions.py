@@ -100,9 +100,42 @@ def test_trained_numbers_are_kept_in_safetensors(store, monkeypatch):
     assert all(params.tolist() == [key.seed, 0.5] for key, params in stored.items())
     assert set(stored) == set(store.predictions("fake", "grid"))
     assert not list((store.root / "fake" / ".pending").glob("*.*t*s"))
-    (store.root / "fake" / "grid.safetensors").write_bytes(b"none")
+    file = store.root / "fake" / "grid.safetensors"
+    before = file.read_bytes()
+    file.write_bytes(b"none")
+    with pytest.raises(QmlbookError, match="the trained numbers are not those that were stored"):
+        store.params("fake", "grid")
+    (bad,) = (check for check in store.check("fake") if not check.ok)
+    assert (bad.path, "(the checksum in grid.safetensors.sha256 differs)" in bad.message) == (
+        file,
+        True,
+    )
+    file.write_bytes(before)
+    file.with_name("grid.safetensors.sha256").unlink()
+    assert len(store.params("fake", "grid")) == 3
+    file.write_bytes(b"none")
     with pytest.raises(QmlbookError, match=r"grid\.safetensors holds no trained numbers"):
         store.params("fake", "grid")
+
+
+def test_altered_predictions_are_refused_and_never_sealed(store):
+    sweep("fake", seeds=range(1, 4), store=store)
+    file = store.root / "fake" / "grid.parquet"
+    before, checksum = file.read_bytes(), file.with_name("grid.parquet.sha256")
+    assert all(check.ok for check in store.check("fake"))
+    runs = store.predictions("fake", "grid")
+    worse = {key: replace(kept, scores=-kept.scores) for key, kept in runs.items()}
+    file.write_bytes(predictions.dump(worse))
+    sealed, said = checksum.read_bytes(), "fake/grid.parquet: the predictions are not those"
+    assert [check.message.startswith(said) for check in store.check("fake")] == [False, True]
+    with pytest.raises(QmlbookError, match=said):
+        store.predictions("fake", "grid")
+    with pytest.raises(QmlbookError, match=said):
+        sweep("fake", seeds=range(1, 5), store=store)
+    assert checksum.read_bytes() == sealed
+    file.write_bytes(before)
+    store.fold("fake")  # what the sweep had made is there
+    assert len(store.predictions("fake", "grid")) == 3
 
 
 def test_predictions_come_back_from_workers(store):

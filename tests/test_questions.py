@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browsing import axe
 from bs4 import BeautifulSoup
@@ -66,6 +67,45 @@ def test_the_right_answer_may_be_at_any_place_and_stays_there():
 def test_a_chapter_without_questions_is_named():
     with pytest.raises(UsageError, match="chapter"):
         questions.check_yourself("house")
+
+
+SHOTS = "needed must be a number of shots"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (-1, "needed must be positive"),
+        (500, SHOTS),
+        (0, f"{SHOTS} (ZeroDivisionError: division by zero)"),
+        ({}, f"{SHOTS} (TypeError: '<' not supported between instances of 'dict' and 'int')"),
+        (np.ones(2), f"{SHOTS} (ValueError: The truth value of an array with more than one "
+                     "element is ambiguous. Use a.any() or a.all())"),
+    ],
+)  # fmt: skip
+def test_whatever_is_wrong_with_an_answer_says_what_was_expected(answer, told):
+    # As a text, since pytest fills in the messages of asserts.
+    check = "assert not answer < 0, 'needed must be positive'\nassert 100 / answer > 1"
+    with pytest.raises(AssertionError) as error, questions.expected(SHOTS):
+        exec(check, {"answer": answer})
+    assert error.value.args == (told,)
+    assert error.value.__suppress_context__ == (told != "needed must be positive")
+
+
+def test_a_long_error_is_told_shortly():
+    with pytest.raises(AssertionError) as error, questions.expected(SHOTS):
+        raise ValueError("one line\n" * 100)
+    assert len(str(error.value)) < 200
+    assert "\n" not in str(error.value)
+
+
+def test_a_right_answer_is_told_nothing_and_a_missing_one_its_name():
+    with questions.expected(SHOTS):
+        pass
+    with pytest.raises(NameError, match="needed"), questions.expected(SHOTS):
+        exec("needed > 0", {})
+    with pytest.raises(KeyboardInterrupt), questions.expected(SHOTS):
+        raise KeyboardInterrupt
 
 
 @pytest.mark.slow

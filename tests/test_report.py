@@ -246,6 +246,28 @@ def test_undecided_controls_say_how_many_seeds_they_need(full, monkeypatch):
     assert f"seeds that could resolve this margin: classical {SEEDS + 1}" in order.details
 
 
+@pytest.mark.parametrize(
+    ("claim", "published", "margin", "said"),
+    [
+        ("mean", {"mean": 0.717}, 0.005, "20 seeds: about 140 could resolve the margin"),
+        (
+            "mean",
+            {"mean": 0.7},
+            0.018,
+            "they resolve the margin, but what they show lies at its edge",
+        ),
+        ("mean", {"mean": 0.7, "sd": 0.4, "n": 4}, 0.2, "no number could"),
+        ("single", {"single": 0.7}, 0.03, "no number could"),
+    ],
+)
+def test_what_its_seeds_leave_open_says_how_many_could_decide(full, claim, published, margin, said):
+    full.claims[claim] |= {"published": published, "margin": margin}
+    (verdict,) = full.verdicts(claim)
+    assert any(
+        "not decidable within the budget" in text and said in text for text in verdict.details
+    )
+
+
 def test_medians_and_runs_that_never_learn(full):
     full.claims["mean"]["dead"] = full.claims["order"]["dead"] = 0.7
     mean, order = full.verdicts("mean", "order")
@@ -505,6 +527,21 @@ def test_claims_must_fit_the_experiments(full):
     full.claims["mean"] |= {"experiment": "grid", "metric": "acuracy"}
     with pytest.raises(QmlbookError, match=r"no number 'acuracy'; it has: accuracy"):
         full.verdicts()
+
+
+def test_a_property_that_is_neither_yes_nor_no_is_named(full):
+    full.claims["holds"]["metric"] = "checked"
+    with pytest.raises(QmlbookError, match=r"claim holds of fake: .* 1 .* or 0 .*, and one is 180"):
+        full.verdicts()
+
+
+def test_a_run_without_numbers_is_told(fake):
+    fake.claims = {"mean": fake.claims["mean"]}
+    for seed in range(SEEDS):
+        for variant in VARIANTS["grid"]:
+            fake.add("grid", variant, seed, metrics={})
+    with pytest.raises(QmlbookError, match=r"no number 'accuracy'; it has: none\."):
+        fake.verdicts()
 
 
 def test_papers_are_validated(fake):

@@ -405,8 +405,8 @@ def test_property_rule(holds, outcome):
 
 
 def test_property_is_yes_or_no():
-    with pytest.raises(QmlbookError, match=r"must be 1 .* or 0"):
-        stats.property_outcome([0.5])
+    with pytest.raises(QmlbookError, match=r"must be 1 .* or 0 .*, and one is 0\.5"):
+        stats.property_outcome([1, 0.5])
 
 
 @pytest.mark.parametrize("margin", [0.95, 0.5])
@@ -417,6 +417,32 @@ def test_seeds_needed_give_four_studies_of_five_the_power_to_explain(margin):
     assert needed == int(np.ceil((2.8016 * 2.06 / margin) ** 2))
     found = stats.t_interval(stream(25, "needed").normal(0, 2.06, (TRIALS, needed)))
     assert abs(np.mean(found.high <= margin) - 0.8) < 0.02
+
+
+@pytest.mark.parametrize(
+    "published", [{"mean": 3.0}, {"mean": 3.0, "sd": 1.0, "n": 12}], ids=["mean", "sd"]
+)
+def test_seeds_needed_give_four_studies_of_five_that_agree_the_power_to_say_so(published):
+    scale, margin = 2.06, 1.2
+    interval = stats.t_interval([3 - scale / np.sqrt(2), 3 + scale / np.sqrt(2)])
+    needed = stats.seeds_needed(interval, margin, published)
+    rng = stream(26, "needed")
+    ours = rng.normal(3, scale, (TRIALS, needed))
+    theirs = rng.normal(3, published.get("sd", 0.0) / np.sqrt(12), TRIALS)
+    fixed = published | {"mean": 0.0}
+    kept = [
+        stats.value_outcome(runs - centre, fixed, margin)[0] == stats.REPRODUCED
+        for runs, centre in zip(ours, theirs, strict=True)
+    ]
+    assert abs(np.mean(kept) - 0.8) < 0.05
+
+
+def test_no_number_of_seeds_mends_what_was_published():
+    narrow = stats.t_interval([0.9, 1.0, 1.1])  # sd 0.1
+    assert stats.seeds_needed(narrow, 0.5, {"mean": 1.0, "sd": 0.4, "n": 4}) is None
+    assert stats.seeds_needed(narrow, 0.19, {"single": 1.0}) is None
+    needed = stats.seeds_needed(narrow, 0.21, {"single": 1.0})
+    assert needed == int(np.ceil(0.01 / ((0.21 / scipy.stats.norm.ppf(0.975)) ** 2 - 0.01)))
 
 
 # The best of several

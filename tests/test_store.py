@@ -88,12 +88,13 @@ def test_metrics_become_plain_rounded_numbers():
 
     metrics = {
         "a": np.float32(0.1), "b": torch.tensor(2), "c": np.array([1.0, 1 / 3]), "d": (1, 2.5),
-        "e": True, "f": torch.tensor([0.5]), "g": 1e-20 / 3, "h": 10**6,
+        "e": True, "f": torch.tensor([0.5]), "g": 1e-20 / 3, "h": 10**6, "i": 7**30,
     }  # fmt: skip
     assert clean_metrics(metrics) == {
         "a": 0.10000000149, "b": 2, "c": [1.0, 0.333333333333], "d": [1, 2.5], "e": 1,
-        "f": [0.5], "g": 3.33333333333e-21, "h": 1000000,
+        "f": [0.5], "g": 3.33333333333e-21, "h": 1000000, "i": 2.25393402907e25,
     }  # fmt: skip
+    assert type(clean_metrics({"count": 2**64})["count"]) is float  # of no 64-bit integer
     assert all(type(value) in (int, float, list) for value in clean_metrics(metrics).values())
 
 
@@ -276,7 +277,12 @@ DAMAGE = [
     ("[]", "mapping"), ('{"seed": 1}', "'paper' is missing"),
     (record().line().replace("0.5", "NaN"), "no JSON"),
     (record().line().replace('"depth":2', '"depth":Infinity'), "no JSON"),
+    (record().line().replace('"depth":2', '"depth":1e400'), "config is "),
+    (record().line().replace('"depth":2', '"depth":[{"x":-1e999}]'), "number that is not finite"),
     (record().line().replace('"seed"', '"sed"'), "field 'sed' is not known"),
+    (record().line().replace("{", '{"__dataclass_self__":1,', 1), "'__dataclass_self__' is not"),
+    (record().line().replace("{", '{"self":1,', 1), "field 'self' is not known"),
+    (record(experiment="e" * 100).line().replace("e" * 100, "e" * 5000), "(5002 characters"),
     (record().line().replace("0.5", "9" * 400), "'accuracy' is 9999"),
     (record().line().replace("0.5", "9" * 5000), "no JSON"),
     (record().line().replace("0.5", "1e200"), "'accuracy' is 1e+200 and must be finite, below"),
@@ -382,6 +388,29 @@ def test_a_record_that_is_altered_is_noticed_until_it_is_restored_or_accepted(st
     assert [check.ok for check in store.check("fake")] == [False]
     assert store.fold("fake") == []
     assert [check.ok for check in store.check("fake")] == [True]
+
+
+def test_records_that_are_gone_are_missed(store):
+    store.add(record())
+    store.add(record(experiment="other"))
+    store.fold("fake")
+    path = store.root / "fake" / "grid.jsonl"
+    before = path.read_bytes()
+    path.unlink()
+    said = "fake/grid.jsonl: the records are gone and grid.jsonl.sha256 is there"
+    assert [problem.partition(";")[0] for problem in store.problems("fake")] == [said]
+    assert [(check.path.stem, check.ok) for check in store.check("fake")] == [
+        ("grid", False),
+        ("other", True),
+    ]
+    assert store.fold("fake") == store.problems("fake")
+    store.add(record(seed=1))  # a sweep goes on and covers nothing up
+    assert "grid.jsonl: the records are not those" in store.fold("fake")[0]
+    path.write_bytes(before)
+    assert store.problems("fake") == store.fold("fake") == []
+    path.unlink()
+    path.with_name("grid.jsonl.sha256").unlink()
+    assert store.problems("fake") == []
 
 
 def test_a_file_is_parsed_once_while_its_content_is_the_same(store, monkeypatch):

@@ -37,6 +37,13 @@ def _chapter_names() -> list[str]:
     return names()
 
 
+def _source(name: str) -> Path:
+    """Return the path of a file to read."""
+    if not name:
+        raise errors.UsageError("'' is no name; give the name of a file.")
+    return Path(name)
+
+
 Chapters = Annotated[
     list[str] | None,
     Argument(help="Chapters; all when none is named.", autocompletion=_chapter_names),
@@ -470,7 +477,8 @@ def report(
     format: Annotated[errors.ReportFormat, Option(help="How it is written.")] = "table",
     to: Exported = None,
     claims: Annotated[
-        Path | None, Option(metavar="FILE", help="Claims of your own about one paper's runs.")
+        Path | None,
+        Option(metavar="FILE", parser=_source, help="Claims of your own about one paper's runs."),
     ] = None,
 ) -> None:
     """Show what every claim of the papers came to."""
@@ -542,7 +550,9 @@ def _tell_problems(papers: list[str]) -> None:
 
 @app.command()
 def vectors(
-    files: Annotated[list[Path], Argument(metavar="FILE...", help="Files of vectors.")],
+    files: Annotated[
+        list[Path], Argument(metavar="FILE...", parser=_source, help="Files of vectors.")
+    ],
     format: Annotated[errors.ListFormat, Option(help="How it is written.")] = "table",
 ) -> None:
     """Hold the library against reference vectors.

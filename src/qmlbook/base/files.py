@@ -85,6 +85,21 @@ def stored_checksum(path: Path) -> str | None:
     return words[0].decode(errors="replace") if words else ""
 
 
+def read_sealed(path: Path) -> tuple[bytes, str, bool]:
+    """Return a file's content, its SHA-256, and whether :func:`stored_checksum` is another one.
+
+    Raises:
+        QmlbookError: if it cannot be read.
+    """
+    with reading(path):
+        for _ in range(3):  # both may be replaced between the two lines here
+            content, stored = path.read_bytes(), stored_checksum(path)
+            digest = sha256(content)
+            if stored in (None, digest):
+                break
+    return content, digest, stored not in (None, digest)
+
+
 @contextmanager
 def locked(file: Path, *, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Let one process at a time into the block; others wait.

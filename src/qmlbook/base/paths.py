@@ -76,8 +76,15 @@ def images_dir() -> Path:
 
 
 def results_dir() -> Path:
-    """Return the folder of the stored run records, one sub-folder a paper."""
-    return data_root() / "results"
+    """Return the folder of the stored run records, one sub-folder a paper; it may be missing.
+
+    Raises:
+        UsageError: as :func:`data_root`, or if something else has its name.
+    """
+    folder = data_root() / "results"
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; it would hold the stored runs.")
+    return folder
 
 
 def citation_file() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -25,7 +26,11 @@ class NotYaml(ValueError):
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C or Python
-    """YAML in which a key that is given twice is an error."""
+    """YAML in which a key that is given twice is an error, and a number is what people read.
+
+    Of the numbers of YAML 1.1 those are texts here that YAML 1.2 or no person takes for the same:
+    ``010`` (eight), ``1:30`` (ninety), ``0x10``, ``0b10``, ``1_000``.
+    """
 
     def __init__(self, content: bytes | str) -> None:
         super().__init__(content)
@@ -43,6 +48,17 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         super().flatten_mapping(node)
         if len(node.value) > MAX_FIELDS:
             raise _unreadable(f"more than {MAX_FIELDS} fields in one mapping", node)
+
+
+_NUMBERS = {
+    "tag:yaml.org,2002:int": r"[-+]?(0|[1-9][0-9]*)$",
+    "tag:yaml.org,2002:float": r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?$"
+    r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$",
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, re.compile(_NUMBERS[tag]) if tag in _NUMBERS else rule) for tag, rule in rules]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _unreadable(problem: str, where: Any) -> yaml.MarkedYAMLError:
@@ -67,9 +83,13 @@ def load(content: bytes | str) -> Any:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of 5,000 digits, a date
         mark = getattr(error, "problem_mark", None)
         reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        line = mark.line if mark else None
+        if isinstance(error, yaml.reader.ReaderError):  # a byte that is no letter
+            raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+            line, reason = raw.count(b"\n", 0, error.position), str(error.reason)
         # LibYAML finds the end of a text one line below it.
         last = len(content.splitlines()) - 1
-        raise NotYaml(reason[:200], min(mark.line, last) if mark else None) from None
+        raise NotYaml(reason[:200], None if line is None else min(line, last)) from None
 
 
 def load_of(name: str, content: bytes | str, first_line: int = 1) -> Any:

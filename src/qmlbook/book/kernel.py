@@ -27,8 +27,8 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 def state(way: str, path: str) -> str:
     """Return what a look at a path would find now: the way, and a digest or a word.
 
-    Names that are hidden, Markdown and compiled modules do not count as content of a folder, and a
-    folder without content counts as absent.
+    Names that are hidden, Markdown, compiled modules, backups and records set aside do not count as
+    content of a folder, and a folder without content counts as absent, in another one as well.
     """
     if way == "file":
         try:
@@ -42,14 +42,22 @@ def state(way: str, path: str) -> str:
         return f"{way} there"
     except OSError:
         return f"{way} absent"
-    content = [name for name in entries if not _ignored(name)]
+    content = [name for name in entries if not (_ignored(name) or _is_husk(f"{path}/{name}"))]
     if not content or way == "path":
         return f"{way} {'there' if content else 'absent'}"
     return f"folder {hashlib.sha256(json.dumps(content).encode()).hexdigest()}"
 
 
 def _ignored(name: str) -> bool:
-    return _made(name) or name.endswith(".md")
+    return _made(name) or name.endswith((".md", "~", ".rejected"))
+
+
+def _is_husk(path: str) -> bool:
+    """Return whether a folder holds nothing but what was made from what is gone."""
+    try:
+        return all(map(_made, os.listdir(path)))
+    except OSError:  # a file
+        return False
 
 
 def _made(name: str) -> bool:

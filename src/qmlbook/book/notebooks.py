@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 PAPERS = "application/vnd.qmlbook.papers+json"
 Words = list[tuple[str, str]]
 # Around a place, so that only whole names in a path are replaced; "]" ends a word put there before.
-_BEGINS, _ENDS = r"(?<![\w.\-\]])", r"(?![\w\-+~@]|\.+[\w\-])"
+# A terminal's colour and an escaped line end are letters, too, and no part of a name.
+_BEGINS = (
+    r"(?:(?<![\w.\-\]])|(?<=\[m)|(?<=[\[;]\dm)|(?<=[\[;]\d{2}m)|(?<=[\[;]\d{3}m)|(?<=\\[nrt]))"
+)
+_ENDS = r"(?![\w\-+~@]|\.+[\w\-])"
 
 
 def tags(cell: NotebookNode) -> list[str]:

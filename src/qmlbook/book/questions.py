@@ -2,12 +2,16 @@
 
 A question belongs to a misconception that the page on teaching names. The questions of a chapter
 are in ``questions/NAME.yml``; a page shows them with plain HTML, so that they work without scripts,
-in Jupyter as on the book's pages.
+in Jupyter as on the book's pages. Answers to exercises are checked by code, which says with
+:func:`expected` what they should have been.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
@@ -91,6 +95,29 @@ def check_yourself(chapter: str) -> Questions:
     content = strict_yaml.load_of(file.name, file.read_bytes())
     asked = TypeAdapter(tuple[Question, ...]).validate_python(content)
     return Questions(tuple(_shuffled(question) for question in asked))
+
+
+@contextmanager
+def expected(what: str) -> Iterator[None]:
+    """Say what was expected of an answer, in whatever way a check of it goes wrong.
+
+    An answer of another type or shape makes the check itself raise, in words that tell nothing of
+    what was asked for. A name that is missing stays a ``NameError``, which says enough.
+
+    Args:
+        what: what must hold of which name, for instance "needed must be a number of shots".
+
+    Raises:
+        AssertionError: the block raised one, with its own message if it has any, or another error.
+    """
+    try:
+        yield
+    except Exception as error:
+        ours = isinstance(error, AssertionError)
+        if (ours and str(error)) or isinstance(error, NameError):
+            raise
+        why = "" if ours else f" ({shorten(f'{type(error).__name__}: {error}', 120)})"
+        raise AssertionError(what + why) from None
 
 
 def _shuffled(question: Question) -> Question:

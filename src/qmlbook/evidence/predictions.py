@@ -30,6 +30,8 @@ COLUMNS = {
     "scores": ("list of numbers", "N times C scores, image by image, in half precision"),
 }
 
+KEPT = {".parquet": "predictions", ".safetensors": "trained numbers"}  # by the end of the name
+
 
 def dump(runs: Mapping[Key, Predictions]) -> bytes:
     """Return a Parquet file of runs, sorted by their keys.
@@ -64,7 +66,7 @@ def load(file: Path) -> dict[Key, Predictions]:
     """Return the predictions in a file by the key of their run; none if there is no file.
 
     Raises:
-        QmlbookError: if pyarrow is missing, or the file is not one of ours.
+        QmlbookError: if pyarrow is missing, or the file is not one of ours, or altered.
     """
     if not file.is_file():
         return {}
@@ -73,7 +75,7 @@ def load(file: Path) -> dict[Key, Predictions]:
 
     try:
         with files.reading(file):
-            table: pyarrow.Table = parquet.read_table(io.BytesIO(file.read_bytes()))
+            table: pyarrow.Table = parquet.read_table(io.BytesIO(_content(file)))
         *key, classes, labels, scores = (table[name] for name in COLUMNS)
         return {
             Key(*run): Predictions(
@@ -89,6 +91,22 @@ def load(file: Path) -> dict[Key, Predictions]:
         raise QmlbookError(f"{file} holds no predictions: {str(error)[:100]}.") from None
 
 
+def altered(path: Path) -> str:
+    """Return the sentence about a file of runs whose content is not what was stored."""
+    beside, what = files.checksum_file(path).name, KEPT.get(path.suffix, "records")
+    return (
+        f"{path.parent.name}/{path.name}: the {what} are not those that were stored (the checksum "
+        f"in {beside} differs); restore the file, or remove {beside} to keep it as it is."
+    )
+
+
+def _content(file: Path) -> bytes:
+    content, _, is_altered = files.read_sealed(file)
+    if is_altered:
+        raise QmlbookError(altered(file))
+    return content
+
+
 def dump_params(runs: Mapping[Key, np.ndarray]) -> bytes:
     """Return a safetensors file of the trained numbers (P,) of runs, each named by its key."""
     from safetensors.numpy import save
@@ -100,7 +118,7 @@ def load_params(file: Path) -> dict[Key, np.ndarray]:
     """Return the trained numbers in a file by the key of their run; none if there is no file.
 
     Raises:
-        QmlbookError: if the file is not one of ours.
+        QmlbookError: if the file is not one of ours, or altered.
     """
     if not file.is_file():
         return {}
@@ -109,7 +127,7 @@ def load_params(file: Path) -> dict[Key, np.ndarray]:
 
     try:
         with files.reading(file):
-            tensors = parse(file.read_bytes())
+            tensors = parse(_content(file))
         runs = {}
         for name, params in tensors.items():
             experiment, version, variant, key, seed = name.split("/")

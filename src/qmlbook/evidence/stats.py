@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..base.errors import QmlbookError
 
 LEVEL = 0.95
-POWER = 0.8  # of the number of seeds that an undecided control would need
+POWER = 0.8  # of the number of seeds that what is undecided would need
 MIN_RUNS = 3
 MIN_PAIRS = 8  # for an order
 RUNS_PER_BEST = 5  # runs of ours for each published run that a best was taken from
@@ -245,17 +245,36 @@ def controls_outcome(
     return UNDECIDED, intervals
 
 
-def seeds_needed(interval: Interval, margin: float) -> int:
-    """Return how many seeds would tell no lead over a control from one of the margin.
+def seeds_needed(
+    interval: Interval, margin: float, published: Mapping[str, float] | None = None
+) -> int | None:
+    """Return how many seeds would tell no difference from one of the margin.
 
-    With so many, and the spread of these differences, the interval of a true difference of zero
-    stays below the margin in 80 % of studies.
+    With so many, and the spread of these observations, the interval of a true difference of zero
+    stays below the margin in 80 % of studies; that of a number that is the published one within
+    the margin on both sides; and that of a new run is as narrow as a published run asks for.
+
+    Args:
+        interval: t interval of what is compared, by seed.
+        margin: above zero.
+        published: of a claim about a number, ``{mean, sd, n}``, ``{mean}`` or ``{single}``.
+
+    Returns:
+        ``None`` if no number would: the published mean is too uncertain, or single runs scatter too
+        widely.
     """
     from scipy.special import ndtri, stdtrit
 
     quantile = stdtrit(interval.n - 1, (1 + LEVEL) / 2)
-    sd = (interval.high - interval.low) / 2 / quantile * np.sqrt(interval.n)
-    return int(np.ceil(((ndtri((1 + LEVEL) / 2) + ndtri(POWER)) * sd / margin) ** 2))
+    variance = ((interval.high - interval.low) / 2 / quantile) ** 2 * interval.n
+    sure, fixed = POWER, 0.0  # and the variance that more seeds take nothing from
+    if published:
+        sure = (1 + POWER) / 2
+        fixed = published.get("sd", 0.0) ** 2 / published.get("n", 1)
+        if "single" in published:
+            sure, fixed = 0.5, variance
+    room = (margin / (ndtri((1 + LEVEL) / 2) + ndtri(sure))) ** 2 - fixed
+    return int(np.ceil(variance / room)) if room > 0 else None
 
 
 def best_probability(runs: ArrayLike, best: float, m: int) -> Interval:
@@ -381,8 +400,11 @@ def property_outcome(holds: ArrayLike) -> str:
     values = np.asarray(holds, dtype=float).ravel()
     if not values.size:
         return NOT_ATTEMPTED
-    if not np.isin(values, (0.0, 1.0)).all():
-        raise QmlbookError("A property's metric must be 1 (it holds) or 0 (it fails) in every run.")
+    if len(other := values[~np.isin(values, (0.0, 1.0))]):
+        raise QmlbookError(
+            f"a property's metric must be 1 (it holds) or 0 (it fails) in every run, and one is "
+            f"{other[0]:g}."
+        )
     return REPRODUCED if values.all() else NOT_REPRODUCED
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -34,6 +35,8 @@ MAX_LIST = 256  # longer lists are data, not metrics
 MAX_LINE = 2**20  # bytes of a line; longer ones are no records
 DIGITS = 12
 LARGEST = 1e100  # the square of a metric is a number, too
+EXACT = 2**53  # whole numbers up to here are exact in other programs
+LONGEST = 100  # letters of a name
 
 
 def clean_metrics(metrics: Mapping[str, Any]) -> dict[str, float | list[float]]:
@@ -75,14 +78,29 @@ def _finite(name: str, value: Any) -> float:
         )
     if not abs(value) < LARGEST:
         raise ValueError(f"metric {shown(name)} is {shown(value)} and must be finite, below 1e100")
-    return int(value) if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+    whole = isinstance(value, int) and abs(value) <= EXACT
+    return int(value) if whole else float(f"{value:.{DIGITS}g}")
 
 
 def _file_name(value: str) -> str:
     plain = value.isprintable() and not {"/", "\\"}.intersection(value)
-    if not value or value.startswith(".") or not plain:
+    if not 0 < len(value) <= LONGEST or value.startswith(".") or not plain:
         raise ValueError("names no file")
     return value
+
+
+def _config(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not _is_finite(value):  # 1e400 is infinite, too
+        raise ValueError("has a number that is not finite")
+    return value
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
@@ -122,7 +140,7 @@ class Record(OfRun):
     experiment_version: Count
     variant: str
     profile: str
-    config: Mapping[str, Any]
+    config: Annotated[Mapping[str, Any], AfterValidator(_config)]
     config_key: str
     seed: Count
     metrics: Annotated[Mapping[str, float | list[float]], PlainValidator(clean_metrics)]
@@ -148,11 +166,7 @@ class Record(OfRun):
         )
 
     def line(self) -> str:
-        """Return the record as one line of JSON without its line end.
-
-        Raises:
-            ValueError: if the configuration holds a number that is not finite.
-        """
+        """Return the record as one line of JSON without its line end."""
         content = {item.name: getattr(self, item.name) for item in fields(Record)}
         if self.error is None:
             del content["error"]
@@ -173,6 +187,8 @@ class Record(OfRun):
             raise ValueError(f"it is no JSON: {error}") from None
         if not isinstance(content, dict):
             raise ValueError("it is no mapping")
+        for name in content.keys() - {item.name for item in fields(Record)}:
+            raise ValueError(f"field {shown(name)} is not known")
         try:
             return cls(**content)
         except pydantic.ValidationError as error:
@@ -199,17 +215,13 @@ class Predicted(Record):
 
 def reason(error: pydantic.ValidationError) -> str:
     """Return in a few words what is wrong with the first field that makes no record."""
-    problems = error.errors(include_url=False)
-    unknown = [problem for problem in problems if problem["type"] == "unexpected_keyword_argument"]
-    problem = [*unknown, *problems][0]
+    problem = error.errors(include_url=False)[0]
     name = ".".join(map(str, problem["loc"][:2]))
     said = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error" and name not in ("paper", "experiment"):
+    if problem["type"] == "value_error" and name not in ("paper", "experiment", "config"):
         return said  # it names the metric, or is about the record as a whole
     if problem["type"] == "missing":
         return f"field {shown(name)} is missing"
-    if unknown:
-        return f"field {shown(name)} is not known"
     return f"{name} is {shown(problem['input'])}: {said[:1].lower()}{said[1:]}"
 
 
@@ -274,17 +286,17 @@ class _Scan:
     records: dict[Key, Record] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
     pending: list[Path] = field(default_factory=list)
-    altered: list[Path] = field(default_factory=list)
+    altered: list[Path] = field(default_factory=list)  # or gone, and the checksum is there
 
 
 @dataclass(frozen=True)
 class Check:
-    """What became of checking one file of records.
+    """What became of checking one file of records, or one beside them.
 
     Attributes:
         path: the file.
         ok: whether it is what was folded.
-        message: what is wrong, or how many records it holds.
+        message: what is wrong, or what it holds.
     """
 
     path: Path
@@ -325,9 +337,9 @@ class Store:
         return [*map(str, scan.rejected), *map(_altered, scan.altered)]
 
     def check(self, paper: str) -> list[Check]:
-        """Hold every file of a paper's records against the checksum that was folded with it."""
+        """Hold every file of a paper's runs against the checksum that was folded with it."""
         scan, checks = self._scan(paper), []
-        for path in sorted((self.root / paper).glob("*.jsonl")):
+        for path in sorted({*(self.root / paper).glob("*.jsonl"), *scan.altered}):
             rejected = [item for item in scan.rejected if item.path == path]
             if path in scan.altered:
                 message = _altered(path)
@@ -337,6 +349,11 @@ class Store:
                 message = str(rejected[0]) if rejected else ""
             records = sum(record.experiment == path.stem for record in scan.records.values())
             checks.append(Check(path, not message, message or counted(records, "record")))
+        for kind in predictions.KINDS:
+            for path in sorted((self.root / paper).glob(f"*{kind.suffix}")):
+                content, _, altered = files.read_sealed(path)
+                message = predictions.altered(path) if altered else f"{len(content):,} bytes"
+                checks.append(Check(path, not altered, message))
         return checks
 
     def add(self, record: Record) -> None:
@@ -397,7 +414,7 @@ class Store:
                 files.write(aside, before + line + b"\n")
             lines: dict[str, list[str]] = {
                 path.stem: [] for path in (self.root / paper).glob("*.jsonl")
-            }
+            }  # those that were altered, too, and not those that are gone
             for key in sorted(scan.records):
                 lines.setdefault(key.experiment, []).append(scan.records[key].line() + "\n")
             for experiment, content in lines.items():
@@ -409,7 +426,7 @@ class Store:
             for path in [*scan.pending, *kept]:  # only now: a crash before this line loses nothing
                 path.unlink(missing_ok=True)
         # Where nothing but what was set aside had been added, the file is the stored one again.
-        altered = [path for path in scan.altered if _read(path)[1]]
+        altered = [path for path in scan.altered if not path.is_file() or _read(path)[1]]
         return [*map(str, scan.rejected), *map(_altered, altered)]
 
     def predictions(self, paper: str, experiment: str) -> dict[Key, Predictions]:
@@ -458,6 +475,8 @@ class Store:
             scan.altered += [path] if altered else []
             for line in lines:
                 _take(scan, path, line, paper, path.stem)
+        for checksum in sorted(folder.glob(f"{experiment or '*'}.jsonl.sha256")):
+            scan.altered += [] if checksum.with_suffix("").is_file() else [checksum.with_suffix("")]
         for path, content in pending:
             line = _parse(path, content.strip())
             if isinstance(line, Rejected) or experiment in (None, line.experiment):
@@ -468,16 +487,11 @@ class Store:
 
 def _read(path: Path) -> tuple[list[Record | Rejected], bool]:
     """Return the lines of a file, and whether its content differs from what was folded."""
-    with files.reading(path):
-        for _ in range(3):  # a fold may replace the file and its checksum between two lines here
-            content, stored = path.read_bytes(), files.stored_checksum(path)
-            digest = files.sha256(content)
-            if stored in (None, digest):
-                break
+    content, digest, altered = files.read_sealed(path)
     if _parsed.get(path, ("",))[0] != digest:
         lines = [_parse(path, line) for line in content.split(b"\n") if line.strip()]
         _parsed[path] = digest, lines
-    return _parsed[path][1], stored not in (None, digest)
+    return _parsed[path][1], altered
 
 
 def _parse(path: Path, line: bytes) -> Record | Rejected:
@@ -515,8 +529,10 @@ def _replaces(record: Record, known: Record) -> bool:
 
 
 def _altered(path: Path) -> str:
+    if path.is_file():
+        return predictions.altered(path)
     beside = files.checksum_file(path).name
     return (
-        f"{path.parent.name}/{path.name}: the records are not those that were stored (the checksum "
-        f"in {beside} differs); restore the file, or remove {beside} to keep it as it is."
+        f"{path.parent.name}/{path.name}: the records are gone and {beside} is there; restore the "
+        f"file, or remove {beside} to do without."
     )

@@ -349,7 +349,10 @@ def _outcome(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
 
 
 def _property(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
-    outcome = stats.property_outcome(_values(claim, runs, cells.over, claim.seeds))
+    try:
+        outcome = stats.property_outcome(_values(claim, runs, cells.over, claim.seeds))
+    except QmlbookError as error:
+        raise QmlbookError(f"claim {claim.id} of {claim.paper}: {error}") from None
     checked = 0.0
     for cell in cells.over:
         for seed in claim.seeds:
@@ -373,6 +376,8 @@ def _number(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
             extra["size"] = stats.size_outcome(stats.per_seed(values), published)
     else:
         outcome, interval = stats.value_outcome(values, claim.published, claim.margin)
+    if outcome == stats.INCONCLUSIVE and not claim.cannot:
+        details.append(_undecidable(claim, stats.t_interval(stats.per_seed(values))))
     if claim.kind == "value" and "best" in published:
         of = int(published["of"])
         error = stats.best_band_error(interval.n, of)
@@ -383,6 +388,20 @@ def _number(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
         )
     numbers = {name: _short(getattr(interval, name)) for name in ("mean", "low", "high")}
     return outcome, {"statistic": claim.statistic, **numbers, "n": interval.n, **extra}, details
+
+
+def _undecidable(claim: Claim, interval: stats.Interval) -> str:
+    """Return how many seeds would decide a claim that its own leave open."""
+    known = claim.published
+    published = known if claim.kind == "value" and isinstance(known, Mapping) else None
+    needed = stats.seeds_needed(interval, claim.margin or 0.0, published)
+    if needed is None:
+        would = "no number could: what was published, or a single run, scatters too widely"
+    elif needed <= interval.n:
+        would = "they resolve the margin, but what they show lies at its edge"
+    else:
+        would = f"about {float(f'{needed:.2g}'):,.0f} could resolve the margin"
+    return f"not decidable within the budget of {counted(interval.n, 'seed')}: {would}"
 
 
 def _runs_told(claim: Claim, over: np.ndarray, under: np.ndarray | None) -> list[str]:
@@ -429,7 +448,7 @@ def _controls(claim: Claim, runs: Runs, cells: _Cells) -> tuple[str, list[str]]:
         told.append(f"the margin of controls is {margin:g}")
     if outcome == stats.UNDECIDED and margin:
         needed = {name: stats.seeds_needed(gap, margin) for name, gap in intervals.items()}
-        few = [f"{name} {seeds}" for name, seeds in needed.items() if seeds > len(claim.seeds)]
+        few = [f"{name} {seeds}" for name, seeds in needed.items() if (seeds or 0) > number]
         told += [f"seeds that could resolve this margin: {', '.join(few)}"] if few else []
     return outcome, told
 
@@ -500,7 +519,7 @@ def value_of(claim: Claim, record: Record) -> float:
     numbers = [name for name, item in record.metrics.items() if not isinstance(item, list)]
     raise QmlbookError(
         f"claim {claim.id} of {claim.paper}: {record.run}, has no number {claim.metric!r}; "
-        f"it has: {', '.join(numbers)}."
+        f"it has: {', '.join(numbers) or 'none'}."
     )
 
 

@@ -35,6 +35,7 @@ TEXT_STUB = "YOUR ANSWER HERE"
 _HIDDEN = "### BEGIN HIDDEN TESTS\n{}\n### END HIDDEN TESTS"  # nbgrader's marks
 POINTS = 1  # of every self-check and every written answer; nbgrader's toolbar changes them
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+_IMPORTS = (ast.Import, ast.ImportFrom)
 
 _FIRST = Path(__file__).with_name("first.md")
 
@@ -44,7 +45,7 @@ def instructor(chapter: Chapter) -> NotebookNode:
 
     Raises:
         QmlbookError: if a self-check could not fail, asks for a name the exercise keeps secret, or
-            fails without a word.
+            fails without saying what was expected.
     """
     cells = [new_markdown_cell(files.fill(_FIRST, title=chapter.title))]
     for item in chapter.items:
@@ -160,7 +161,7 @@ def _require_sound_checks(exercise: Exercise, chapter: Chapter) -> None:
 
     A check fails without an answer if it reads a name that nothing but the solution gives a
     value; a student can pass it if the exercise says how to call it, and learns from it if it
-    says what was expected of that name.
+    says, for every way to fail, what was expected of that name.
     """
     ours = _bound(_answer(exercise))
     others = [item for item in chapter.items if not isinstance(item, Exercise)]
@@ -176,23 +177,41 @@ def _require_sound_checks(exercise: Exercise, chapter: Chapter) -> None:
                 f"{chapter.name}: a self-check of {exercise.label} would pass for an empty answer; "
                 "it must read a name that only the solution assigns."
             )
-        code = list(ast.walk(ast.parse(check.source)))
-        mute = any(isinstance(node, ast.Assert) and node.msg is None for node in code)
-        said = " ".join(
-            node.value
-            for node in code
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        )
-        if mute or not wanted & set(re.findall(r"\w+", said)):
+        code = ast.parse(check.source)
+        said = [_expected(each) for each in code.body if not isinstance(each, _IMPORTS)]
+        if None in said:
             raise QmlbookError(
-                f"{chapter.name}: every assert in a self-check of {exercise.label} needs a message "
-                f"that says what was expected of {' or '.join(sorted(wanted))}."
+                f"{chapter.name}: a self-check of {exercise.label} must stand, but for imports, "
+                'inside `with expected("..."):`, whose text is what an answer that fails is told.'
+            )
+        said += [node.msg for node in ast.walk(code) if isinstance(node, ast.Assert) and node.msg]
+        if not all(wanted & _words(each) for each in said):
+            raise QmlbookError(
+                f"{chapter.name}: every `expected` and every message of a self-check of "
+                f"{exercise.label} must say what was expected of {' or '.join(sorted(wanted))}."
             )
         if secret := sorted(wanted - asked):
             raise QmlbookError(
                 f"{chapter.name}: a self-check of {exercise.label} reads {secret[0]!r}, so the "
                 "exercise must ask for that name, in backticks."
             )
+
+
+def _expected(statement: ast.stmt) -> ast.expr | None:
+    """Return what a block of a check says was expected; nothing for other code."""
+    match statement:
+        case ast.With(
+            items=[ast.withitem(ast.Call(ast.Name("expected"), [ast.Constant(str()) as said]))]
+        ):
+            return said
+    return None
+
+
+def _words(said: ast.expr | None) -> set[str]:
+    """Return the words of a text, of what it is filled with, too."""
+    if not isinstance(said, ast.Constant | ast.JoinedStr):
+        return set()
+    return set(re.findall(r"\w+", ast.unparse(said)))
 
 
 def _bound(cells: Iterable[NotebookNode]) -> set[str]:
