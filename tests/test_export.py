@@ -6,6 +6,7 @@ import json
 from dataclasses import fields
 
 import pytest
+from pyarrow import parquet
 
 from qmlbook import data
 from qmlbook.base.errors import UsageError
@@ -47,6 +48,13 @@ def test_a_line_of_the_csv_is_one_number_of_one_run():
         assert row["variant"] == "a, b"
         assert json.loads(row["config"]) == GOOD.config
         assert (row["seed"], row["status"], row["error"]) == ("3", "ok", "")
+
+
+def test_whole_numbers_of_any_size_are_numbers_of_parquet():
+    line = GOOD.line().replace("[1.0,0.5]", f"[{2**53 + 1},{2**64},-{10**40}]")
+    table = parquet.read_table(io.BytesIO(export.parquet([Record.parse(line)])))
+    expected = [0.3, 2.0**53, 2.0**64, -1e40]
+    assert table["value"].to_pylist() == pytest.approx(expected, rel=1e-11, abs=0)
 
 
 def test_a_failed_run_has_a_line_too():

@@ -110,6 +110,9 @@ def test_trained_numbers_are_kept_in_safetensors(store, monkeypatch):
         file,
         True,
     )
+    file.unlink()
+    with pytest.raises(QmlbookError, match="the trained numbers are gone and"):
+        store.params("fake", "grid")
     file.write_bytes(before)
     file.with_name("grid.safetensors.sha256").unlink()
     assert len(store.params("fake", "grid")) == 3
@@ -136,6 +139,45 @@ def test_altered_predictions_are_refused_and_never_sealed(store):
     file.write_bytes(before)
     store.fold("fake")  # what the sweep had made is there
     assert len(store.predictions("fake", "grid")) == 3
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_predictions_that_are_gone_or_altered_are_told_and_nothing_is_made_of_them(
+    store, tmp_path, gone
+):
+    sweep("fake", seeds=range(1, 4), store=store)
+    file = store.root / "fake" / "grid.parquet"
+    before, checksum = file.read_bytes(), file.with_name("grid.parquet.sha256")
+    sealed = checksum.read_bytes()
+    file.unlink() if gone else file.write_bytes(before + b"x")
+    said = f"fake/grid.parquet: the predictions are {'gone' if gone else 'not those'}"
+    (problem,) = store.problems("fake")
+    assert problem.startswith(said)
+    assert store.fold("fake") == [problem]
+    assert [check.message for check in store.check("fake") if not check.ok] == [problem]
+    for make in (
+        lambda: store.predictions("fake", "grid"),
+        lambda: export.predictions(["fake"], store=store),
+        lambda: export.for_new_folder(["fake"], tmp_path / "crate", store=store),
+        lambda: sweep("fake", seeds=range(1, 5), store=store),
+    ):
+        with pytest.raises(QmlbookError, match=said):
+            make()
+    assert checksum.read_bytes() == sealed
+    file.write_bytes(before)
+    assert store.fold("fake") == store.problems("fake") == []
+    assert len(store.predictions("fake", "grid")) == 3
+
+
+def test_predictions_without_a_checksum_are_sealed_as_they_are(store):
+    sweep("fake", seeds=range(1, 4), store=store)
+    file = store.root / "fake" / "grid.parquet"
+    before, checksum = file.read_bytes(), file.with_name("grid.parquet.sha256")
+    sealed = checksum.read_bytes()
+    checksum.unlink()
+    assert [check.ok for check in store.check("fake")] == [True, False]
+    assert store.fold("fake") == []
+    assert (file.read_bytes(), checksum.read_bytes()) == (before, sealed)
 
 
 def test_predictions_come_back_from_workers(store):

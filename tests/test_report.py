@@ -514,7 +514,7 @@ def test_own_claims_are_judged_without_touching_the_book_s(full, tmp_path):
         verdicts(["fake"], claims=tmp_path / "none.yml", store=full.store)
 
 
-def test_claims_must_fit_the_experiments(full):
+def test_claims_must_fit_the_experiments(full, monkeypatch):
     full.claims["mean"]["variants"] = ["q2", "q3"]
     with pytest.raises(UsageError, match="claim mean of fake: variant of grid 'q3' is not known"):
         full.verdicts()
@@ -527,11 +527,22 @@ def test_claims_must_fit_the_experiments(full):
     full.claims["mean"] |= {"experiment": "grid", "metric": "acuracy"}
     with pytest.raises(QmlbookError, match=r"no number 'acuracy'; it has: accuracy"):
         full.verdicts()
+    monkeypatch.setitem(VARIANTS, "grid", [])
+    with pytest.raises(
+        UsageError, match=r"of grid 'q2' is not known; choose from: \(it has none\)\."
+    ):
+        full.verdicts()
 
 
 def test_a_property_that_is_neither_yes_nor_no_is_named(full):
     full.claims["holds"]["metric"] = "checked"
-    with pytest.raises(QmlbookError, match=r"claim holds of fake: .* 1 .* or 0 .*, and one is 180"):
+    said = r"claim holds of fake: 'checked' of exact: .* 1 .* or 0 .*, and one is 180\.0\.$"
+    with pytest.raises(QmlbookError, match=said):
+        full.verdicts()
+    full.claims["holds"]["metric"] = "hold"
+    with pytest.raises(
+        QmlbookError, match=r"^claim holds of fake: exact/all, seed 0, has no number"
+    ):
         full.verdicts()
 
 
@@ -540,7 +551,7 @@ def test_a_run_without_numbers_is_told(fake):
     for seed in range(SEEDS):
         for variant in VARIANTS["grid"]:
             fake.add("grid", variant, seed, metrics={})
-    with pytest.raises(QmlbookError, match=r"no number 'accuracy'; it has: none\."):
+    with pytest.raises(QmlbookError, match=r"no number 'accuracy'; it has none\.$"):
         fake.verdicts()
 
 

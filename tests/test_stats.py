@@ -404,9 +404,10 @@ def test_property_rule(holds, outcome):
     assert stats.property_outcome(holds) == outcome
 
 
-def test_property_is_yes_or_no():
-    with pytest.raises(QmlbookError, match=r"must be 1 .* or 0 .*, and one is 0\.5"):
-        stats.property_outcome([1, 0.5])
+@pytest.mark.parametrize("value", [0.5, 1.0000001, float("nan")])
+def test_property_is_yes_or_no(value):
+    with pytest.raises(QmlbookError, match=rf"must be 1 .* or 0 .*, and one is {value}\.$"):
+        stats.property_outcome([1, value])
 
 
 @pytest.mark.parametrize("margin", [0.95, 0.5])

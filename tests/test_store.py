@@ -283,6 +283,9 @@ DAMAGE = [
     (record().line().replace("{", '{"__dataclass_self__":1,', 1), "'__dataclass_self__' is not"),
     (record().line().replace("{", '{"self":1,', 1), "field 'self' is not known"),
     (record(experiment="e" * 100).line().replace("e" * 100, "e" * 5000), "(5002 characters"),
+    (record().line().replace('"seed":0', '"seed":7,"seed":0'), "field 'seed' is there twice"),
+    (record().line().replace('{"depth"', '{"x":{"a":1,"b":2,"a":1},"depth"'), "'a' is there twice"),
+    (record().line().replace('{"python"', '{"' + "x" * 5000 + '":3,"python"'), "5002 characters"),
     (record().line().replace("0.5", "9" * 400), "'accuracy' is 9999"),
     (record().line().replace("0.5", "9" * 5000), "no JSON"),
     (record().line().replace("0.5", "1e200"), "'accuracy' is 1e+200 and must be finite, below"),
@@ -316,6 +319,10 @@ def test_damaged_lines_are_set_aside_and_told(store, line, reason):
     assert lines(store) == [r.line() for r in good]
     assert lines(store, "grid.jsonl.rejected") == [line]
     assert store.problems("fake") == store.fold("fake") == []
+
+
+def test_how_a_record_is_spaced_is_all_the_same():
+    assert Record.parse(json.dumps(json.loads(record().line()), indent=1)) == record()
 
 
 def test_bytes_that_are_no_text_are_set_aside(store):

@@ -86,9 +86,7 @@ def _contents(names: Sequence[str], records: Sequence[Record], store: Store) -> 
     found = {"CITATION.cff": paths.citation_file()}
     for name in names:
         found[f"claims/{name}.yml"] = rooms.claims_file(name)
-        for suffix in (".jsonl", ".parquet", ".safetensors"):
-            for path in sorted((store.root / name).glob(f"*{suffix}")):
-                found[f"results/{name}/{path.name}"] = path
+        found |= {f"results/{name}/{path.name}": path for path in store.stored(name)}
     for path in sorted(paths.images_dir().glob("*.*")):
         if path.suffix in (".npz", ".txt"):
             found[f"images/{path.name}"] = path

@@ -147,7 +147,8 @@ def predictions(
     runs = [
         ({"paper": name, **dict(zip(COLUMNS, key, strict=False))}, kept.labels, kept.scores)
         for name in rooms.validate(list(papers or []))
-        for file in sorted((store.root / name).glob("*.parquet"))
+        for file in store.stored(name)
+        if file.suffix == ".parquet"
         for key, kept in store.predictions(name, file.stem).items()
     ]
     if format == "json":

@@ -30,7 +30,8 @@ COLUMNS = {
     "scores": ("list of numbers", "N times C scores, image by image, in half precision"),
 }
 
-KEPT = {".parquet": "predictions", ".safetensors": "trained numbers"}  # by the end of the name
+#: What is stored about runs: end of a file's name -> what it holds.
+STORED = {".jsonl": "records", ".parquet": "predictions", ".safetensors": "trained numbers"}
 
 
 def dump(runs: Mapping[Key, Predictions]) -> bytes:
@@ -66,16 +67,16 @@ def load(file: Path) -> dict[Key, Predictions]:
     """Return the predictions in a file by the key of their run; none if there is no file.
 
     Raises:
-        QmlbookError: if pyarrow is missing, or the file is not one of ours, or altered.
+        QmlbookError: if pyarrow is missing, or the file is not one of ours, or altered, or gone.
     """
-    if not file.is_file():
+    if (content := _content(file)) is None:
         return {}
     parquet = require_parquet()
     from pyarrow import ArrowException
 
     try:
         with files.reading(file):
-            table: pyarrow.Table = parquet.read_table(io.BytesIO(_content(file)))
+            table: pyarrow.Table = parquet.read_table(io.BytesIO(content))
         *key, classes, labels, scores = (table[name] for name in COLUMNS)
         return {
             Key(*run): Predictions(
@@ -91,20 +92,41 @@ def load(file: Path) -> dict[Key, Predictions]:
         raise QmlbookError(f"{file} holds no predictions: {str(error)[:100]}.") from None
 
 
+def is_altered(path: Path) -> bool:
+    """Say whether a file is not what was stored: its checksum is there, and differs or is alone.
+
+    Raises:
+        QmlbookError: if it cannot be read.
+    """
+    return _read(path)[1]
+
+
 def altered(path: Path) -> str:
-    """Return the sentence about a file of runs whose content is not what was stored."""
-    beside, what = files.checksum_file(path).name, KEPT.get(path.suffix, "records")
+    """Return the sentence about a file of runs for which `is_altered`."""
+    beside, what = files.checksum_file(path).name, STORED[path.suffix]
+    if not path.is_file():
+        return (
+            f"{path.parent.name}/{path.name}: the {what} are gone and {beside} is there; restore "
+            f"the file, or remove {beside} to do without."
+        )
     return (
         f"{path.parent.name}/{path.name}: the {what} are not those that were stored (the checksum "
         f"in {beside} differs); restore the file, or remove {beside} to keep it as it is."
     )
 
 
-def _content(file: Path) -> bytes:
-    content, _, is_altered = files.read_sealed(file)
-    if is_altered:
+def _content(file: Path) -> bytes | None:
+    content, refused = _read(file)
+    if refused:
         raise QmlbookError(altered(file))
     return content
+
+
+def _read(file: Path) -> tuple[bytes | None, bool]:
+    if not file.is_file():
+        return None, files.checksum_file(file).is_file()
+    content, _, differs = files.read_sealed(file)
+    return content, differs
 
 
 def dump_params(runs: Mapping[Key, np.ndarray]) -> bytes:
@@ -118,18 +140,16 @@ def load_params(file: Path) -> dict[Key, np.ndarray]:
     """Return the trained numbers in a file by the key of their run; none if there is no file.
 
     Raises:
-        QmlbookError: if the file is not one of ours, or altered.
+        QmlbookError: if the file is not one of ours, or altered, or gone.
     """
-    if not file.is_file():
+    if (content := _content(file)) is None:
         return {}
     from safetensors import SafetensorError
     from safetensors.numpy import load as parse
 
     try:
-        with files.reading(file):
-            tensors = parse(_content(file))
         runs = {}
-        for name, params in tensors.items():
+        for name, params in parse(content).items():
             experiment, version, variant, key, seed = name.split("/")
             runs[Key(experiment, int(version), variant, key, int(seed))] = params
         return dict(sorted(runs.items()))

@@ -403,7 +403,7 @@ def property_outcome(holds: ArrayLike) -> str:
     if len(other := values[~np.isin(values, (0.0, 1.0))]):
         raise QmlbookError(
             f"a property's metric must be 1 (it holds) or 0 (it fails) in every run, and one is "
-            f"{other[0]:g}."
+            f"{other.item(0)}."
         )
     return REPRODUCED if values.all() else NOT_REPRODUCED
 

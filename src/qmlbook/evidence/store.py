@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -37,6 +38,7 @@ DIGITS = 12
 LARGEST = 1e100  # the square of a metric is a number, too
 EXACT = 2**53  # whole numbers up to here are exact in other programs
 LONGEST = 100  # letters of a name
+AS_STORED: Any = {"separators": (",", ":"), "ensure_ascii": False}  # how a line is written
 
 
 def clean_metrics(metrics: Mapping[str, Any]) -> dict[str, float | list[float]]:
@@ -101,6 +103,15 @@ def _is_finite(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, unless it has a key twice: programs differ in which value they take."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"field {shown(name)} is there twice")
+    return content
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
@@ -170,7 +181,7 @@ class Record(OfRun):
         content = {item.name: getattr(self, item.name) for item in fields(Record)}
         if self.error is None:
             del content["error"]
-        return json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return json.dumps(content, **AS_STORED, allow_nan=False)
 
     @classmethod
     def parse(cls, line: str | bytes) -> Record:
@@ -185,6 +196,8 @@ class Record(OfRun):
             content = from_json(line, allow_inf_nan=False)
         except ValueError as error:
             raise ValueError(f"it is no JSON: {error}") from None
+        if json.dumps(content, **AS_STORED).encode() != line:  # the usual case is quicker
+            json.loads(line, object_pairs_hook=_once)
         if not isinstance(content, dict):
             raise ValueError("it is no mapping")
         for name in content.keys() - {item.name for item in fields(Record)}:
@@ -216,7 +229,7 @@ class Predicted(Record):
 def reason(error: pydantic.ValidationError) -> str:
     """Return in a few words what is wrong with the first field that makes no record."""
     problem = error.errors(include_url=False)[0]
-    name = ".".join(map(str, problem["loc"][:2]))
+    name = " ".join([*map(str, problem["loc"][:1]), *map(shown, problem["loc"][1:2])])
     said = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error" and name not in ("paper", "experiment", "config"):
         return said  # it names the metric, or is about the record as a whole
@@ -286,7 +299,6 @@ class _Scan:
     records: dict[Key, Record] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
     pending: list[Path] = field(default_factory=list)
-    altered: list[Path] = field(default_factory=list)  # or gone, and the checksum is there
 
 
 @dataclass(frozen=True)
@@ -333,27 +345,34 @@ class Store:
 
     def problems(self, paper: str) -> list[str]:
         """Return one sentence for every line that `fold` would set aside and every altered file."""
-        scan = self._scan(paper)
-        return [*map(str, scan.rejected), *map(_altered, scan.altered)]
+        return [*map(str, self._scan(paper).rejected), *self._altered(paper)]
+
+    def stored(self, paper: str) -> list[Path]:
+        """Return the files of a paper's runs, and those of which only the checksum is there."""
+        found = (self.root / paper).glob("*")
+        named = {path.with_name(path.name.removesuffix(".sha256")) for path in found}
+        return sorted(path for path in named if path.suffix in predictions.STORED)
+
+    def _altered(self, paper: str) -> list[str]:
+        return [predictions.altered(it) for it in self.stored(paper) if predictions.is_altered(it)]
 
     def check(self, paper: str) -> list[Check]:
         """Hold every file of a paper's runs against the checksum that was folded with it."""
         scan, checks = self._scan(paper), []
-        for path in sorted({*(self.root / paper).glob("*.jsonl"), *scan.altered}):
-            rejected = [item for item in scan.rejected if item.path == path]
-            if path in scan.altered:
-                message = _altered(path)
+        for path in self.stored(paper):
+            rejected, ok = [item for item in scan.rejected if item.path == path], False
+            if predictions.is_altered(path):
+                message = predictions.altered(path)
             elif not files.checksum_file(path).is_file():
                 message = f"{files.checksum_file(path).name} is missing; the next sweep writes it"
+            elif rejected:
+                message = str(rejected[0])
+            elif path.suffix == ".jsonl":
+                records = sum(record.experiment == path.stem for record in scan.records.values())
+                ok, message = True, counted(records, "record")
             else:
-                message = str(rejected[0]) if rejected else ""
-            records = sum(record.experiment == path.stem for record in scan.records.values())
-            checks.append(Check(path, not message, message or counted(records, "record")))
-        for kind in predictions.KINDS:
-            for path in sorted((self.root / paper).glob(f"*{kind.suffix}")):
-                content, _, altered = files.read_sealed(path)
-                message = predictions.altered(path) if altered else f"{len(content):,} bytes"
-                checks.append(Check(path, not altered, message))
+                ok, message = True, f"{path.stat().st_size:,} bytes"
+            checks.append(Check(path, ok, message))
         return checks
 
     def add(self, record: Record) -> None:
@@ -403,9 +422,9 @@ class Store:
             QmlbookError: if the folder cannot be read or written.
         """
         scan = self._scan(paper)
-        checksums = map(files.checksum_file, (self.root / paper).glob("*.jsonl"))
-        if not scan.pending and not scan.rejected and all(path.is_file() for path in checksums):
-            return list(map(_altered, scan.altered))
+        sealed = all(files.checksum_file(path).is_file() for path in self.stored(paper))
+        if sealed and not scan.pending and not scan.rejected:
+            return self._altered(paper)
         with files.locked(self._pending(paper) / ".lock"):
             scan = self._scan(paper)
             for path, line, _ in scan.rejected:
@@ -419,15 +438,16 @@ class Store:
                 lines.setdefault(key.experiment, []).append(scan.records[key].line() + "\n")
             for experiment, content in lines.items():
                 path, text = self.root / paper / f"{experiment}.jsonl", "".join(content).encode()
-                sealed = path.is_file() and files.checksum_file(path).is_file()
-                if not sealed or path.read_bytes() != text:
-                    files.write(path, text, checksum=path not in scan.altered)
+                if not path.is_file() or path.read_bytes() != text:
+                    files.write(path, text, checksum=not predictions.is_altered(path))
             kept = self._fold_predictions(paper, scan)
+            for path in self.stored(paper):
+                if not files.checksum_file(path).is_file():
+                    files.write(path, files.read_sealed(path)[0], checksum=True)
             for path in [*scan.pending, *kept]:  # only now: a crash before this line loses nothing
                 path.unlink(missing_ok=True)
         # Where nothing but what was set aside had been added, the file is the stored one again.
-        altered = [path for path in scan.altered if not path.is_file() or _read(path)[1]]
-        return [*map(str, scan.rejected), *map(_altered, altered)]
+        return [*map(str, scan.rejected), *self._altered(paper)]
 
     def predictions(self, paper: str, experiment: str) -> dict[Key, Predictions]:
         """Return the predictions of an experiment's runs that keep them, folded ones, by key.
@@ -471,12 +491,8 @@ class Store:
             with suppress(FileNotFoundError):
                 pending.append((path, path.read_bytes()))
         for path in sorted(folder.glob(f"{experiment or '*'}.jsonl")):
-            lines, altered = _read(path)
-            scan.altered += [path] if altered else []
-            for line in lines:
+            for line in _read(path):
                 _take(scan, path, line, paper, path.stem)
-        for checksum in sorted(folder.glob(f"{experiment or '*'}.jsonl.sha256")):
-            scan.altered += [] if checksum.with_suffix("").is_file() else [checksum.with_suffix("")]
         for path, content in pending:
             line = _parse(path, content.strip())
             if isinstance(line, Rejected) or experiment in (None, line.experiment):
@@ -485,13 +501,12 @@ class Store:
         return scan
 
 
-def _read(path: Path) -> tuple[list[Record | Rejected], bool]:
-    """Return the lines of a file, and whether its content differs from what was folded."""
-    content, digest, altered = files.read_sealed(path)
+def _read(path: Path) -> list[Record | Rejected]:
+    content, digest, _ = files.read_sealed(path)
     if _parsed.get(path, ("",))[0] != digest:
         lines = [_parse(path, line) for line in content.split(b"\n") if line.strip()]
         _parsed[path] = digest, lines
-    return _parsed[path][1], altered
+    return _parsed[path][1]
 
 
 def _parse(path: Path, line: bytes) -> Record | Rejected:
@@ -526,13 +541,3 @@ def _replaces(record: Record, known: Record) -> bool:
     """Say whether a record takes the place of a known one of the same key: only failed ones go."""
     later = record.started_at >= known.started_at
     return known.status == "failed" and (record.status == "ok" or later)
-
-
-def _altered(path: Path) -> str:
-    if path.is_file():
-        return predictions.altered(path)
-    beside = files.checksum_file(path).name
-    return (
-        f"{path.parent.name}/{path.name}: the records are gone and {beside} is there; restore the "
-        f"file, or remove {beside} to do without."
-    )

@@ -349,10 +349,12 @@ def _outcome(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
 
 
 def _property(claim: Claim, runs: Runs, cells: _Cells) -> Outcome:
+    values = _values(claim, runs, cells.over, claim.seeds)
     try:
-        outcome = stats.property_outcome(_values(claim, runs, cells.over, claim.seeds))
+        outcome = stats.property_outcome(values)
     except QmlbookError as error:
-        raise QmlbookError(f"claim {claim.id} of {claim.paper}: {error}") from None
+        of = f"claim {claim.id} of {claim.paper}: {shown(claim.metric)} of {claim.experiment}"
+        raise QmlbookError(f"{of}: {error}") from None
     checked = 0.0
     for cell in cells.over:
         for seed in claim.seeds:
@@ -517,9 +519,9 @@ def value_of(claim: Claim, record: Record) -> float:
     if isinstance(value, int | float):
         return value
     numbers = [name for name, item in record.metrics.items() if not isinstance(item, list)]
+    known = f"it has: {', '.join(numbers)}" if numbers else "it has none"
     raise QmlbookError(
-        f"claim {claim.id} of {claim.paper}: {record.run}, has no number {claim.metric!r}; "
-        f"it has: {', '.join(numbers) or 'none'}."
+        f"claim {claim.id} of {claim.paper}: {record.run}, has no number {claim.metric!r}; {known}."
     )
 
 
@@ -529,7 +531,8 @@ def _check_cells(claim: Claim, cells: Iterable[Cell], experiments: Experiments) 
     for cell in cells if experiments else ():
         require_choice(f"{where}: experiment", cell.experiment, experiments)
         variants = experiments[cell.experiment].variants.get(PROFILE, {})
-        require_choice(f"{where}: variant of {cell.experiment}", cell.variant, variants)
+        of = f"{where}: variant of {cell.experiment}"
+        require_choice(of, cell.variant, variants, none="(it has none)")
 
 
 def _left_out(cells: Sequence[Cell], runs: Runs) -> list[str]:
